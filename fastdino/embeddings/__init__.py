@@ -1,0 +1,1 @@
+"""Turn spectrograms into song and segment vectors, and publish them as one DuckDB file."""

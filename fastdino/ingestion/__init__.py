@@ -1,0 +1,1 @@
+"""Find the files of a collection, tell recordings apart, read tags, see what changed."""

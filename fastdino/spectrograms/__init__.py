@@ -1,0 +1,1 @@
+"""Decode recordings and write log-mel spectrograms into Parquet shards."""

@@ -1,0 +1,47 @@
+"""Writing files so that a reader sees the old one or the new one, never half of one.
+
+Belongs here: atomic replacement and the plain formats (JSON) that need nothing more.
+Does not: Parquet schemas, which live with the stage that owns the file.
+"""
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+@contextlib.contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``target``; on success it is flushed and renamed over it.
+
+    On an exception the temporary file is removed and ``target`` stays as it was. Left-overs of a
+    killed process are named ``.<name>.<random>.part`` and are never read.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}.part"
+    try:
+        yield part
+        with open(part, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_json(target: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON, atomically."""
+    with replacing(target) as part:
+        part.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_json(source: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not JSON.
+    """
+    return json.loads(source.read_text(encoding="utf-8"))

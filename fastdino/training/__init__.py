@@ -1,0 +1,1 @@
+"""Learn an encoder from the shards, without labels."""
