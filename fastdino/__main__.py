@@ -1,0 +1,225 @@
+"""The command line: every stage without Dagster.
+
+Belongs here: arguments, what is printed, exit codes. Does not: any of the work.
+Exit codes: 0 done, 1 a bug (with traceback), 2 something the user can mend, 130 interrupted.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fastdino import __version__
+from fastdino.errors import UserError
+from fastdino.home import Home
+from fastdino.summary import Summary
+
+
+def ingest(home: Home, options: argparse.Namespace) -> Summary:
+    """Find files, identify recordings, read tags."""
+    from fastdino import ingestion
+
+    return ingestion.run(home, music_folders(options.music))
+
+
+def spectrograms(home: Home, options: argparse.Namespace) -> Summary:
+    """Decode new recordings into spectrogram shards."""
+    from fastdino import spectrograms
+
+    return spectrograms.run(home)
+
+
+def train(home: Home, options: argparse.Namespace) -> Summary:
+    """Train an encoder, unless the current one still fits the collection."""
+    from fastdino import training
+
+    settings = training.settings_for(options.preset, minutes=options.minutes, seed=options.seed)
+    return training.run(home, settings, afresh=options.afresh)
+
+
+def embed(home: Home, options: argparse.Namespace) -> Summary:
+    """Compute vectors for tracks that have none."""
+    from fastdino import embeddings
+
+    return embeddings.run(home)
+
+
+def draw_map(home: Home, options: argparse.Namespace) -> Summary:
+    """Draw the map, clusters and neighbours."""
+    from fastdino import reports
+
+    return reports.run_map(home)
+
+
+def publish(home: Home, options: argparse.Namespace) -> Summary:
+    """Publish the DuckDB file."""
+    from fastdino import embeddings
+
+    return embeddings.publish(home)
+
+
+def page(home: Home, options: argparse.Namespace) -> Summary:
+    """Write the report page."""
+    from fastdino import reports
+
+    return reports.run_page(home)
+
+
+Step = Callable[[Home, argparse.Namespace], Summary]
+STEPS: dict[str, Step] = {
+    "ingest": ingest,
+    "spectrograms": spectrograms,
+    "train": train,
+    "embed": embed,
+    "map": draw_map,
+    "publish": publish,
+    "page": page,
+}
+# What a person calls a stage may be several steps: whoever embeds wants the SQL tables too.
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "ingest": ("ingest",),
+    "spectrograms": ("spectrograms",),
+    "train": ("train",),
+    "embed": ("embed", "publish"),
+    "report": ("map", "publish", "page"),
+    "run": tuple(STEPS),
+}
+EPILOG = """\
+The stages, in order: ingest -> spectrograms -> train -> embed -> report. Each does only what is
+new since the last time, so every command is quick and safe to repeat.
+
+  fastdino run ~/Music          all of it; ends with music.duckdb and a page to look at
+  fastdino demo /tmp/songs      synthesise a small tagged library to try it on
+
+Everything is written under $FASTDINO_HOME (default: var). Music folders are only read.
+"""
+
+
+def music_folders(given: Sequence[str]) -> list[Path]:
+    """Folders from the command line, or from ``$FASTDINO_MUSIC`` (separated as in ``$PATH``)."""
+    names = [n for text in given or [os.environ.get("FASTDINO_MUSIC", "")] for n in _split(text)]
+    if not names:
+        raise UserError("no music folder given: name one, or set FASTDINO_MUSIC")
+    return [Path(name).expanduser() for name in names]
+
+
+def _split(text: str) -> list[str]:
+    # A folder whose own name has the separator in it is taken as it stands.
+    if Path(text).expanduser().exists():
+        return [text] if text else []
+    return [name for name in text.split(os.pathsep) if name]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's arguments; ``DEMO``, ``BENCH`` and every stage is a sub-command."""
+    main_parser = argparse.ArgumentParser(
+        prog="fastdino",
+        description="Turn a music collection into embeddings you can query, map and listen to.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    main_parser.add_argument("--version", action="version", version=f"fastdino {__version__}")
+    commands = main_parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    home = argparse.ArgumentParser(add_help=False)
+    home.add_argument(
+        "--home", type=Path, help="where results lie (default: $FASTDINO_HOME, or ./var)"
+    )
+    music = argparse.ArgumentParser(add_help=False)
+    music.add_argument(
+        "music", nargs="*", help="music folders (default: $FASTDINO_MUSIC, separated as in $PATH)"
+    )
+    learning = argparse.ArgumentParser(add_help=False)
+    learning.add_argument(
+        "--preset",
+        default=os.environ.get("FASTDINO_PRESET") or "auto",
+        choices=("auto", "cpu", "gpu", "tiny"),
+        help="size of the encoder (default: by the device found)",
+    )
+    learning.add_argument(
+        "--minutes",
+        type=float,
+        default=float(os.environ.get("FASTDINO_MINUTES") or 0) or None,
+        help="how long to train at most (default: the preset's own)",
+    )
+    learning.add_argument("--seed", type=int, default=0, help="seed of everything random")
+    learning.add_argument(
+        "--afresh", action="store_true", help="train even if the current model still fits"
+    )
+
+    def command(name: str, text: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=text, parents=[*parents, home])
+
+    command("run", "all stages, one after the other", music, learning)
+    command("ingest", "find music files, identify recordings, read tags", music)
+    command("spectrograms", "decode new recordings into spectrogram shards")
+    command("train", "train an encoder on the shards", learning)
+    command("embed", "embed tracks that have no vectors yet; publish music.duckdb")
+    command("report", "draw the map, clusters and neighbours; write the page")
+    demo = command("demo", "synthesise a small tagged library to try things on")
+    demo.add_argument("folder", type=Path, help="where to put it")
+    bench = command("bench", "measure speed and memory, each beside what it is compared to")
+    bench.add_argument("part", nargs="*", help="spectrograms, training, embeddings (default: all)")
+    return main_parser
+
+
+def show(summary: Summary, seconds: float) -> None:
+    """Print what a step did, for people."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    mark = "[green]✓[/]" if summary.did_work else "[dim]·[/]"
+    console.print(f"{mark} [bold]{summary.stage:<13}[/]", end=" ")
+    console.print(f"{summary.headline} ({seconds:.1f} s)", markup=False)
+    for warning in summary.warnings:
+        console.print(f"  ! {warning}", style="yellow", markup=False)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Run one parsed command; returns the exit code."""
+    home = Home(options.home.expanduser().absolute()) if options.home else Home.from_environment()
+    if options.command == "demo":
+        from fastdino import demo
+
+        demo.synthesise(options.folder.expanduser())
+        return 0
+    if options.command == "bench":
+        from fastdino import bench
+
+        return bench.main(home, options.part)
+    for name in COMMANDS[options.command]:
+        start = time.monotonic()
+        summary = STEPS[name](home, options)
+        show(summary, time.monotonic() - start)
+    if options.command in ("run", "report"):
+        print(
+            f"\nThe map:      {home.page}\nThe database: {home.database}\n\n"
+            f"Try next:\n"
+            f'  duckdb {home.database} "FROM songs LIMIT 5"\n'
+            f"  make ui          # the same pipeline in Dagster, scheduled"
+        )
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry of the console script and of ``python -m fastdino``."""
+    from dotenv import find_dotenv, load_dotenv
+
+    load_dotenv(find_dotenv(usecwd=True))
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    options = parser().parse_args(argv)
+    try:
+        return execute(options)
+    except UserError as error:
+        print(f"fastdino: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("fastdino: interrupted; the next run goes on from here", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
