@@ -1,0 +1,32 @@
+"""Fixtures that every stage's tests share: a folder for output, and a small real library."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fastdino import demo
+from fastdino.home import Home
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """An empty output folder."""
+    return Home(tmp_path / "home")
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve songs of 4 s by four artists in all six formats, a copy and a damaged file.
+
+    Made once for all tests: only read it. ``music`` is a copy that a test may change.
+    """
+    folder = tmp_path_factory.mktemp("library") / "music"
+    demo.synthesise(folder, artists=4, songs_per_artist=3, seconds=4.0)
+    return folder
+
+
+@pytest.fixture
+def music(library: Path, tmp_path: Path) -> Path:
+    """A copy of the small library that the test may change."""
+    return Path(shutil.copytree(library, tmp_path / "music"))
