@@ -1,1 +1,18 @@
-"""Decode recordings and write log-mel spectrograms into Parquet shards."""
+"""Spectrograms: every recording decoded once, into shards of quantised log-mel frames.
+
+Belongs here: decoding, resampling, log-mel, the shard format. Does not: what is learnt from them.
+Reading shards needs numpy and pyarrow only; torch is imported where sound is turned into frames.
+"""
+
+from fastdino.home import Home
+from fastdino.spectrograms.settings import SpectrogramSettings
+from fastdino.summary import Summary
+
+__all__ = ["SpectrogramSettings", "run"]
+
+
+def run(home: Home, settings: SpectrogramSettings | None = None) -> Summary:
+    """Bring the shards up to date with the catalogue, see ``spectrograms.stage.run``."""
+    from fastdino.spectrograms import stage
+
+    return stage.run(home, settings or SpectrogramSettings())

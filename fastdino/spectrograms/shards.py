@@ -1,0 +1,205 @@
+"""The shards: Parquet files of quantised spectrograms, and nothing but numpy and pyarrow to read.
+
+Belongs here: the schema, the writer with its open last shard, the readers. Does not: where
+frames come from.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fastdino.storage import replacing
+
+SCHEMA = pa.schema(
+    [
+        pa.field("track_id", pa.string(), nullable=False),
+        pa.field("piece", pa.int32(), nullable=False),
+        pa.field("start_frame", pa.int64(), nullable=False),
+        pa.field("n_frames", pa.int32(), nullable=False),
+        pa.field("n_mels", pa.int16(), nullable=False),
+        pa.field("min_db", pa.float32(), nullable=False),
+        pa.field("step_db", pa.float32(), nullable=False),
+        pa.field("header_s", pa.float64()),
+        pa.field("decoded_s", pa.float64(), nullable=False),
+        pa.field("salvaged", pa.bool_(), nullable=False),
+        pa.field("spectrogram", pa.binary(), nullable=False),
+    ]
+)
+INDEX_COLUMNS = [name for name in SCHEMA.names if name != "spectrogram"]
+
+PIECE_FRAMES = 6000
+ROW_GROUP_BYTES = 10_000_000
+SHARD_BYTES = 256_000_000
+
+
+@dataclass(frozen=True)
+class Piece:
+    """At most a minute of one track.
+
+    Attributes:
+        frames: uint8 ``[n_frames, n_mels]``, time first; dB = ``min_db + step_db * frames``.
+    """
+
+    track_id: str
+    piece: int
+    start_frame: int
+    frames: np.ndarray
+    min_db: float
+    step_db: float
+
+
+@dataclass(frozen=True)
+class TrackInfo:
+    """What is said once about a track, on each of its pieces."""
+
+    track_id: str
+    min_db: float
+    step_db: float
+    header_s: float | None
+    decoded_s: float
+    salvaged: bool
+
+
+def list_shards(folder: Path) -> list[Path]:
+    """The shards in ``folder``, oldest first; empty if there are none."""
+    return sorted(folder.glob("spectrograms-*.parquet"))
+
+
+def read_index(folder: Path) -> pa.Table:
+    """Every column of every piece but the spectrogram itself, and ``shard``, its file's name."""
+    tables = []
+    for path in list_shards(folder):
+        table = pq.read_table(path, columns=INDEX_COLUMNS, partitioning=None)
+        names = pa.array([path.name] * len(table), pa.string())
+        tables.append(table.append_column("shard", names))
+    empty = pa.schema([SCHEMA.field(name) for name in INDEX_COLUMNS])
+    return pa.concat_tables(tables or [empty.append(pa.field("shard", pa.string())).empty_table()])
+
+
+def iter_pieces(shard: Path, track_ids: Iterable[str] | None = None) -> Iterator[Piece]:
+    """Read a shard's pieces, one row group (some 10 MB) at a time.
+
+    Args:
+        shard: one of ``list_shards``.
+        track_ids: only these tracks; row groups without them are not read. All if None.
+    """
+    wanted = None if track_ids is None else set(track_ids)
+    with pq.ParquetFile(shard) as file:
+        for group in range(file.num_row_groups):
+            if wanted is not None:
+                ids = file.read_row_group(group, columns=["track_id"]).column(0).to_pylist()
+                if wanted.isdisjoint(ids):
+                    continue
+            table = file.read_row_group(group)
+            spectrograms = table.column("spectrogram")
+            for row, about in enumerate(table.drop_columns("spectrogram").to_pylist()):
+                if wanted is not None and about["track_id"] not in wanted:
+                    continue
+                frames = np.frombuffer(spectrograms[row].as_buffer(), np.uint8)
+                yield Piece(
+                    track_id=about["track_id"],
+                    piece=about["piece"],
+                    start_frame=about["start_frame"],
+                    frames=frames.reshape(about["n_frames"], about["n_mels"]),
+                    min_db=about["min_db"],
+                    step_db=about["step_db"],
+                )
+
+
+class ShardWriter:
+    """Appends tracks to the shards in a folder.
+
+    What is appended can be read after ``flush`` or the end of the ``with`` block. The last shard
+    stays open until it is full: the next writer goes on with it, rewriting it beside and
+    replacing it whole, so that many small additions leave few shards.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._file: pq.ParquetWriter | None = None
+        self._waiting: list[pa.Table] = []
+        self._waiting_bytes = self._file_bytes = 0
+        self._whole = True
+
+    def append(self, info: TrackInfo, frames: np.ndarray) -> None:
+        """Append one track's frames, uint8 ``[n_frames, n_mels]`` (a memory map will do)."""
+        if self._file is None:
+            self._open()
+        self._whole = False
+        for piece, start in enumerate(range(0, len(frames), PIECE_FRAMES)):
+            part = np.ascontiguousarray(frames[start : start + PIECE_FRAMES])
+            row = {
+                **vars(info),
+                "piece": piece,
+                "start_frame": start,
+                "n_frames": part.shape[0],
+                "n_mels": part.shape[1],
+                "spectrogram": part.tobytes(),
+            }
+            self._add(pa.Table.from_pylist([row], SCHEMA))
+        self._whole = True
+        if self._file_bytes + self._waiting_bytes >= SHARD_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Make everything appended so far readable, and safe from a crash."""
+        if self._file is None:
+            return
+        self._write_waiting()
+        self._file.close()
+        self._file = None
+        self._replacing.__exit__(None, None, None)
+
+    def _open(self) -> None:
+        shards = list_shards(self.folder)
+        last = shards[-1] if shards else None
+        if last is None or last.stat().st_size >= SHARD_BYTES:
+            number = int(last.stem.rpartition("-")[2]) + 1 if last else 1
+            target, last = self.folder / f"spectrograms-{number:06d}.parquet", None
+        else:
+            target = last
+        self._replacing = replacing(target)
+        self._part = self._replacing.__enter__()
+        self._file = pq.ParquetWriter(
+            self._part,
+            SCHEMA,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=["track_id"],
+            write_statistics=["track_id"],
+        )
+        self._file_bytes = 0
+        if last is not None:
+            with pq.ParquetFile(last) as old:
+                for group in range(old.num_row_groups):
+                    self._add(old.read_row_group(group))
+
+    def _add(self, table: pa.Table) -> None:
+        self._waiting.append(table)
+        self._waiting_bytes += table.nbytes
+        if self._waiting_bytes >= ROW_GROUP_BYTES:
+            self._write_waiting()
+
+    def _write_waiting(self) -> None:
+        if self._waiting:
+            assert self._file is not None
+            table = pa.concat_tables(self._waiting)
+            self._file.write_table(table, row_group_size=len(table))
+            self._file_bytes = self._part.stat().st_size
+            self._waiting, self._waiting_bytes = [], 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        # Whoever interrupts a run keeps the tracks that were done; half a track is dropped.
+        if self._whole:
+            self.flush()
+        elif self._file is not None:
+            self._file.close()
+            self._replacing.__exit__(kind, *rest)  # type: ignore[arg-type]

@@ -1,0 +1,301 @@
+"""The stage: what the catalogue has and the shards have not.
+
+Belongs here: which files to try, handing them to workers, recording what failed. Does not: how a
+file is decoded or how a shard is written.
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from fastdino.errors import UserError
+from fastdino.home import Home
+from fastdino.ingestion import catalog
+from fastdino.progress import progress
+from fastdino.spectrograms import extract, shards
+from fastdino.spectrograms.settings import SpectrogramSettings
+from fastdino.storage import replacing, write_json
+from fastdino.summary import Summary
+from fastdino.workers import WorkerFailure, available_cores, map_in_workers
+
+log = logging.getLogger(__name__)
+
+# A file may take this long however short it is (a sleeping disk, a busy machine), and longer in
+# proportion to its size and length, both far beyond what a sound file on a slow machine needs.
+LEAST_LIMIT_S = 60.0
+LIMIT_S_PER_S = 1 / 20
+LIMIT_S_PER_BYTE = 1 / 1_000_000
+FLUSH_EVERY_S = 60.0
+TABLE_ROWS = 100
+
+FAILURES = pl.Schema(
+    {
+        "track_id": pl.String,
+        "path": pl.String,
+        "size": pl.Int64,
+        "mtime_ns": pl.Int64,
+        "reason": pl.String,
+        "failed_at": pl.Datetime("us", "UTC"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A file of a track that has no spectrogram yet, and the track's other files to try after."""
+
+    track_id: str
+    path: str
+    size: int
+    mtime_ns: int
+    duration_s: float | None
+    others: tuple["Candidate", ...] = ()
+
+
+@dataclass(frozen=True)
+class New:
+    """A track that got its spectrogram in this run."""
+
+    track_id: str
+    path: str
+    result: extract.Extracted
+
+
+def run(home: Home, settings: SpectrogramSettings) -> Summary:
+    """Give every track of the catalogue a spectrogram, if one of its files can be decoded.
+
+    A track whose files are gone keeps its spectrogram: they may come back.
+
+    Raises:
+        UserError: there is no catalogue, another run is writing, or the disk is full.
+    """
+    files = catalog.read(home)
+    folder = home.shards(settings.spec_id)
+    with _alone(folder):
+        if not (folder / "spec.json").exists():
+            write_json(folder / "spec.json", asdict(settings))
+        failures = read_failures(folder)
+        index = pl.from_arrow(shards.read_index(folder))
+        assert isinstance(index, pl.DataFrame)
+        candidates, missing = find_work(files, set(index["track_id"]), failures)
+        start, new, failed = time.monotonic(), [], []
+        if candidates:
+            new, failed = _work(home, folder, settings, candidates)
+            index = pl.from_arrow(shards.read_index(folder))
+            assert isinstance(index, pl.DataFrame)
+        seconds = time.monotonic() - start
+        known = _still_true(failures, files, {n.path for n in new})
+        known = pl.concat([known, pl.DataFrame(failed, FAILURES, orient="row")])
+        changed = not known.equals(failures)
+        if changed:
+            with replacing(_failures_path(folder)) as part:
+                known.write_parquet(part, compression="zstd")
+    return _summary(folder, files, index, known, new, failed, missing, seconds, changed)
+
+
+def read_failures(folder: Path) -> pl.DataFrame:
+    """The files of a shard folder's ``failures.parquet``, see ``FAILURES``; none if it is new."""
+    path = _failures_path(folder)
+    return pl.read_parquet(path) if path.exists() else FAILURES.to_frame()
+
+
+def find_work(
+    files: pl.DataFrame, have: set[str], failures: pl.DataFrame
+) -> tuple[list[Candidate], list[str]]:
+    """What to try: one candidate a track, in the catalogue's order.
+
+    Args:
+        files: the catalogue.
+        have: the tracks that have a spectrogram.
+        failures: files that are not tried again while their size and mtime stay the same.
+
+    Returns:
+        The candidates, and the paths of files that are in the catalogue but cannot be read now.
+    """
+    tried = set(failures.select("path", "size", "mtime_ns").iter_rows())
+    by_track: dict[str, list[Candidate]] = {}
+    missing = []
+    wanted = files.filter(pl.col("track_id").is_not_null() & ~pl.col("track_id").is_in(list(have)))
+    columns = ("track_id", "path", "size", "mtime_ns", "duration_s")
+    for row in wanted.sort("added_at", "path").select(columns).iter_rows(named=True):
+        if (row["path"], row["size"], row["mtime_ns"]) in tried:
+            continue
+        # A disk that is not mounted says nothing about the song: this is no failure of it.
+        if os.access(row["path"], os.R_OK):
+            by_track.setdefault(row["track_id"], []).append(Candidate(**row))
+        else:
+            missing.append(row["path"])
+    return [replace(first, others=tuple(rest)) for first, *rest in by_track.values()], missing
+
+
+def _work(
+    home: Home, folder: Path, settings: SpectrogramSettings, candidates: list[Candidate]
+) -> tuple[list[New], list[tuple[object, ...]]]:
+    new: list[New] = []
+    failed: list[tuple[object, ...]] = []
+    home.scratch.mkdir(parents=True, exist_ok=True)
+    start = flushed = time.monotonic()
+    with (
+        tempfile.TemporaryDirectory(prefix="spectrograms-", dir=home.scratch) as scratch,
+        shards.ShardWriter(folder) as writer,
+        progress("Decoding", len(candidates), "songs") as shown,
+    ):
+        while candidates:
+            by_spool = {Path(scratch, c.track_id): c for c in candidates}
+            tasks = (extract.Task(Path(c.path), spool, settings) for spool, c in by_spool.items())
+            candidates = []
+            for task, result in map_in_workers(
+                extract.in_worker,
+                tasks,
+                timeout_s=lambda task: time_limit_s(by_spool[task.spool]),  # noqa: B023
+                workers=min(available_cores(), len(by_spool)),
+            ):
+                candidate = by_spool[task.spool]
+                if isinstance(result, WorkerFailure):
+                    failed.append(_failure(candidate, result.reason))
+                    log.warning("%s: %s", candidate.path, result.reason)
+                    if candidate.others:
+                        first, *rest = candidate.others
+                        candidates.append(replace(first, others=tuple(rest)))
+                        continue
+                else:
+                    info = shards.TrackInfo(
+                        track_id=candidate.track_id,
+                        min_db=settings.min_db,
+                        step_db=settings.step_db,
+                        header_s=result.header_s,
+                        decoded_s=result.decoded_s,
+                        salvaged=result.salvaged,
+                    )
+                    shape = (result.n_frames, settings.n_mels)
+                    writer.append(info, np.memmap(task.spool, np.uint8, "r", shape=shape))
+                    new.append(New(candidate.track_id, candidate.path, result))
+                for left_over in Path(scratch).glob(f"{candidate.track_id}*"):
+                    left_over.unlink()
+                now = time.monotonic()
+                speed = sum(n.result.decoded_s for n in new) / (now - start)
+                shown.advance(note=f"{speed:.0f}x real time")
+                if now - flushed > FLUSH_EVERY_S:
+                    writer.flush()
+                    flushed = now
+    return new, failed
+
+
+def time_limit_s(candidate: Candidate) -> float:
+    """Seconds after which decoding a file is given up."""
+    seconds, size = candidate.duration_s or 0.0, candidate.size
+    return LEAST_LIMIT_S + seconds * LIMIT_S_PER_S + size * LIMIT_S_PER_BYTE
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Two runs at once would each replace the last shard and lose the other's work."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another run is writing to {folder}: wait until it ends") from None
+        yield
+
+
+def _failures_path(folder: Path) -> Path:
+    return folder / "failures.parquet"
+
+
+def _failure(candidate: Candidate, reason: str) -> tuple[object, ...]:
+    c = candidate
+    return (c.track_id, c.path, c.size, c.mtime_ns, reason, datetime.now(UTC))
+
+
+def _still_true(failures: pl.DataFrame, files: pl.DataFrame, mended: set[str]) -> pl.DataFrame:
+    """Failures of files that are still there, as they were when they failed."""
+    same = failures.join(files, on=["path", "size", "mtime_ns"], how="semi", maintain_order="left")
+    return same.filter(~pl.col("path").is_in(list(mended)))
+
+
+def _summary(
+    folder: Path,
+    files: pl.DataFrame,
+    index: pl.DataFrame,
+    failures: pl.DataFrame,
+    new: list[New],
+    failed: list[tuple[object, ...]],
+    missing: list[str],
+    seconds: float,
+    changed: bool,
+) -> Summary:
+    tracks = index.filter(pl.col("piece") == 0)
+    paths = files.group_by("track_id").agg(pl.col("path").sort_by("added_at").first())
+    truncated = (
+        tracks.filter(
+            pl.struct("decoded_s", "header_s").map_elements(
+                lambda t: extract.is_short(t["decoded_s"], t["header_s"]), pl.Boolean
+            )
+        )
+        .join(paths, on="track_id")
+        .select("path", "header_s", "decoded_s")
+        .sort("path")
+    )
+    table = (
+        tracks.group_by("shard")
+        .agg(
+            tracks=pl.len(),
+            hours=(pl.col("decoded_s").sum() / 3600).round(2),
+        )
+        .sort("shard")
+        .to_dicts()
+    )
+    for row in table:
+        row["MB"] = round((folder / row["shard"]).stat().st_size / 1e6, 1)
+    new_s = sum(n.result.decoded_s for n in new)
+    speed = new_s / seconds if new else 0.0
+    parts = [f"{len(new)} new songs ({new_s / 3600:.1f} h at {speed:.0f}x real time)"] * bool(new)
+    parts += [f"{len(failed)} could not be decoded"] * bool(failed)
+    parts += [f"{len(missing)} files cannot be read now"] * bool(missing)
+    parts += [f"{len(tracks)} songs, all up to date" if not parts else f"{len(tracks)} in all"]
+    warnings = []
+    if missing:
+        warnings.append(
+            f"{len(missing)} files of the catalogue cannot be read now, such as {missing[0]}: "
+            "is a disk not mounted? Otherwise run ingest to bring the catalogue up to date"
+        )
+    if failed:
+        warnings.append(
+            f"{len(failed)} files could not be decoded, such as {failed[0][1]} ({failed[0][4]}); "
+            "they are tried again when they change"
+        )
+    return Summary(
+        stage="spectrograms",
+        headline=", ".join(parts),
+        did_work=bool(new) or changed,
+        counts={
+            "new_tracks": len(new),
+            "new_hours": round(new_s / 3600, 3),
+            "x_real_time": round(speed, 1),
+            "by_fallback": sum(n.result.decoder > 0 for n in new),
+            "salvaged": int(tracks["salvaged"].sum()),
+            "truncated": len(truncated),
+            "failures": len(failures),
+            "unreadable_now": len(missing),
+            "tracks": len(tracks),
+            "hours": round(float(tracks["decoded_s"].sum()) / 3600, 3),
+        },
+        tables={
+            "shards": table,
+            "failures": failures.select("path", "reason").head(TABLE_ROWS).to_dicts(),
+            "truncated": truncated.head(TABLE_ROWS).to_dicts(),
+        },
+        paths={"shards": folder},
+        warnings=warnings,
+    )
