@@ -1,0 +1,73 @@
+# FastDINO pipelines. `make` alone lists what there is.
+
+PYTHON ?= python3
+PORT ?= 3000
+VENV := .venv
+BIN := $(VENV)/bin
+# Touched after each installation, so that it is repeated only when what it depends on changes.
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
+DEMO := var/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help run ui test check bench constraints clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@printf '\nAnother interpreter: make run PYTHON=python3.12\n'
+	@printf 'Shorter training:    FASTDINO_MINUTES=1 make run (or set it in .env)\n'
+
+# The names of folders go through the environment, whatever is in them.
+run: $(INSTALLED) ## the whole pipeline on MUSIC=~/Music (several: MUSIC=a:b), or on a demo library
+	@if [ -n "$$MUSIC" ]; then \
+		$(BIN)/python -m fastdino run "$$MUSIC"; \
+	elif [ -n "$$FASTDINO_MUSIC" ] || grep -Eqs '^(export )?FASTDINO_MUSIC=.' .env; then \
+		$(BIN)/python -m fastdino run; \
+	else \
+		echo "MUSIC is not given: this is the demo library, $(DEMO)"; \
+		$(BIN)/python -m fastdino demo $(DEMO) && $(BIN)/python -m fastdino run $(DEMO); \
+	fi
+
+ui: $(INSTALLED) ## the same in Dagster, on http://127.0.0.1:3000 (or PORT=...)
+	@mkdir -p var/dagster && ln -sfn "$(CURDIR)/dagster.yaml" var/dagster/dagster.yaml
+	DAGSTER_HOME="$(CURDIR)/var/dagster" $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
+
+test: $(INSTALLED_DEV) ## run the tests
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED_DEV) ## lint, formatting, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(INSTALLED) ## measure speed and memory
+	$(BIN)/python -m fastdino bench
+
+constraints: ## resolve every dependency anew and write constraints.txt
+	rm -rf build/constraints
+	$(PYTHON) -m venv build/constraints
+	build/constraints/bin/python -m pip install --quiet '.[dev]'
+	{ sed -n '/^#/p' constraints.txt; \
+		build/constraints/bin/python -m pip freeze --exclude fastdino-pipelines; } > build/constraints.txt
+	mv build/constraints.txt constraints.txt
+	rm -rf build/constraints
+
+clean: ## remove the environment and caches; results under var/ stay
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find assets fastdino pipelines tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "This needs Python 3.11 or later, and $(PYTHON) is not (or is missing)."; \
+		echo "If you have one under another name: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing into $(VENV); the first time this downloads a few GB and takes minutes."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(INSTALLED_DEV): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing into $(VENV); the first time this downloads a few GB and takes minutes."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@ $(INSTALLED)
