@@ -1,0 +1,89 @@
+"""The catalogue: a Parquet file with one row per file of the collection.
+
+Belongs here: its columns, reading, writing, and the step from files to tracks. Does not: how rows
+come about (``scan``, ``identify``) or what changed between two catalogues (``diff``).
+"""
+
+import polars as pl
+
+from fastdino.errors import UserError
+from fastdino.home import Home
+from fastdino.storage import replacing
+
+SCHEMA = pl.Schema(
+    {
+        "path": pl.String(),  # absolute; the key
+        "folder": pl.String(),  # the music folder it was found under
+        "size": pl.Int64(),
+        "mtime_ns": pl.Int64(),
+        "track_id": pl.String(),  # null if the file cannot be used, and only then
+        "error": pl.String(),  # why it cannot
+        "title": pl.String(),
+        "artist": pl.String(),
+        "album": pl.String(),
+        "album_artist": pl.String(),
+        "genre": pl.String(),
+        "year": pl.Int32(),
+        "track_number": pl.Int32(),
+        "duration_s": pl.Float64(),
+        "codec": pl.String(),
+        "sample_rate": pl.Int32(),
+        "channels": pl.Int32(),
+        "added_at": pl.Datetime("us", "UTC"),  # when this path was first seen
+    }
+)
+
+
+def empty() -> pl.DataFrame:
+    """A catalogue of no files."""
+    return pl.DataFrame(schema=SCHEMA)
+
+
+def read(home: Home) -> pl.DataFrame:
+    """The catalogue, sorted by path.
+
+    Raises:
+        UserError: there is none yet, or it cannot be read.
+    """
+    if not home.catalog.exists():
+        raise UserError(f"there is no catalogue in {home.root} yet: run `fastdino ingest` first")
+    try:
+        files = pl.read_parquet(home.catalog)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise UserError(_unreadable(home)) from error
+    if files.schema != SCHEMA:
+        raise UserError(_unreadable(home))
+    return files
+
+
+def _unreadable(home: Home) -> str:
+    return (
+        f"{home.catalog} is damaged or of another version: delete it and run `fastdino ingest`; "
+        "spectrograms, models and vectors are kept"
+    )
+
+
+def write(home: Home, files: pl.DataFrame) -> None:
+    """Replace the catalogue by ``files``, which has the columns of ``SCHEMA``."""
+    with replacing(home.catalog) as part:
+        files.select(SCHEMA.names()).write_parquet(part, compression="zstd")
+
+
+def tracks(files: pl.DataFrame) -> pl.DataFrame:
+    """One row per recording, sorted by ``track_id``.
+
+    Everything is that of its first file (by ``added_at``, then path): the columns of ``SCHEMA``
+    without ``error``, and ``n_files``. A missing title is replaced by the file's name.
+    """
+    name = pl.col("path").str.extract(r"([^/]*)$").str.replace(r"(?s)\.[^.]*$", "")
+    return (
+        files.filter(pl.col("track_id").is_not_null())
+        .sort("added_at", "path")
+        .with_columns(
+            pl.col("title").fill_null(name),
+            pl.len().over("track_id").cast(pl.Int32).alias("n_files"),
+        )
+        .drop("error")
+        .unique("track_id", keep="first", maintain_order=True)
+        .sort("track_id")
+    )

@@ -1,0 +1,108 @@
+"""What differs between two looks at a collection.
+
+Belongs here: pure functions over frames. Does not: anything that touches a file.
+"""
+
+import polars as pl
+
+from fastdino.ingestion.catalog import SCHEMA
+from fastdino.ingestion.identify import CANNOT_READ
+
+TAGS = ("title", "artist", "album", "album_artist", "genre", "year", "track_number")
+# The order in which people are told.
+KINDS = {
+    "new": "a recording that was not there before",
+    "moved": "a known recording under a new path, gone from the old one",
+    "duplicate": "a further copy of a recording that is there as well",
+    "retagged": "the same recording with other tags",
+    "replaced": "another recording under the same path",
+    "repaired": "could not be used before and can now",
+    "unreadable": "cannot be used, and was not there or was fine before",
+    "removed": "gone",
+    "touched": "written again with nothing changed that matters",
+}
+CHANGES = pl.Schema(
+    {
+        "kind": pl.Enum(list(KINDS)),
+        "path": pl.String(),
+        "old_path": pl.String(),
+        "track_id": pl.String(),
+    }
+)
+
+
+def unchanged(before: pl.DataFrame, listed: pl.DataFrame) -> pl.DataFrame:
+    """Rows of the catalogue ``before`` that still hold: same path, size and time as ``listed``.
+
+    Files that could not be read are left out: reading may work now.
+    """
+    usable = before.filter(~pl.col("error").fill_null("").str.starts_with(CANNOT_READ))
+    return usable.join(listed, on=("path", "size", "mtime_ns"), how="semi")
+
+
+def changes(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
+    """One row per path that changed between two catalogues.
+
+    Args:
+        before: columns of the catalogue's ``SCHEMA``, ``path`` unique.
+        after: the same.
+
+    Returns:
+        Columns of ``CHANGES``, sorted by kind and path. ``old_path`` is set for moved files; such
+        an old path has no row of its own unless it holds something else now. ``track_id`` is what
+        the path holds now, or held if it was removed.
+    """
+    both = before.join(after, on="path", how="full", coalesce=True, suffix="_after").with_columns(
+        was=pl.col("size").is_not_null(), is_=pl.col("size_after").is_not_null()
+    )
+    differs = {c: pl.col(c).ne_missing(pl.col(f"{c}_after")) for c in SCHEMA if c != "path"}
+    failed, fails = pl.col("error").is_not_null(), pl.col("error_after").is_not_null()
+    stayed = (
+        both.filter("was", "is_")
+        .select(
+            "path",
+            track_id="track_id_after",
+            kind=pl.when(fails & differs["error"])
+            .then(pl.lit("unreadable"))
+            .when(failed & ~fails)
+            .then(pl.lit("repaired"))
+            .when(differs["track_id"])
+            .then(pl.lit("replaced"))
+            .when(pl.any_horizontal(differs[tag] for tag in TAGS))
+            .then(pl.lit("retagged"))
+            .when(pl.any_horizontal(differs.values()))
+            .then(pl.lit("touched")),
+        )
+        .drop_nulls("kind")
+    )
+    appeared = both.filter(~pl.col("was")).select("path", "error_after", track_id="track_id_after")
+    broken = appeared.filter(pl.col("error_after").is_not_null())
+    arrived = _ranked(appeared.filter(pl.col("track_id").is_not_null()), "path")
+    # Paths that a track has left, either gone or taken over by something else: gone ones first.
+    left = both.filter("was", pl.col("track_id").is_not_null(), differs["track_id"])
+    pairs = _ranked(left, "is_", "path").select("track_id", "rank", old_path="path")
+    placed = arrived.join(pairs, on=("track_id", "rank"), how="left")
+    moved = placed.filter(pl.col("old_path").is_not_null())
+    others = _ranked(placed.filter(pl.col("old_path").is_null()).drop("rank"), "path")
+    present = after.filter(pl.col("track_id").is_not_null()).join(others, on="path", how="anti")
+    first_copy = (pl.col("rank") == 0) & ~pl.col("track_id").is_in(present["track_id"].implode())
+    removed = both.filter(~pl.col("is_")).join(
+        moved, left_on="path", right_on="old_path", how="anti"
+    )
+    parts = (
+        stayed,
+        broken.with_columns(kind=pl.lit("unreadable")),
+        moved.with_columns(kind=pl.lit("moved")),
+        others.with_columns(
+            kind=pl.when(first_copy).then(pl.lit("new")).otherwise(pl.lit("duplicate"))
+        ),
+        removed.select("path", "track_id", kind=pl.lit("removed")),
+    )
+    rows = pl.concat(parts, how="diagonal").select("kind", "path", "old_path", "track_id")
+    return rows.cast(CHANGES).sort("kind", "path")
+
+
+def _ranked(rows: pl.DataFrame, *order: str) -> pl.DataFrame:
+    """Add ``rank``: 0, 1, ... among the rows of one track, in the given order."""
+    ranks = pl.int_range(pl.len()).over("track_id").alias("rank")
+    return rows.sort(*order).with_columns(ranks)

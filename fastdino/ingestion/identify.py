@@ -1,0 +1,190 @@
+"""What one file holds: which recording, with which tags.
+
+Belongs here: opening untrusted files with PyAV, hashing their audio packets, normalising tags, and
+doing so in processes that can be killed. Does not: decoding, or anything about the collection.
+
+A recording is known by its encoded audio: the packets are hashed as one stream of bytes, without
+decoding, so a file can be moved, renamed and retagged and stays the same track.
+"""
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastdino.workers import WorkerFailure, available_cores, map_in_workers
+
+# Left to itself FFmpeg believes content over names: a playlist called x.mp3 would make it open
+# whatever files or addresses the playlist names. So only plain audio containers, only from disk.
+OPEN_OPTIONS = {
+    "format_whitelist": "aac,ac3,aiff,ape,asf,au,caf,dsf,eac3,flac,matroska,mov,mp3,mpc,mpc8,ogg,"
+    "tak,tta,w64,wav,wv",
+    "protocol_whitelist": "file",
+}
+# Files whose row says so are opened again although they have not changed: a permission or a cable
+# can be mended without touching the file.
+CANNOT_READ = "cannot be read"
+NO_AUDIO = "holds no audio, whatever its name says"
+
+MAX_TEXT = 500
+BATCH = 16
+
+TAG_NAMES = {
+    "title": ("title",),
+    "artist": ("artist", "author", "performer"),
+    "album": ("album",),
+    "album_artist": ("album_artist", "albumartist", "album artist"),
+    "genre": ("genre",),
+    "year": ("date", "year", "originaldate", "originalyear", "tyer", "tdrc", "tdor"),
+    "track_number": ("track", "tracknumber"),
+}
+
+
+@dataclass(frozen=True)
+class Identified:
+    """What a file holds. Either ``track_id`` or ``error`` is set; the rest is best effort.
+
+    Attributes:
+        track_id: 32 hex characters, the hash of the audio packets.
+        error: why the file cannot be used, for people.
+        duration_s: as far as the packets reach, so of a cut file what is left of it.
+        codec: FFmpeg's name of the codec, such as ``mp3``, ``flac``, ``vorbis``, ``aac``.
+    """
+
+    track_id: str | None = None
+    error: str | None = None
+    title: str | None = None
+    artist: str | None = None
+    album: str | None = None
+    album_artist: str | None = None
+    genre: str | None = None
+    year: int | None = None
+    track_number: int | None = None
+    duration_s: float | None = None
+    codec: str | None = None
+    sample_rate: int | None = None
+    channels: int | None = None
+
+
+def identify(path: str) -> Identified:
+    """Demux the file at ``path`` once. Never raises for what the file holds."""
+    import av
+
+    try:
+        with av.open(path, metadata_errors="replace", options=OPEN_OPTIONS) as container:
+            stream = container.streams.best("audio")
+            if stream is None:
+                return Identified(error=NO_AUDIO)
+            return _read(container, stream)
+    except av.InvalidDataError:
+        return Identified(error="damaged, or not an audio file: its header cannot be understood")
+    except OSError as error:
+        return Identified(error=f"{CANNOT_READ}: {error.strerror or error}")
+    except (av.FFmpegError, ValueError) as error:
+        return Identified(error=f"cannot be opened: {error}")
+
+
+def _read(container: Any, stream: Any) -> Identified:
+    import av
+
+    digest = hashlib.blake2b(digest_size=16)
+    size = 0
+    first = end = None
+    try:
+        for packet in container.demux(stream):
+            digest.update(packet)
+            size += packet.size
+            if packet.pts is not None:
+                first = packet.pts if first is None else first
+                end = packet.pts + (packet.duration or 0)
+    except av.InvalidDataError:
+        pass  # Damaged from here on. What came before is the track.
+    if not size:
+        return Identified(error=NO_AUDIO)
+    codec = stream.codec_context
+    if codec is None:
+        return Identified(error="holds audio of an unknown kind")
+    return Identified(
+        track_id=digest.hexdigest(),
+        duration_s=None
+        if first is None or end is None
+        else float((end - first) * stream.time_base),
+        codec=codec.codec.canonical_name,
+        sample_rate=codec.sample_rate or None,
+        channels=codec.channels or None,
+        # Ogg keeps tags with the stream, the others with the container.
+        **normalised({**stream.metadata, **container.metadata}),
+    )
+
+
+def normalised(tags: Mapping[str, str]) -> dict[str, Any]:
+    """The catalogue's tag columns from whatever a container calls them; None where missing."""
+    lowered = {name.lower(): text for name, text in tags.items()}
+    found = {
+        column: next(filter(None, (clean(lowered.get(name, "")) for name in names)), None)
+        for column, names in TAG_NAMES.items()
+    }
+    return {**found, "year": year(found["year"]), "track_number": number(found["track_number"])}
+
+
+def clean(text: str) -> str:
+    """``text`` on one line: no control characters, no odd spaces, at most ``MAX_TEXT`` long."""
+    visible = (" " if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in text)
+    return " ".join("".join(visible).split())[:MAX_TEXT].strip()
+
+
+def year(text: str | None) -> int | None:
+    """The first plausible year: 2004 from ``2004-05-01``, ``20040501`` or ``(2004)``."""
+    found = re.search(r"(?<!\d)(1[89]\d\d|20\d\d)", text or "", re.ASCII)
+    return int(found[1]) if found else None
+
+
+def number(text: str | None) -> int | None:
+    """The leading number of ``text``: 3 from ``3/12`` or ``03``."""
+    found = re.match(r"\d{1,4}(?!\d)", text or "", re.ASCII)
+    return int(found[0]) if found else None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Files, as (path, size), that one worker identifies in one go."""
+
+    files: tuple[tuple[str, int], ...]
+
+    @property
+    def limit_s(self) -> float:
+        """Time after which the worker is stopped: ample even for a slow network drive."""
+        return sum(20.0 + size / 1e6 for _, size in self.files)
+
+
+def identify_batch(batch: Batch) -> list[Identified]:
+    """Identify every file of ``batch``."""
+    return [identify(path) for path, _ in batch.files]
+
+
+def identify_files(files: Sequence[tuple[str, int]]) -> Iterator[tuple[str, Identified]]:
+    """Identify ``(path, size)`` files in worker processes; results come in any order.
+
+    Where a file takes its worker down or hangs, the others of its batch are tried again one by
+    one, and that file alone is given an error.
+    """
+    batches = [Batch(tuple(files[i : i + BATCH])) for i in range(0, len(files), BATCH)]
+    while batches:
+        again: list[Batch] = []
+        found = map_in_workers(
+            identify_batch,
+            batches,
+            timeout_s=lambda batch: batch.limit_s,
+            workers=min(available_cores(), len(batches)),
+        )
+        for batch, result in found:
+            if not isinstance(result, WorkerFailure):
+                for (path, _), identified in zip(batch.files, result, strict=True):
+                    yield path, identified
+            elif len(batch.files) == 1:
+                yield batch.files[0][0], Identified(error=result.reason)
+            else:
+                again += [Batch((file,)) for file in batch.files]
+        batches = again
