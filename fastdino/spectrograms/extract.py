@@ -4,13 +4,14 @@ Belongs here: choosing the decoder, running decode -> resample -> mel, judging t
 Does not: processes, shards.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from fastdino.errors import UserError
-from fastdino.spectrograms.decode import DECODERS, DecodeError, Sound
+from fastdino.spectrograms.decode import DecodeError, Sound, decoders
 from fastdino.spectrograms.settings import SpectrogramSettings
 from fastdino.workers import WorkerFailure
 
@@ -35,19 +36,19 @@ class Extracted:
         header_s: seconds that the file promises, if it does.
         decoded_s: seconds that could be decoded.
         salvaged: whether damage was met and left out.
-        decoder: which of the decoders did it, 0 being the quickest.
+        attempts: decoders that were tried.
     """
 
     n_frames: int
     header_s: float | None
     decoded_s: float
     salvaged: bool
-    decoder: int
+    attempts: int
 
     @property
-    def truncated(self) -> bool:
-        """Whether clearly less was decoded than the header promises."""
-        return is_short(self.decoded_s, self.header_s)
+    def sound(self) -> bool:
+        """Whether all that the file promises was decoded."""
+        return not (self.salvaged or is_short(self.decoded_s, self.header_s))
 
 
 def is_short(decoded_s: float, header_s: float | None) -> bool:
@@ -66,27 +67,27 @@ def in_worker(task: Task) -> Extracted | WorkerFailure:
 def extract(task: Task) -> Extracted | WorkerFailure:
     """Write the file's frames to the spool, uint8 ``[n_frames, n_mels]``.
 
-    Decoders are tried in order until one gets to the end of what the header promises; else the
-    one that got furthest is taken.
+    Decoders are tried in turn until one gets all that the file promises; else the one that got
+    furthest is taken.
 
     Raises:
         UserError: the spool cannot be written.
     """
     best: Extracted | None = None
     reason = ""
-    for number, decoder in enumerate(DECODERS):
-        spool = task.spool.with_suffix(f".{number}")
+    for attempt, decoder in enumerate(decoders(task.path), start=1):
+        spool = task.spool.with_suffix(f".{attempt}")
         try:
-            result, loudest = _attempt(task, decoder(task.path), spool, number)
+            result, loudest = _attempt(task, decoder(task.path), spool, attempt)
         except DecodeError as error:
             reason = str(error)
             continue
-        if result.n_frames and loudest == 0:
+        if result.decoded_s >= SHORTEST_S and loudest == 0:
             return WorkerFailure("silent throughout")
-        if best is None or result.decoded_s > best.decoded_s:
+        if best is None or (result.sound, result.decoded_s) > (best.sound, best.decoded_s):
             best = result
             spool.replace(task.spool)
-        if not (result.salvaged or result.truncated):
+        if best.sound:
             break
     if best is None:
         return WorkerFailure(reason)
@@ -95,39 +96,36 @@ def extract(task: Task) -> Extracted | WorkerFailure:
     return best
 
 
-def _attempt(task: Task, sound: Sound, spool: Path, number: int) -> tuple[Extracted, int]:
+def _attempt(task: Task, sound: Sound, spool: Path, attempt: int) -> tuple[Extracted, int]:
+    """Decode a file to a spool; returns what came out and the loudest level in it."""
     from fastdino.spectrograms.mel import LogMel, Resampler
 
-    settings = task.settings
-    resampler, log_mel = Resampler(sound.rate, settings.sample_rate), LogMel(settings)
-    samples = n_frames = loudest = 0
+    resampler = Resampler(sound.rate, task.settings.sample_rate)
+    log_mel = LogMel(task.settings)
+    samples = 0
     broken = False
-    try:
-        spooled = spool.open("wb")
-    except OSError as error:
-        raise UserError(f"cannot write {spool}: {error.strerror}") from error
-    with spooled:
 
-        def keep(frames: np.ndarray) -> None:
-            nonlocal n_frames, loudest
-            if len(frames):
-                n_frames += len(frames)
-                loudest = max(loudest, int(frames.max()))
-                try:
-                    spooled.write(frames)
-                except OSError as error:
-                    raise UserError(f"cannot write {spool}: {error.strerror}") from error
-
+    def frames() -> Iterator[np.ndarray]:
+        nonlocal samples, broken
         try:
             for block in sound.blocks:
                 samples += len(block)
-                keep(log_mel.push(resampler.push(block)))
+                yield log_mel.push(resampler.push(block))
         except DecodeError:
             if not samples:
                 raise
             broken = True
-        keep(log_mel.push(resampler.finish()))
-        keep(log_mel.finish())
-    decoded_s = samples / sound.rate
+        yield log_mel.push(resampler.finish())
+        yield log_mel.finish()
+
+    n_frames = loudest = 0
+    try:
+        with spool.open("wb") as spooled:
+            for block in frames():
+                spooled.write(block.data)
+                n_frames += len(block)
+                loudest = max(loudest, int(block.max(initial=0)))
+    except OSError as error:
+        raise UserError(f"cannot write to {spool.parent}: {error.strerror}") from error
     salvaged = broken or sound.skipped > 0
-    return Extracted(n_frames, sound.header_s, decoded_s, salvaged, number), loudest
+    return Extracted(n_frames, sound.header_s, samples / sound.rate, salvaged, attempt), loudest

@@ -80,6 +80,8 @@ class LogMel:
             settings.sample_rate / 2,
             settings.n_mels,
             settings.sample_rate,
+            # At 400 samples a window, triangles of the HTK scale fall between the lowest bins.
+            mel_scale="slaney",
         )
         self._edge = (settings.n_fft - settings.hop) // 2
         self._held = torch.zeros(self._edge)

@@ -24,7 +24,8 @@ class SpectrogramSettings:
         n_fft: samples of one Hann window.
         hop: samples from one frame to the next; frame ``k`` is centred on samples
             ``[k * hop, (k + 1) * hop)``.
-        n_mels: mel bands (HTK scale, triangles of height 1) from 0 Hz to half the sample rate.
+        n_mels: mel bands (Slaney's scale, triangles of height 1) from 0 Hz to half the sample
+            rate.
         min_db: what quantises to 0; a full-scale sine is near 0 dB.
         step_db: dB from one of the 256 levels to the next.
     """
@@ -33,8 +34,8 @@ class SpectrogramSettings:
     n_fft: int = 400
     hop: int = 160
     n_mels: int = 80
-    min_db: float = -90.0
-    step_db: float = 0.375
+    min_db: float = -100.0
+    step_db: float = 0.4
 
     @property
     def frames_per_s(self) -> float:

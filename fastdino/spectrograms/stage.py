@@ -46,7 +46,7 @@ FAILURES = pl.Schema(
         "mtime_ns": pl.Int64,
         "reason": pl.String,
         "failed_at": pl.Datetime("us", "UTC"),
-    }
+    }  # type: ignore[arg-type]
 )
 
 
@@ -88,7 +88,9 @@ def run(home: Home, settings: SpectrogramSettings) -> Summary:
         index = pl.from_arrow(shards.read_index(folder))
         assert isinstance(index, pl.DataFrame)
         candidates, missing = find_work(files, set(index["track_id"]), failures)
-        start, new, failed = time.monotonic(), [], []
+        new: list[New] = []
+        failed: list[tuple[object, ...]] = []
+        start = time.monotonic()
         if candidates:
             new, failed = _work(home, folder, settings, candidates)
             index = pl.from_arrow(shards.read_index(folder))
@@ -283,7 +285,7 @@ def _summary(
             "new_tracks": len(new),
             "new_hours": round(new_s / 3600, 3),
             "x_real_time": round(speed, 1),
-            "by_fallback": sum(n.result.decoder > 0 for n in new),
+            "by_second_decoder": sum(n.result.attempts > 1 for n in new),
             "salvaged": int(tracks["salvaged"].sum()),
             "truncated": len(truncated),
             "failures": len(failures),
