@@ -1,0 +1,6 @@
+"""What is made: one module a stage, each with the stage's assets and the checks on them.
+
+Belongs here: what Dagster shows of a stage (names, order, descriptions, options, checks) and how a
+stage's child process is run (``stage`` at Dagster's end, ``child`` at the other). Does not: the
+work itself, which is ``fastdino``'s; jobs, schedules and resources, which are ``pipelines``'.
+"""

@@ -1,0 +1,170 @@
+"""The child process that Dagster starts for a stage: ``python -m assets.child STEP``.
+
+Belongs here: the child's end of the pipe, that is, its log, its result, its end. Does not: the
+work, which is one of ``fastdino.__main__.STEPS``; anything that imports Dagster itself, which
+would cost each child, and each of its workers, seconds.
+"""
+
+import argparse
+import base64
+import logging
+import math
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from dagster_pipes import PipesContext, open_dagster_pipes
+
+from fastdino.__main__ import STEPS
+from fastdino.errors import UserError
+from fastdino.home import Home
+from fastdino.summary import Scalar, Summary
+
+log = logging.getLogger("fastdino.child")
+
+GRACE_S = 30.0
+
+
+class PipesHandler(logging.Handler):
+    """Sends log records to Dagster, where they appear in the run's log as they come."""
+
+    def __init__(self, pipes: PipesContext) -> None:
+        super().__init__()
+        self.pipes = pipes
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one record, with its traceback where it has one."""
+        if not self.pipes.is_closed:
+            self.pipes.log.log(record.levelno, "%s", self.format(record))
+
+
+def main(step: str) -> int:
+    """Run ``step`` as Dagster asked; returns the exit code.
+
+    A failure is reported through the pipe and ends with 0, so that Dagster shows its message and
+    not "failed with code 1"; other codes are left to what no one can report, such as a kill.
+    """
+    for end in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(end, _interrupt)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    with open_dagster_pipes() as pipes:
+        logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
+        logging.getLogger("fastdino").setLevel(logging.INFO)
+        logging.getLogger("fastdino").addHandler(PipesHandler(pipes))
+        try:
+            pipes.report_asset_materialization(metadata=metadata(run(step, pipes.extras)))
+        except UserError as error:
+            report_failure(pipes, str(error), retry=False)
+        except Exception as error:
+            traceback.print_exc()
+            report_failure(pipes, "".join(traceback.format_exception_only(error)), retry=True)
+        except KeyboardInterrupt:
+            log.warning("interrupted; the next run goes on from here")
+            return 130
+    return 0
+
+
+def report_failure(pipes: PipesContext, message: str, *, retry: bool) -> None:
+    """Tell Dagster why there is no result, and whether trying again may help."""
+    pipes.report_custom_message(
+        {"message": message.strip(), "retry": retry, "traceback": traceback.format_exc()}
+    )
+
+
+def run(step: str, extras: Mapping[str, Any]) -> Summary:
+    """Run ``step`` on ``extras["home"]`` with ``extras["options"]``, as on the command line.
+
+    ``extras["demo"]`` names a folder into which the demo library is synthesised first.
+    """
+    if extras.get("demo"):
+        from fastdino import demo
+
+        log.info("no music folder is configured, so this is the demo library, %s", extras["demo"])
+        demo.synthesise(Path(extras["demo"]))
+    summary = STEPS[step](Home(Path(extras["home"])), argparse.Namespace(**extras["options"]))
+    log.info("%s", summary.headline)
+    for warning in summary.warnings:
+        log.warning("%s", warning)
+    return summary
+
+
+def metadata(summary: Summary) -> dict[str, Any]:
+    """What Dagster shows with the materialisation: figures, tables, plots and paths."""
+    shown: dict[str, Any] = {
+        "summary": _typed("text", summary.headline),
+        "did work": _typed("bool", summary.did_work),
+    }
+    if summary.warnings:
+        shown["warnings"] = _typed("text", "\n".join(summary.warnings))
+    shown |= {name: _figure(value) for name, value in summary.counts.items()}
+    # Said in the label, for a stage may well have a figure, a table and a path of one name.
+    shown |= {f"{name} (table)": _table(rows) for name, rows in summary.tables.items() if rows}
+    for name, png in summary.plots.items():
+        image = base64.b64encode(png).decode("ascii")
+        shown[f"{name} (plot)"] = _typed("md", f"![{name}](data:image/png;base64,{image})")
+    shown |= {f"{name} (path)": _typed("path", str(path)) for name, path in summary.paths.items()}
+    return shown
+
+
+def _typed(kind: str, value: Any) -> dict[str, Any]:
+    return {"type": kind, "raw_value": value}
+
+
+def _figure(value: Scalar) -> dict[str, Any]:
+    match value:
+        case bool():
+            return _typed("bool", value)
+        case int():
+            return _typed("int", value)
+        case float() if math.isfinite(value):
+            return _typed("float", value)
+        case _:
+            return _typed("text", "–" if value is None else str(value))
+
+
+def _table(rows: Sequence[Mapping[str, Scalar]]) -> dict[str, Any]:
+    # A table of Dagster's own, not Markdown: tags come from strangers' files and need no escaping.
+    def cell(value: Scalar) -> Scalar:
+        return value if isinstance(value, bool | int | str) else _figure(value)["raw_value"]
+
+    def kind(name: str) -> str:
+        values = [row[name] for row in rows if row[name] is not None]
+        numbers = all(isinstance(value, int | float) for value in values)
+        return "float" if values and numbers else "string"
+
+    return _typed(
+        "table",
+        {
+            "schema": [{"name": name, "type": kind(name)} for name in rows[0]],
+            "records": [{name: cell(value) for name, value in row.items()} for row in rows],
+        },
+    )
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    # Ctrl-C reaches the whole process group and Dagster forwards it as well: once is enough, a
+    # second KeyboardInterrupt would break off the first one's cleaning up after the workers.
+    for end in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(end, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _end_with(parent: int) -> None:
+    # A run that is killed outright cannot tell its child to stop; without this the child would
+    # go on writing beside the next run's.
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE_S)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

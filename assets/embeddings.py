@@ -1,0 +1,183 @@
+"""Stage 4: where every song lies among the others, and the database to ask.
+
+Belongs here: the assets ``embedding_vectors`` and ``music_duckdb`` and their checks. Does not:
+encoding, the schema, publishing (``fastdino.embeddings``).
+"""
+
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+
+from assets.spectrograms import decoded_tracks, spectrogram_shards
+from assets.stage import (
+    CODE_VERSION,
+    DUCKDB_POOL,
+    GPU_POOL,
+    OWNERS,
+    HomeFolder,
+    missing,
+    run_step,
+)
+from assets.training import current_model, fastdino_model
+from fastdino.errors import UserError
+from fastdino.home import Home
+from fastdino.ingestion import catalog as files_catalog
+
+GROUP = "embeddings"
+UNIT_LENGTH_TOLERANCE = 1e-3
+
+
+@dg.asset(
+    # Both are read; and a run that leaves the model out still does the shards first.
+    deps=[spectrogram_shards, fastdino_model],
+    group_name=GROUP,
+    kinds={"pytorch", "parquet"},
+    owners=OWNERS,
+    code_version=CODE_VERSION,
+    pool=GPU_POOL,
+)
+def embedding_vectors(
+    context: dg.AssetExecutionContext, home: HomeFolder, pipes: dg.PipesSubprocessClient
+) -> dg.MaterializeResult:
+    """A vector for every song, and for every stretch of it, from the current model.
+
+    Only tracks that have none from this model yet are encoded. Vectors are of unit length; those
+    of a whole song have no `start_s`.
+
+    - Lies in: `vectors/<model_id>/<shard>.parquet`
+    - Look at it: `polars.read_parquet("var/vectors/*/*.parquet")`, or in SQL once published
+    - Without Dagster: `fastdino embed`
+    """
+    return run_step(context, pipes, home, "embed")
+
+
+@dg.asset(
+    # The map comes from the reports but is published too, so that SQL knows where songs lie.
+    deps=["collection_map"],
+    group_name=GROUP,
+    kinds={"duckdb", "sql"},
+    owners=OWNERS,
+    code_version=CODE_VERSION,
+    pool=DUCKDB_POOL,
+)
+def music_duckdb(
+    context: dg.AssetExecutionContext, home: HomeFolder, pipes: dg.PipesSubprocessClient
+) -> dg.MaterializeResult:
+    """The collection as a database: songs, vectors, neighbours, map, clusters.
+
+    Built beside the old file and put in its place at once, so a reader is never disturbed.
+
+    - Lies in: `music.duckdb`
+    - Look at it: `FROM songs LIMIT 5`, `FROM similar_to('a title', k := 10)`
+    - Without Dagster: `fastdino embed` or `fastdino report`
+    """
+    return run_step(context, pipes, home, "publish")
+
+
+def wanted_tracks(home: Home) -> set[str]:
+    """The ids of the tracks that should have vectors: in the catalogue, and decoded.
+
+    Raises:
+        FileNotFoundError: there are no shards.
+        UserError: there is no catalogue.
+    """
+    return set(files_catalog.read(home)["track_id"].drop_nulls()) & decoded_tracks(home)
+
+
+def vector_files(home: Home) -> list[Path]:
+    """The current model's files of vectors.
+
+    Raises:
+        FileNotFoundError: no model has been trained.
+    """
+    return sorted(home.vectors(current_model(home)["model_id"]).glob("*.parquet"))
+
+
+@dg.asset_check(
+    asset=embedding_vectors,
+    blocking=True,
+    description="Vectors are finite, of unit length, and of the model's dimension.",
+)
+def vectors_are_sound(home: HomeFolder) -> dg.AssetCheckResult:
+    """Keep numbers that no distance can be computed from out of the database."""
+    try:
+        dim, files = current_model(home.open())["dim"], vector_files(home.open())
+    except FileNotFoundError:
+        return missing("model", "fastdino_model")
+    vectors = wrong_dimension = not_unit = 0
+    for file in files:
+        parquet = pq.ParquetFile(file)
+        for group in range(parquet.num_row_groups):
+            column = parquet.read_row_group(group, columns=["vec"])["vec"].combine_chunks()
+            vectors += len(column)
+            if column.type.list_size != dim:
+                wrong_dimension += len(column)
+                continue
+            lengths = np.linalg.norm(column.flatten().to_numpy().reshape(-1, dim), axis=1)
+            # NaN and infinity are never within the tolerance.
+            not_unit += int((~(np.abs(lengths - 1) <= UNIT_LENGTH_TOLERANCE)).sum())
+    return dg.AssetCheckResult(
+        passed=vectors > 0 and not wrong_dimension and not not_unit,
+        description=(
+            f"{vectors} vectors; {wrong_dimension} not of dimension {dim}, "
+            f"{not_unit} not finite or not of unit length"
+        ),
+        metadata={"vectors": vectors, "wrong dimension": wrong_dimension, "not unit": not_unit},
+    )
+
+
+@dg.asset_check(
+    asset=embedding_vectors,
+    blocking=True,
+    description="Every decoded track of the catalogue has exactly one vector of the whole song.",
+)
+def every_track_has_a_vector(home: HomeFolder) -> dg.AssetCheckResult:
+    """Catch vectors that were lost, doubled, or made for other shards."""
+    try:
+        wanted, files = wanted_tracks(home.open()), vector_files(home.open())
+    except (FileNotFoundError, UserError):
+        return missing("model and spectrograms", "everything before embedding_vectors")
+    if not files:
+        return missing("vector", "embedding_vectors")
+    songs = (
+        pl.scan_parquet(files)
+        .filter(pl.col("start_s").is_null())
+        .group_by("track_id")
+        .len()
+        .collect()
+    )
+    lost = wanted - set(songs["track_id"])
+    doubled = songs.filter(pl.col("len") > 1).height
+    return dg.AssetCheckResult(
+        passed=not lost and not doubled,
+        description=f"of {len(wanted)} tracks {len(lost)} have no vector, {doubled} several",
+        metadata={"tracks": len(wanted), "lost": len(lost), "doubled": doubled},
+    )
+
+
+@dg.asset_check(
+    asset=music_duckdb,
+    blocking=True,
+    description="The database holds the tracks of the catalogue and a vector of each decoded one.",
+)
+def database_matches_the_files(home: HomeFolder) -> dg.AssetCheckResult:
+    """Catch a database that was published from something else than the files say."""
+    if not home.open().database.exists():
+        return missing("database", "music_duckdb")
+    try:
+        tracks = files_catalog.read(home.open())["track_id"].drop_nulls().n_unique()
+        expected = {"tracks": tracks, "songs": tracks}
+        expected["current_embeddings"] = len(wanted_tracks(home.open()))
+    except (FileNotFoundError, UserError):
+        return missing("catalogue with spectrograms", "catalog and spectrogram_shards")
+    with duckdb.connect(str(home.open().database), read_only=True) as database:
+        found = {name: database.table(name).count("*").fetchall()[0][0] for name in expected}
+    return dg.AssetCheckResult(
+        passed=found == expected,
+        description="; ".join(f"{n}: {found[n]} of {expected[n]} rows" for n in expected),
+        metadata={f"{name} rows": found[name] for name in found},
+    )

@@ -1,0 +1,83 @@
+"""Stage 1: which songs there are.
+
+Belongs here: the asset ``catalog``, its options, its checks. Does not: scanning and tags
+(``fastdino.ingestion``).
+"""
+
+import os
+
+import dagster as dg
+from pydantic import Field
+
+from assets.stage import CODE_VERSION, COLLECTION_POOL, OWNERS, HomeFolder, run_step
+from fastdino.errors import UserError
+from fastdino.ingestion import catalog as files_catalog
+
+GROUP = "ingestion"
+
+
+def music_from_environment() -> list[str]:
+    """``$FASTDINO_MUSIC`` as it stands: the command line's own code takes it apart."""
+    music = os.environ.get("FASTDINO_MUSIC")
+    return [music] if music else []
+
+
+class CatalogConfig(dg.Config):
+    """Options of the catalogue."""
+
+    music: list[str] = Field(
+        default=music_from_environment(),
+        description=(
+            "Folders to search for music, with everything below them; they are only read. "
+            "From $FASTDINO_MUSIC (several separated by ':'). "
+            "Empty: the demo library, synthesised on first use."
+        ),
+    )
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"polars", "parquet"},
+    owners=OWNERS,
+    code_version=CODE_VERSION,
+    pool=COLLECTION_POOL,
+)
+def catalog(
+    context: dg.AssetExecutionContext,
+    config: CatalogConfig,
+    home: HomeFolder,
+    pipes: dg.PipesSubprocessClient,
+) -> dg.MaterializeResult:
+    """Every music file found, the recording in it, and its tags.
+
+    One row per file; files that hold the same recording share a `track_id`, which moving,
+    renaming or retagging does not change. Files that cannot be read have a reason in `error`.
+    Unchanged files are not opened again.
+
+    - Lies in: `catalog/files.parquet`
+    - Look at it: `polars.read_parquet("var/catalog/files.parquet")`
+    - Without Dagster: `fastdino ingest FOLDER`
+    """
+    demo = None if config.music else home.open().root / "demo"
+    return run_step(
+        context, pipes, home, "ingest", demo=demo, music=[str(demo)] if demo else config.music
+    )
+
+
+@dg.asset_check(
+    asset=catalog,
+    blocking=True,
+    description="The music folders hold at least one song that can be used.",
+)
+def catalog_has_songs(home: HomeFolder) -> dg.AssetCheckResult:
+    """Stop the run before every later stage reports that there is nothing to do."""
+    try:
+        files = files_catalog.read(home.open())
+    except UserError as error:
+        return dg.AssetCheckResult(passed=False, description=str(error))
+    songs = files["track_id"].n_unique() - (1 if files["track_id"].has_nulls() else 0)
+    return dg.AssetCheckResult(
+        passed=songs > 0,
+        description=f"{songs} songs in {len(files)} files",
+        metadata={"songs": songs, "files": len(files)},
+    )

@@ -1,0 +1,54 @@
+"""Stage 5: the collection for the eye.
+
+Belongs here: the assets ``collection_map`` and ``report_page``. Does not: layout, clusters, the
+page itself (``fastdino.reports``).
+"""
+
+import dagster as dg
+
+from assets.embeddings import embedding_vectors, music_duckdb
+from assets.stage import CODE_VERSION, DUCKDB_POOL, OWNERS, HomeFolder, run_step
+
+GROUP = "reports"
+
+
+@dg.asset(
+    deps=[embedding_vectors],
+    group_name=GROUP,
+    kinds={"scikitlearn", "parquet"},
+    owners=OWNERS,
+    code_version=CODE_VERSION,
+    pool=DUCKDB_POOL,
+)
+def collection_map(
+    context: dg.AssetExecutionContext, home: HomeFolder, pipes: dg.PipesSubprocessClient
+) -> dg.MaterializeResult:
+    """A place in the plane for every song, named clusters, and each song's nearest neighbours.
+
+    New songs are placed on the standing map and the old ones stay where they are; only past 10 %
+    new songs it is drawn anew, close to the old one.
+
+    - Lies in: `maps/<model_id>/<map_id>/`
+    - Look at it: the page of `report_page`, or in SQL once published
+    - Without Dagster: `fastdino report`
+    """
+    return run_step(context, pipes, home, "map")
+
+
+@dg.asset(
+    deps=[music_duckdb],
+    group_name=GROUP,
+    kinds={"plotly", "html"},
+    owners=OWNERS,
+    code_version=CODE_VERSION,
+    pool=DUCKDB_POOL,
+)
+def report_page(
+    context: dg.AssetExecutionContext, home: HomeFolder, pipes: dg.PipesSubprocessClient
+) -> dg.MaterializeResult:
+    """One page that shows the whole collection; open it in any browser, no server needed.
+
+    - Lies in: `reports/index.html`
+    - Without Dagster: `fastdino report`
+    """
+    return run_step(context, pipes, home, "page")

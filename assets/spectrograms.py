@@ -1,0 +1,112 @@
+"""Stage 2: what the songs sound like, as pictures a network can read.
+
+Belongs here: the asset ``spectrogram_shards`` and its checks. Does not: decoding, the log-mel
+transform, the shard format (``fastdino.spectrograms``).
+"""
+
+import dagster as dg
+import polars as pl
+
+from assets.ingestion import catalog
+from assets.stage import (
+    CODE_VERSION,
+    COLLECTION_POOL,
+    OWNERS,
+    HomeFolder,
+    missing,
+    run_step,
+)
+from fastdino.errors import UserError
+from fastdino.home import Home
+from fastdino.ingestion import catalog as files_catalog
+from fastdino.spectrograms.settings import SpectrogramSettings
+from fastdino.spectrograms.shards import read_index
+
+GROUP = "spectrograms"
+# About one file in a hundred of a real collection is damaged; many more point at something else.
+FAILED_SHARE = 0.05
+ALWAYS_ALLOWED = 2
+
+
+@dg.asset(
+    deps=[catalog],
+    group_name=GROUP,
+    kinds={"torch", "parquet"},
+    owners=OWNERS,
+    code_version=CODE_VERSION,
+    pool=COLLECTION_POOL,
+)
+def spectrogram_shards(
+    context: dg.AssetExecutionContext, home: HomeFolder, pipes: dg.PipesSubprocessClient
+) -> dg.MaterializeResult:
+    """A log-mel spectrogram of every track, in Parquet shards of about 256 MB.
+
+    Only tracks that have none yet are decoded, on all cores. What cannot be decoded is listed in
+    `failures.parquet` with the reason, and tried again only when the file changes.
+
+    - Lies in: `shards/<settings>/spectrograms-*.parquet`
+    - Look at it: `fastdino.spectrograms.shards.read_index(folder)`
+    - Without Dagster: `fastdino spectrograms`
+    """
+    return run_step(context, pipes, home, "spectrograms")
+
+
+def decoded_tracks(home: Home) -> set[str]:
+    """The ids of the tracks that have a spectrogram.
+
+    Raises:
+        FileNotFoundError: there are no shards.
+    """
+    index = read_index(home.shards(SpectrogramSettings().spec_id))
+    return set(index.column("track_id").unique().to_pylist())
+
+
+def failed_tracks(home: Home) -> set[str]:
+    """The ids of the tracks that could not be decoded."""
+    failures = home.shards(SpectrogramSettings().spec_id) / "failures.parquet"
+    return set(pl.read_parquet(failures)["track_id"]) if failures.exists() else set()
+
+
+@dg.asset_check(
+    asset=spectrogram_shards,
+    blocking=True,
+    description="Every track of the catalogue has a spectrogram, or a reason why not.",
+)
+def every_track_is_accounted_for(home: HomeFolder) -> dg.AssetCheckResult:
+    """Catch shards that were deleted, cut short or written for other settings."""
+    try:
+        wanted = set(files_catalog.read(home.open())["track_id"].drop_nulls())
+        decoded = decoded_tracks(home.open())
+    except (FileNotFoundError, UserError):
+        return missing("catalogue with spectrograms", "catalog and spectrogram_shards")
+    lost = wanted - decoded - failed_tracks(home.open())
+    return dg.AssetCheckResult(
+        passed=not lost,
+        description=f"{len(lost)} of {len(wanted)} tracks have neither spectrogram nor reason",
+        metadata={"tracks": len(wanted), "lost": len(lost), "examples": sorted(lost)[:10]},
+    )
+
+
+@dg.asset_check(
+    asset=spectrogram_shards,
+    description=f"At most {FAILED_SHARE:.0%} of the files cannot be read or decoded.",
+)
+def few_files_failed(home: HomeFolder) -> dg.AssetCheckResult:
+    """Warn when so much fails that the disk or a decoder is the likelier culprit."""
+    try:
+        files = files_catalog.read(home.open())
+    except UserError as error:
+        return dg.AssetCheckResult(
+            passed=False, severity=dg.AssetCheckSeverity.WARN, description=str(error)
+        )
+    unusable = pl.col("error").is_not_null() | pl.col("track_id").is_in(
+        list(failed_tracks(home.open()))
+    )
+    failed = files.filter(unusable).height
+    share = failed / max(files.height, 1)
+    return dg.AssetCheckResult(
+        passed=failed <= max(ALWAYS_ALLOWED, FAILED_SHARE * files.height),
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{failed} of {files.height} files ({share:.1%}); reasons: table failures",
+        metadata={"failed files": failed, "share": share},
+    )

@@ -1,0 +1,206 @@
+"""Stage 3: learning to hear, from the collection itself.
+
+Belongs here: the asset ``fastdino_model``, its options, the checks on what was learned. Does not:
+the encoder, the objective, the loop (``fastdino.training``).
+"""
+
+import os
+from enum import Enum
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from assets.ingestion import catalog
+from assets.spectrograms import spectrogram_shards
+from assets.stage import (
+    CODE_VERSION,
+    GPU_POOL,
+    OWNERS,
+    HomeFolder,
+    missing,
+    run_step,
+)
+from fastdino.errors import UserError
+from fastdino.home import Home
+from fastdino.ingestion import catalog as files_catalog
+from fastdino.storage import read_json
+
+GROUP = "training"
+# The published objective collapses to a rank of about 6; sound ones are far above 20. A small
+# collection cannot fill many dimensions, hence the share.
+LEAST_RANK = 20.0
+LEAST_RANK_PER_TRACK = 0.1
+GROWTH = 1.2
+
+
+class Preset(Enum):
+    """Size of the encoder and length of training."""
+
+    auto = "auto"
+    cpu = "cpu"
+    gpu = "gpu"
+    tiny = "tiny"
+
+
+def preset_from_environment() -> Preset:
+    """``$FASTDINO_PRESET``, or ``auto``.
+
+    Raises:
+        UserError: it names no preset.
+    """
+    name = os.environ.get("FASTDINO_PRESET") or "auto"
+    if name not in Preset.__members__:
+        raise UserError(f"FASTDINO_PRESET is {name!r}: set one of {', '.join(Preset.__members__)}")
+    return Preset[name]
+
+
+def minutes_from_environment() -> float | None:
+    """``$FASTDINO_MINUTES``, or None for the preset's own length.
+
+    Raises:
+        UserError: it is not a number.
+    """
+    text = os.environ.get("FASTDINO_MINUTES")
+    try:
+        return float(text) if text else None
+    except ValueError:
+        raise UserError(f"FASTDINO_MINUTES is {text!r}: set a number of minutes") from None
+
+
+class TrainingConfig(dg.Config):
+    """Options of training."""
+
+    preset: Preset = Field(
+        default=preset_from_environment(),
+        description=(
+            "Size of the encoder: cpu, gpu, tiny (a trial, seconds), or auto, which takes gpu "
+            "where there is one. From $FASTDINO_PRESET."
+        ),
+    )
+    minutes: float | None = Field(
+        default=minutes_from_environment(),
+        description="Minutes to train at most; empty: the preset's own. From $FASTDINO_MINUTES.",
+    )
+    seed: int = Field(default=0, description="Seed of everything random.")
+    afresh: bool = Field(
+        default=False, description="Train even if the current model still fits the collection."
+    )
+
+
+@dg.asset(
+    deps=[spectrogram_shards],
+    group_name=GROUP,
+    kinds={"pytorch", "safetensors"},
+    owners=OWNERS,
+    code_version=CODE_VERSION,
+    pool=GPU_POOL,
+)
+def fastdino_model(
+    context: dg.AssetExecutionContext,
+    config: TrainingConfig,
+    home: HomeFolder,
+    pipes: dg.PipesSubprocessClient,
+) -> dg.MaterializeResult:
+    """An encoder trained on this collection, without labels.
+
+    Trains only if there is no model yet, the collection has outgrown it, or `afresh` asks for it;
+    goes on from its checkpoint after a kill. A model is never overwritten.
+
+    - Lies in: `models/<model_id>/model.safetensors`, `model.json`, `metrics.jsonl`
+    - Without Dagster: `fastdino train --minutes 5`
+    """
+    return run_step(
+        context,
+        pipes,
+        home,
+        "train",
+        preset=config.preset.value,
+        minutes=config.minutes,
+        seed=config.seed,
+        afresh=config.afresh,
+    )
+
+
+def current_model(home: Home) -> dict[str, Any]:
+    """``model.json`` of the current model.
+
+    Raises:
+        FileNotFoundError: no model has been trained.
+    """
+    current = read_json(home.models / "current.json")
+    model: dict[str, Any] = read_json(home.model(current["model_id"]) / "model.json")
+    return model
+
+
+def _warning(passed: bool, description: str, **metadata: float) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        passed=passed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=description,
+        metadata=metadata,
+    )
+
+
+@dg.asset_check(
+    asset=fastdino_model,
+    description="The vectors spread over many dimensions (effective rank).",
+)
+def model_has_not_collapsed(home: HomeFolder) -> dg.AssetCheckResult:
+    """Warn when training has mapped all songs to nearly the same few directions."""
+    try:
+        model = current_model(home.open())
+    except FileNotFoundError:
+        return missing("model", "fastdino_model")._replace(severity=dg.AssetCheckSeverity.WARN)
+    rank = model["metrics"].get("effective_rank")
+    if rank is None:
+        return _warning(True, "the effective rank was not measured")
+    least = min(LEAST_RANK, LEAST_RANK_PER_TRACK * model["trained_tracks"])
+    return _warning(
+        rank >= least,
+        f"effective rank {rank:.1f} of {model['dim']}, at least {least:.1f} is sound; "
+        "train longer or on more songs if it is lower",
+        effective_rank=rank,
+    )
+
+
+@dg.asset_check(
+    asset=fastdino_model,
+    description="The model finds songs of the same artist better than plain mel statistics do.",
+)
+def model_beats_mel_statistics(home: HomeFolder) -> dg.AssetCheckResult:
+    """Warn when a model is not worth its training."""
+    try:
+        model = current_model(home.open())
+    except FileNotFoundError:
+        return missing("model", "fastdino_model")._replace(severity=dg.AssetCheckSeverity.WARN)
+    ours, mel = (model["metrics"].get(key) for key in ("artist_1nn", "artist_1nn_mel"))
+    if ours is None or mel is None:
+        return _warning(True, "not known: too few songs have an artist tag")
+    return _warning(
+        ours >= mel,
+        f"artist 1-NN {ours:.3f}, mel statistics {mel:.3f}",
+        artist_1nn=ours,
+        artist_1nn_mel=mel,
+    )
+
+
+@dg.asset_check(
+    asset=fastdino_model,
+    additional_deps=[catalog],
+    description=f"The collection has grown less than {GROWTH - 1:.0%} since training.",
+)
+def model_fits_the_collection(home: HomeFolder) -> dg.AssetCheckResult:
+    """Warn when it is time to run the job ``train``."""
+    try:
+        model = current_model(home.open())
+        tracks = files_catalog.read(home.open())["track_id"].drop_nulls().n_unique()
+    except (FileNotFoundError, UserError):
+        return missing("model", "fastdino_model")._replace(severity=dg.AssetCheckSeverity.WARN)
+    trained = model["trained_tracks"]
+    return _warning(
+        tracks <= GROWTH * trained,
+        f"{tracks} tracks now, {trained} when it was trained; past that run the job train",
+        tracks=tracks,
+        trained_tracks=trained,
+    )

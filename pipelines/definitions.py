@@ -1,0 +1,33 @@
+"""Everything Dagster is told, put together.
+
+Belongs here: the one list of assets, checks, jobs, schedules and resources, the same for the real
+thing and for tests. Does not: any of those themselves.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from assets import embeddings, ingestion, reports, spectrograms, training
+from pipelines.jobs import JOBS
+from pipelines.resources import RESOURCES
+from pipelines.schedules import SCHEDULES
+
+STAGES = [ingestion, spectrograms, training, embeddings, reports]
+
+
+def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
+    """The definitions, with some resources replaced by others of the same name."""
+    return dg.Definitions(
+        assets=dg.load_assets_from_modules(STAGES),
+        asset_checks=dg.load_asset_checks_from_modules(STAGES),
+        jobs=JOBS,
+        schedules=SCHEDULES,
+        resources={**RESOURCES, **(resource_overrides or {})},
+        # The stages have processes of their own; one more around each costs 5-20 s a step.
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_defs()
