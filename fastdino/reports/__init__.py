@@ -1,1 +1,18 @@
 """Draw the map, find clusters and neighbours, and write the page people look at."""
+
+from fastdino.home import Home
+from fastdino.summary import Summary
+
+
+def run_map(home: Home) -> Summary:
+    """Draw the map of the current model's songs; see ``fastdino.reports.map``."""
+    from fastdino.reports import map as stage
+
+    return stage.run_map(home)
+
+
+def run_page(home: Home) -> Summary:
+    """Write the report page; see ``fastdino.reports.page``."""
+    from fastdino.reports import page as stage
+
+    return stage.run_page(home)

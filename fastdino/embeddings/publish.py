@@ -1,0 +1,253 @@
+"""Publish everything known of the collection as one DuckDB file.
+
+Belongs here: filling the schema (``schema.sql``) from the catalogue, the models, vectors and maps,
+and putting the file in place. Does not: computing anything a stage before this one can.
+
+DuckDB locks a file across processes: a writer and a reader keep each other out. So the file is
+built beside the standing one and renamed over it. Readers that hold the old one keep all of it.
+"""
+
+import datetime
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from fastdino import __version__
+from fastdino.embeddings.vectors import current_model, read_model, read_vectors, vector_files
+from fastdino.home import Home
+from fastdino.ingestion import catalog
+from fastdino.storage import read_json, replacing
+from fastdino.summary import Summary
+
+log = logging.getLogger(__name__)
+
+COUNTED = (
+    "tracks", "files", "failures", "models", "embeddings", "segments", "neighbors", "maps",
+    "map_points", "clusters", "cluster_members",
+)  # fmt: skip
+
+
+def publish(home: Home) -> Summary:
+    """Build ``music.duckdb`` and put it in place, unless the standing one is already this.
+
+    Raises:
+        UserError: there is no catalogue or no model yet, or a file of vectors is damaged.
+    """
+    files = catalog.read(home)
+    model = current_model(home)
+    schema = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
+    fingerprint = _fingerprint(home, schema)
+    if published_fingerprint(home.database) == fingerprint:
+        return Summary(
+            "publish", f"{home.database.name} is up to date", False, paths={"duckdb": home.database}
+        )
+    with replacing(home.database) as part:
+        write_ahead_log = part.with_name(part.name + ".wal")
+        try:
+            spill: dict[str, str | bool | int | float | list[str]] = {
+                "temp_directory": str(home.scratch / "duckdb")
+            }
+            with duckdb.connect(str(part), config=spill) as db:
+                db.execute(schema.replace("FLOAT[D]", f"FLOAT[{int(model['dim'])}]"))
+                warnings = _fill(db, home, files, model)
+                db.execute(
+                    "INSERT INTO published VALUES (?, now(), ?, ?)",
+                    [fingerprint, model["model_id"], __version__],
+                )
+                db.execute("CHECKPOINT")
+                rows = {name: _count(db, name) for name in COUNTED}
+                songs = _count(db, "current_embeddings")
+        finally:
+            write_ahead_log.unlink(missing_ok=True)
+        # One left by a killed program that had opened the old file to write in it: DuckDB would
+        # try to replay it into the new one.
+        home.database.with_name(home.database.name + ".wal").unlink(missing_ok=True)
+    size_mb = home.database.stat().st_size / 1e6
+    return Summary(
+        "publish",
+        f"{songs} of {rows['tracks']} songs with vectors, {rows['segments']} segments, "
+        f"{size_mb:.1f} MB",
+        True,
+        counts={"songs_with_vectors": songs, "size_mb": round(size_mb, 1), **rows},
+        tables={"tables": [{"table": name, "rows": count} for name, count in rows.items()]},
+        paths={"duckdb": home.database},
+        warnings=warnings,
+    )
+
+
+def published_fingerprint(database: Path) -> str | None:
+    """What a published file was made from; None if there is none or it cannot be read."""
+    if not database.is_file():
+        return None
+    try:
+        with duckdb.connect(str(database), read_only=True) as db:
+            row = db.execute("SELECT fingerprint FROM published").fetchone()
+    except duckdb.Error as error:
+        log.warning("%s cannot be read and will be made anew: %s", database, error)
+        return None
+    return row[0] if row else None
+
+
+def _fingerprint(home: Home, schema: str) -> str:
+    """Hash over all inputs by name, size and time; equal inputs give an equal file."""
+    digest = hashlib.blake2b(f"{__version__}\n{schema}".encode(), digest_size=16)
+    for path in sorted(_inputs(home)):
+        status = path.stat()
+        line = f"\n{path.relative_to(home.root)}\0{status.st_size}\0{status.st_mtime_ns}"
+        digest.update(line.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _inputs(home: Home) -> Iterator[Path]:
+    yield home.catalog
+    yield home.models / "current.json"
+    for model in _models(home):
+        yield home.model(model["model_id"]) / "model.json"
+        yield from vector_files(home, model["model_id"])
+        if folder := _map_folder(home, model["model_id"]):
+            yield from folder.iterdir()
+    failures = home.shards(current_model(home)["spec_id"]) / "failures.parquet"
+    if failures.exists():
+        yield failures
+
+
+def _models(home: Home) -> list[dict[str, Any]]:
+    """Finished models, in order of their names; one still in training has no model.json."""
+    folders = sorted(path.parent.name for path in home.models.glob("*/model.json"))
+    return [read_model(home, name) for name in folders]
+
+
+def _map_folder(home: Home, model_id: str) -> Path | None:
+    """Folder of the newest map of a model, if it has one."""
+    try:
+        current = read_json(home.maps(model_id) / "current.json")
+    except FileNotFoundError:
+        return None
+    return home.maps(model_id) / current["map_id"]
+
+
+def _fill(
+    db: duckdb.DuckDBPyConnection, home: Home, files: pl.DataFrame, model: dict[str, Any]
+) -> list[str]:
+    """Fill all tables but ``published``; returns warnings."""
+    _fill_catalog(db, home, files, model["spec_id"])
+    warnings = []
+    for other in _models(home):
+        model_id, has_vectors = other["model_id"], other["dim"] == model["dim"]
+        db.execute(
+            "INSERT INTO models VALUES (?, ?::TIMESTAMPTZ, ?, ?, ?, ?, ?, ?, ?::JSON, ?::JSON)",
+            [
+                model_id, other.get("created_at"), model_id == model["model_id"], has_vectors,
+                other["dim"], other["spec_id"], other.get("trained_tracks"),
+                other.get("code_version"), json.dumps(other.get("settings")),
+                json.dumps(other.get("metrics")),
+            ],
+        )  # fmt: skip
+        if has_vectors:
+            _fill_vectors(db, home, model_id)
+        else:
+            warnings.append(
+                f"the vectors of model {model_id} are left out: they have {other['dim']} "
+                f"dimensions, those of the current model {model['dim']}"
+            )
+        if folder := _map_folder(home, model_id):
+            _fill_map(db, folder, is_current=model_id == model["model_id"])
+    if not _count(db, "current_embeddings"):
+        warnings.append("no song has a vector of the current model yet: run `fastdino embed`")
+    return warnings
+
+
+def _fill_catalog(
+    db: duckdb.DuckDBPyConnection, home: Home, files: pl.DataFrame, spec_id: str
+) -> None:
+    modified_at = pl.from_epoch(pl.col("mtime_ns"), "ns").dt.replace_time_zone("UTC")
+    files = files.with_columns(modified_at=modified_at)
+    _insert(db, "tracks", catalog.tracks(files))
+    _insert(db, "files", files)
+    bad = files.filter(pl.col("track_id").is_null()).with_columns(
+        stage=pl.lit("ingestion"),
+        reason=pl.col("error").fill_null("unknown"),
+        failed_at=pl.lit(None, pl.Datetime("us", "UTC")),
+    )
+    _insert(db, "failures", bad)
+    path = home.shards(spec_id) / "failures.parquet"
+    if path.exists():
+        wanted = files.select("track_id").unique()
+        undecoded = pl.read_parquet(path).join(wanted, on="track_id", how="semi")
+        undecoded = undecoded.with_columns(stage=pl.lit("spectrograms"), modified_at=modified_at)
+        _insert(db, "failures", undecoded)
+
+
+def _insert(db: duckdb.DuckDBPyConnection, table: str, frame: pl.DataFrame) -> None:
+    """Append the columns of ``frame`` that ``table`` has, by name."""
+    columns = [row[0] for row in db.execute(f"DESCRIBE {table}").fetchall()]
+    db.register("frame", frame.select([name for name in columns if name in frame.columns]))
+    db.execute(f"INSERT INTO {table} BY NAME FROM frame")
+    db.unregister("frame")
+
+
+def _fill_vectors(db: duckdb.DuckDBPyConnection, home: Home, model_id: str) -> None:
+    """Append one model's vectors, file by file so that memory holds one file at a time."""
+    for path in vector_files(home, model_id):
+        db.register("shard", read_vectors(path))
+        db.execute(
+            "CREATE OR REPLACE TEMP TABLE fresh AS SELECT DISTINCT track_id FROM shard "
+            "SEMI JOIN tracks USING (track_id) "
+            "ANTI JOIN (FROM embeddings WHERE model_id = ?) USING (track_id)",
+            [model_id],
+        )
+        db.execute(
+            "INSERT INTO embeddings BY NAME SELECT track_id, ? AS model_id, vec FROM shard "
+            "SEMI JOIN fresh USING (track_id) WHERE start_s IS NULL",
+            [model_id],
+        )
+        db.execute(
+            "INSERT INTO segments BY NAME SELECT track_id, ? AS model_id, start_s, end_s, vec "
+            "FROM shard SEMI JOIN fresh USING (track_id) WHERE start_s IS NOT NULL",
+            [model_id],
+        )
+        db.unregister("shard")
+
+
+def _fill_map(db: duckdb.DuckDBPyConnection, folder: Path, *, is_current: bool) -> None:
+    described = read_json(folder / "map.json")
+    map_id, model_id = described["map_id"], described["model_id"]
+    created_at = datetime.datetime.fromisoformat(described["created_at"])
+    db.execute(
+        "INSERT INTO maps VALUES (?, ?, ?, ?, ?, ?::JSON)",
+        [
+            map_id, model_id, created_at, is_current, described["n_tracks"],
+            json.dumps(described.get("quality")),
+        ],
+    )  # fmt: skip
+    tracks = db.sql("SELECT track_id FROM tracks").pl()
+    known = {
+        name: pl.read_parquet(folder / f"{name}.parquet").join(tracks, on="track_id", how="semi")
+        for name in ("points", "members", "neighbors")
+    }
+    near = known["neighbors"].join(tracks.rename({"track_id": "neighbor_id"}), on="neighbor_id")
+    _insert(db, "neighbors", near.with_columns(model_id=pl.lit(model_id)))
+    map_column = pl.lit(map_id).alias("map_id")
+    _insert(db, "map_points", known["points"].with_columns(map_column))
+    _insert(db, "cluster_members", known["members"].with_columns(map_column))
+    # Songs may have left the collection since the map was drawn.
+    sizes = known["members"].group_by("cluster_id").agg(pl.len().alias("size"))
+    clusters = pl.read_parquet(folder / "clusters.parquet").drop("size")
+    is_known = pl.col("medoid_id").is_in(tracks["track_id"].implode())
+    clusters = clusters.join(sizes, on="cluster_id").with_columns(
+        map_column, medoid_id=pl.when(is_known).then("medoid_id")
+    )
+    _insert(db, "clusters", clusters.sort("cluster_id"))
+
+
+def _count(db: duckdb.DuckDBPyConnection, table: str) -> int:
+    row = db.execute(f"SELECT count(*) FROM {table}").fetchone()
+    assert row
+    return int(row[0])

@@ -1,0 +1,388 @@
+-- The published database: tables, views, macros, and what each of them means.
+-- Belongs here: everything a reader of music.duckdb sees. Does not: filling it (publish.py).
+-- FLOAT[D] stands for the current model's dimension, which publish.py puts in its place.
+
+------------------------------------------------------------------------------------------ tables
+
+CREATE TABLE published (
+    fingerprint VARCHAR NOT NULL,
+    published_at TIMESTAMPTZ NOT NULL,
+    model_id VARCHAR NOT NULL,
+    code_version VARCHAR NOT NULL
+);
+COMMENT ON TABLE published IS 'What this file was made from, in one row. It is replaced whole by the next publishing and never written in place: keep your own tables elsewhere.';
+COMMENT ON COLUMN published.fingerprint IS 'Hash over names, sizes and times of all inputs and over this schema; publishing again with the same inputs does nothing';
+COMMENT ON COLUMN published.published_at IS 'When this file was made';
+COMMENT ON COLUMN published.model_id IS 'The current model, which the current_ views and the macros use';
+COMMENT ON COLUMN published.code_version IS 'Version of FastDINO that made this file';
+
+CREATE TABLE tracks (
+    track_id VARCHAR PRIMARY KEY,
+    title VARCHAR NOT NULL,
+    artist VARCHAR,
+    album VARCHAR,
+    album_artist VARCHAR,
+    genre VARCHAR,
+    year INTEGER,
+    track_number INTEGER,
+    duration_s DOUBLE,
+    path VARCHAR NOT NULL,
+    n_files INTEGER NOT NULL,
+    added_at TIMESTAMPTZ
+);
+COMMENT ON TABLE tracks IS 'Recordings, one row each: files with the same audio are one track, whatever their names and tags';
+COMMENT ON COLUMN tracks.track_id IS 'Hash of the encoded audio: stays when a file is moved, renamed or retagged';
+COMMENT ON COLUMN tracks.title IS 'Title tag, or the file name where there is none';
+COMMENT ON COLUMN tracks.artist IS 'Artist tag';
+COMMENT ON COLUMN tracks.album IS 'Album tag';
+COMMENT ON COLUMN tracks.album_artist IS 'Album artist tag';
+COMMENT ON COLUMN tracks.genre IS 'Genre tag';
+COMMENT ON COLUMN tracks.year IS 'Year tag';
+COMMENT ON COLUMN tracks.track_number IS 'Track number tag';
+COMMENT ON COLUMN tracks.duration_s IS 'Length in seconds, as the file states it';
+COMMENT ON COLUMN tracks.path IS 'Absolute path of one of its files: the one seen first, whose tags are shown here';
+COMMENT ON COLUMN tracks.n_files IS 'Number of files that hold this recording';
+COMMENT ON COLUMN tracks.added_at IS 'When it was first seen';
+
+CREATE TABLE files (
+    path VARCHAR PRIMARY KEY,
+    folder VARCHAR NOT NULL,
+    track_id VARCHAR,
+    size BIGINT NOT NULL,
+    modified_at TIMESTAMPTZ NOT NULL,
+    codec VARCHAR,
+    sample_rate INTEGER,
+    channels INTEGER,
+    added_at TIMESTAMPTZ
+);
+COMMENT ON TABLE files IS 'Music files found, one row a path';
+COMMENT ON COLUMN files.path IS 'Absolute path';
+COMMENT ON COLUMN files.folder IS 'The music folder it was found under';
+COMMENT ON COLUMN files.track_id IS 'The recording it holds; null if it cannot be used, see failures';
+COMMENT ON COLUMN files.size IS 'Bytes';
+COMMENT ON COLUMN files.modified_at IS 'When the file was last changed';
+COMMENT ON COLUMN files.codec IS 'Audio codec, such as mp3 or flac';
+COMMENT ON COLUMN files.sample_rate IS 'Samples a second';
+COMMENT ON COLUMN files.channels IS 'Channels';
+COMMENT ON COLUMN files.added_at IS 'When this path was first seen';
+
+CREATE TABLE failures (
+    path VARCHAR NOT NULL,
+    track_id VARCHAR,
+    stage VARCHAR NOT NULL,
+    reason VARCHAR NOT NULL,
+    size BIGINT,
+    modified_at TIMESTAMPTZ,
+    failed_at TIMESTAMPTZ
+);
+COMMENT ON TABLE failures IS 'Files that could not be used; each is tried again when it changes';
+COMMENT ON COLUMN failures.path IS 'Absolute path';
+COMMENT ON COLUMN failures.track_id IS 'The recording, if it could be told';
+COMMENT ON COLUMN failures.stage IS 'Where it failed: ingestion or spectrograms';
+COMMENT ON COLUMN failures.reason IS 'What was wrong';
+COMMENT ON COLUMN failures.size IS 'Bytes when it failed';
+COMMENT ON COLUMN failures.modified_at IS 'When the file had last been changed when it failed';
+COMMENT ON COLUMN failures.failed_at IS 'When it failed, if known';
+
+CREATE TABLE models (
+    model_id VARCHAR PRIMARY KEY,
+    created_at TIMESTAMPTZ,
+    is_current BOOLEAN NOT NULL,
+    has_vectors BOOLEAN NOT NULL,
+    dim INTEGER NOT NULL,
+    spec_id VARCHAR NOT NULL,
+    trained_tracks INTEGER,
+    code_version VARCHAR,
+    settings JSON,
+    metrics JSON
+);
+COMMENT ON TABLE models IS 'Trained models';
+COMMENT ON COLUMN models.model_id IS 'Name of the model; a model is never changed after it was made';
+COMMENT ON COLUMN models.created_at IS 'When training ended';
+COMMENT ON COLUMN models.is_current IS 'True for the one that the current_ views and the macros use';
+COMMENT ON COLUMN models.has_vectors IS 'Whether its vectors are in this file: they are if it has the current dimension. Neighbours and maps are here for every model';
+COMMENT ON COLUMN models.dim IS 'Length of its vectors';
+COMMENT ON COLUMN models.spec_id IS 'The spectrogram settings it was trained on';
+COMMENT ON COLUMN models.trained_tracks IS 'Number of tracks it was trained on';
+COMMENT ON COLUMN models.code_version IS 'Version of FastDINO that trained it';
+COMMENT ON COLUMN models.settings IS 'Training settings';
+COMMENT ON COLUMN models.metrics IS 'Quality figures at the end of training';
+
+CREATE TABLE embeddings (
+    track_id VARCHAR NOT NULL,
+    model_id VARCHAR NOT NULL,
+    vec FLOAT[D] NOT NULL
+);
+COMMENT ON TABLE embeddings IS 'One vector a song and model: songs that sound alike have a high inner product';
+COMMENT ON COLUMN embeddings.track_id IS 'The song';
+COMMENT ON COLUMN embeddings.model_id IS 'The model that made the vector; vectors of different models cannot be compared';
+COMMENT ON COLUMN embeddings.vec IS 'Vector of unit length: array_inner_product of two is their cosine similarity';
+
+CREATE TABLE segments (
+    track_id VARCHAR NOT NULL,
+    model_id VARCHAR NOT NULL,
+    start_s FLOAT NOT NULL,
+    end_s FLOAT NOT NULL,
+    vec FLOAT[D] NOT NULL
+);
+COMMENT ON TABLE segments IS 'Vectors of stretches of songs, for finding similar moments';
+COMMENT ON COLUMN segments.track_id IS 'The song';
+COMMENT ON COLUMN segments.model_id IS 'The model that made the vector';
+COMMENT ON COLUMN segments.start_s IS 'Start within the song, in seconds';
+COMMENT ON COLUMN segments.end_s IS 'End within the song, in seconds';
+COMMENT ON COLUMN segments.vec IS 'Vector of unit length';
+
+CREATE TABLE neighbors (
+    track_id VARCHAR NOT NULL,
+    model_id VARCHAR NOT NULL,
+    rank INTEGER NOT NULL,
+    neighbor_id VARCHAR NOT NULL,
+    similarity FLOAT NOT NULL
+);
+COMMENT ON TABLE neighbors IS 'The 20 most similar songs of every song, found exactly, for every model that has a map';
+COMMENT ON COLUMN neighbors.track_id IS 'The song';
+COMMENT ON COLUMN neighbors.model_id IS 'The model whose vectors were compared';
+COMMENT ON COLUMN neighbors.rank IS '1 for the most similar';
+COMMENT ON COLUMN neighbors.neighbor_id IS 'The similar song';
+COMMENT ON COLUMN neighbors.similarity IS 'Cosine similarity, 1 for the same';
+
+CREATE TABLE maps (
+    map_id VARCHAR PRIMARY KEY,
+    model_id VARCHAR NOT NULL,
+    created_at TIMESTAMPTZ,
+    is_current BOOLEAN NOT NULL,
+    n_tracks INTEGER NOT NULL,
+    quality JSON
+);
+COMMENT ON TABLE maps IS 'Maps of the collection in the plane: the newest one of every model';
+COMMENT ON COLUMN maps.map_id IS 'Name of the map';
+COMMENT ON COLUMN maps.model_id IS 'The model whose vectors it was drawn from';
+COMMENT ON COLUMN maps.created_at IS 'When it was drawn';
+COMMENT ON COLUMN maps.is_current IS 'True for the map of the current model';
+COMMENT ON COLUMN maps.n_tracks IS 'Number of songs on it';
+COMMENT ON COLUMN maps.quality IS 'How well it shows what is similar, and how far songs moved since the map before';
+
+CREATE TABLE map_points (
+    track_id VARCHAR NOT NULL,
+    map_id VARCHAR NOT NULL,
+    x DOUBLE NOT NULL,
+    y DOUBLE NOT NULL,
+    placed_by VARCHAR NOT NULL
+);
+COMMENT ON TABLE map_points IS 'Where songs lie on a map';
+COMMENT ON COLUMN map_points.track_id IS 'The song';
+COMMENT ON COLUMN map_points.map_id IS 'The map';
+COMMENT ON COLUMN map_points.x IS 'Position from left to right, in no unit';
+COMMENT ON COLUMN map_points.y IS 'Position from bottom to top, in no unit';
+COMMENT ON COLUMN map_points.placed_by IS 'fit: laid out with the whole map; transform: added later, without moving the others';
+
+CREATE TABLE clusters (
+    map_id VARCHAR NOT NULL,
+    cluster_id INTEGER NOT NULL,
+    name VARCHAR NOT NULL,
+    size INTEGER NOT NULL,
+    medoid_id VARCHAR,
+    top_genres VARCHAR[],
+    top_artists VARCHAR[]
+);
+COMMENT ON TABLE clusters IS 'Groups of songs that lie together on a map';
+COMMENT ON COLUMN clusters.map_id IS 'The map';
+COMMENT ON COLUMN clusters.cluster_id IS 'Number of the group; the same group keeps it from map to map of one model';
+COMMENT ON COLUMN clusters.name IS 'Name, from the tags that stand out in it, or else its typical song';
+COMMENT ON COLUMN clusters.size IS 'Number of songs in it';
+COMMENT ON COLUMN clusters.medoid_id IS 'Its typical song: the one most similar to all others in it';
+COMMENT ON COLUMN clusters.top_genres IS 'Genres that stand out in it, the strongest first';
+COMMENT ON COLUMN clusters.top_artists IS 'Artists that stand out in it, the strongest first';
+
+CREATE TABLE cluster_members (
+    map_id VARCHAR NOT NULL,
+    track_id VARCHAR NOT NULL,
+    cluster_id INTEGER NOT NULL,
+    probability FLOAT NOT NULL
+);
+COMMENT ON TABLE cluster_members IS 'Which group every song on a map is in';
+COMMENT ON COLUMN cluster_members.map_id IS 'The map';
+COMMENT ON COLUMN cluster_members.track_id IS 'The song';
+COMMENT ON COLUMN cluster_members.cluster_id IS 'The group; -1 if it is in none';
+COMMENT ON COLUMN cluster_members.probability IS 'How clearly it belongs there, from 0 to 1';
+
+------------------------------------------------------------------------------------------- views
+
+CREATE VIEW current_embeddings AS
+SELECT track_id, vec FROM embeddings WHERE model_id = (SELECT model_id FROM published);
+COMMENT ON VIEW current_embeddings IS 'Song vectors of the current model';
+COMMENT ON COLUMN current_embeddings.track_id IS 'The song';
+COMMENT ON COLUMN current_embeddings.vec IS 'Vector of unit length';
+
+CREATE VIEW current_segments AS
+SELECT track_id, start_s, end_s, vec FROM segments WHERE model_id = (SELECT model_id FROM published);
+COMMENT ON VIEW current_segments IS 'Vectors of stretches of songs, of the current model';
+COMMENT ON COLUMN current_segments.track_id IS 'The song';
+COMMENT ON COLUMN current_segments.start_s IS 'Start within the song, in seconds';
+COMMENT ON COLUMN current_segments.end_s IS 'End within the song, in seconds';
+COMMENT ON COLUMN current_segments.vec IS 'Vector of unit length';
+
+CREATE VIEW songs AS
+SELECT
+    tracks.track_id, title, artist, album, album_artist, genre, year, track_number, duration_s,
+    path, cluster_id, clusters.name AS cluster, x, y
+FROM tracks
+LEFT JOIN (
+    SELECT map_points.* FROM map_points SEMI JOIN maps
+    ON maps.map_id = map_points.map_id AND maps.is_current
+) AS point USING (track_id)
+LEFT JOIN cluster_members USING (map_id, track_id)
+LEFT JOIN clusters USING (map_id, cluster_id);
+COMMENT ON VIEW songs IS 'Start here: every song with its tags, one path, and its place on the current map';
+COMMENT ON COLUMN songs.track_id IS 'The song';
+COMMENT ON COLUMN songs.title IS 'Title tag, or the file name where there is none';
+COMMENT ON COLUMN songs.artist IS 'Artist tag';
+COMMENT ON COLUMN songs.album IS 'Album tag';
+COMMENT ON COLUMN songs.album_artist IS 'Album artist tag';
+COMMENT ON COLUMN songs.genre IS 'Genre tag';
+COMMENT ON COLUMN songs.year IS 'Year tag';
+COMMENT ON COLUMN songs.track_number IS 'Track number tag';
+COMMENT ON COLUMN songs.duration_s IS 'Length in seconds';
+COMMENT ON COLUMN songs.path IS 'Absolute path of one of its files';
+COMMENT ON COLUMN songs.cluster_id IS 'Group on the current map; -1 if in none, null if not on the map';
+COMMENT ON COLUMN songs.cluster IS 'Name of that group';
+COMMENT ON COLUMN songs.x IS 'Position on the current map, from left to right';
+COMMENT ON COLUMN songs.y IS 'Position on the current map, from bottom to top';
+
+------------------------------------------------------------------------------------------ macros
+-- Parameters hide columns of the same name, so columns are written with their table's name.
+
+CREATE MACRO track_of(song) AS coalesce(
+    (SELECT tracks.track_id FROM tracks WHERE tracks.track_id = song),
+    (SELECT min_by(tracks.track_id, (tracks.artist, tracks.track_id)) FROM tracks
+     WHERE lower(tracks.title) = lower(song)),
+    error('no song has this id or title: ' || coalesce(song, 'NULL') || '. Try: FROM find_song(''...'')')
+);
+COMMENT ON MACRO track_of IS 'track_of(song): the track_id that a track_id or a title stands for; an error if there is none';
+
+CREATE MACRO find_song(words) AS TABLE
+WITH named AS (
+    SELECT
+        tracks.*,
+        lower(strip_accents(tracks.title)) AS plain_title,
+        lower(strip_accents(concat_ws(' ', tracks.artist, tracks.title, tracks.album))) AS plain,
+        lower(strip_accents(words)) AS wanted
+    FROM tracks
+), scored AS (
+    SELECT
+        *,
+        greatest(
+            list_avg([CASE WHEN contains(plain, word) THEN 1 ELSE 0 END
+                      FOR word IN string_split_regex(trim(wanted), '\s+')]),
+            jaro_winkler_similarity(plain_title, wanted),
+            jaro_winkler_similarity(plain, wanted)
+        ) + CASE WHEN plain_title = wanted THEN 1 ELSE 0 END AS score
+    FROM named
+)
+SELECT track_id, title, artist, album, path FROM scored
+WHERE score > 0.8 ORDER BY score DESC, artist, title, track_id LIMIT 20;
+COMMENT ON MACRO TABLE find_song IS 'find_song(words): up to 20 songs whose title, artist or album is like the words, best first';
+
+CREATE MACRO similar_to(song, k := 10) AS TABLE
+WITH wanted AS MATERIALIZED (
+    SELECT mine.track_id AS wanted_id, mine.vec AS wanted_vec
+    FROM current_embeddings AS mine WHERE mine.track_id = track_of(song)
+), best AS (
+    SELECT other.track_id, array_inner_product(other.vec, wanted.wanted_vec) AS similarity
+    FROM current_embeddings AS other, wanted WHERE other.track_id <> wanted.wanted_id
+    ORDER BY similarity DESC, other.track_id LIMIT k
+)
+SELECT best.track_id, tracks.title, tracks.artist, tracks.album, best.similarity, tracks.path
+FROM best JOIN tracks USING (track_id) ORDER BY best.similarity DESC, best.track_id;
+COMMENT ON MACRO TABLE similar_to IS 'similar_to(song, k := 10): the k songs most similar to a song, given by track_id or title';
+
+CREATE MACRO similar_to_all(songs, k := 10) AS TABLE
+WITH wanted AS MATERIALIZED (
+    SELECT mine.track_id AS wanted_id, mine.vec AS wanted_vec FROM current_embeddings AS mine
+    WHERE mine.track_id IN (SELECT track_of(name) FROM unnest(songs) AS given(name))
+), best AS (
+    SELECT other.track_id, avg(array_inner_product(other.vec, wanted.wanted_vec)) AS similarity
+    FROM current_embeddings AS other, wanted
+    WHERE other.track_id NOT IN (SELECT wanted_id FROM wanted)
+    GROUP BY other.track_id ORDER BY similarity DESC, other.track_id LIMIT k
+)
+SELECT best.track_id, tracks.title, tracks.artist, tracks.album, best.similarity, tracks.path
+FROM best JOIN tracks USING (track_id) ORDER BY best.similarity DESC, best.track_id;
+COMMENT ON MACRO TABLE similar_to_all IS 'similar_to_all([song, ...], k := 10): the k songs most similar, on average, to several songs given by track_id or title';
+
+CREATE MACRO similar_segments(song, at_s, k := 10) AS TABLE
+WITH wanted AS MATERIALIZED (
+    SELECT mine.track_id AS wanted_id, mine.vec AS wanted_vec FROM current_segments AS mine
+    WHERE mine.track_id = track_of(song)
+    ORDER BY abs((mine.start_s + mine.end_s) / 2 - at_s) LIMIT 1
+), moments AS (
+    SELECT
+        other.track_id, other.start_s AS from_s, other.end_s AS to_s,
+        array_inner_product(other.vec, wanted.wanted_vec) AS similarity
+    FROM current_segments AS other, wanted WHERE other.track_id <> wanted.wanted_id
+), best AS (
+    SELECT
+        moments.track_id, max(moments.similarity) AS similarity,
+        max_by((moments.from_s, moments.to_s), moments.similarity) AS span
+    FROM moments GROUP BY moments.track_id ORDER BY similarity DESC, moments.track_id LIMIT k
+)
+SELECT
+    best.track_id, tracks.title, tracks.artist, best.span[1] AS from_s, best.span[2] AS to_s,
+    best.similarity, tracks.path
+FROM best JOIN tracks USING (track_id) ORDER BY best.similarity DESC, best.track_id;
+COMMENT ON MACRO TABLE similar_segments IS 'similar_segments(song, at_s, k := 10): the moment of each of k other songs that is most similar to the moment at at_s seconds of a song given by track_id or title';
+
+CREATE MACRO between(first_song, last_song, k := 8) AS TABLE
+WITH RECURSIVE ends AS MATERIALIZED (
+    SELECT a.track_id AS a_id, b.track_id AS b_id, a.vec AS a_vec, b.vec AS b_vec
+    FROM current_embeddings AS a, current_embeddings AS b
+    WHERE a.track_id = track_of(first_song) AND b.track_id = track_of(last_song)
+), nearness AS MATERIALIZED (
+    SELECT
+        other.track_id AS near_id,
+        array_inner_product(other.vec, ends.a_vec) AS to_a,
+        array_inner_product(other.vec, ends.b_vec) AS to_b
+    FROM current_embeddings AS other, ends WHERE other.track_id NOT IN (ends.a_id, ends.b_id)
+), way AS (
+    -- At each of k evenly spaced stops from a to b, the most similar song not yet taken.
+    SELECT 0 AS stop, NULL::VARCHAR AS stop_id, []::VARCHAR[] AS taken
+    UNION ALL
+    SELECT
+        way.stop + 1,
+        max_by(near_id, to_a + (to_b - to_a) * (way.stop + 1) / (k + 1)) AS found,
+        list_append(way.taken, found)
+    FROM way, nearness WHERE way.stop < k AND NOT list_contains(way.taken, near_id)
+    GROUP BY way.stop, way.taken
+)
+SELECT
+    way.stop, tracks.track_id, tracks.title, tracks.artist, tracks.album,
+    nearness.to_a AS similarity_to_first, nearness.to_b AS similarity_to_last, tracks.path
+FROM way JOIN tracks ON tracks.track_id = way.stop_id JOIN nearness ON near_id = way.stop_id
+ORDER BY way.stop;
+COMMENT ON MACRO TABLE between IS 'between(first_song, last_song, k := 8): k songs that lead from one song to another, in order; both given by track_id or title';
+
+CREATE MACRO near_duplicates(at_least := 0.995) AS TABLE
+SELECT
+    n.similarity, a.track_id, a.title, a.artist, a.path,
+    b.track_id AS other_id, b.title AS other_title, b.artist AS other_artist, b.path AS other_path
+FROM neighbors AS n
+JOIN tracks AS a ON a.track_id = n.track_id
+JOIN tracks AS b ON b.track_id = n.neighbor_id
+WHERE n.model_id = (SELECT model_id FROM published) AND n.similarity >= at_least
+    AND (n.track_id < n.neighbor_id OR NOT EXISTS (
+        FROM neighbors AS back WHERE back.model_id = n.model_id
+        AND back.track_id = n.neighbor_id AND back.neighbor_id = n.track_id))
+ORDER BY n.similarity DESC, a.track_id, b.track_id;
+COMMENT ON MACRO TABLE near_duplicates IS 'near_duplicates(at_least := 0.995): pairs of different recordings that sound almost the same; look before you delete';
+
+CREATE MACRO model_overlap(model_a, model_b, k := 10) AS TABLE
+SELECT
+    count(DISTINCT a.track_id) AS songs,
+    count(b.neighbor_id) / count(*) AS overlap
+FROM neighbors AS a
+SEMI JOIN (SELECT track_id FROM neighbors WHERE model_id = model_b) AS shared USING (track_id)
+LEFT JOIN neighbors AS b
+    ON b.model_id = model_b AND b.track_id = a.track_id
+    AND b.neighbor_id = a.neighbor_id AND b.rank <= k
+WHERE a.model_id = model_a AND a.rank <= k;
+COMMENT ON MACRO TABLE model_overlap IS 'model_overlap(model_a, model_b, k := 10): share of the k nearest songs on which two models agree, 0 to 1';

@@ -1,0 +1,79 @@
+"""Reading the vectors that were written as Parquet, one file per model and shard.
+
+Belongs here: which model is current, which files hold its vectors, the song vectors as one array.
+Does not: making vectors (``encode``) or serving them to SQL (``publish``).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fastdino.errors import UserError
+from fastdino.home import Home
+from fastdino.storage import read_json
+
+
+def read_model(home: Home, model_id: str) -> dict[str, Any]:
+    """What ``model.json`` says of one model."""
+    return read_json(home.model(model_id) / "model.json")
+
+
+def current_model(home: Home) -> dict[str, Any]:
+    """What ``model.json`` says of the model in use.
+
+    Raises:
+        UserError: no model has been trained yet.
+    """
+    try:
+        return read_model(home, read_json(home.models / "current.json")["model_id"])
+    except FileNotFoundError:
+        raise UserError(
+            f"there is no trained model under {home.models}: run `fastdino train` first"
+        ) from None
+
+
+def vector_files(home: Home, model_id: str) -> list[Path]:
+    """Files with one model's vectors, those of the newest shard first.
+
+    Shard names sort by age; a song that two files hold is to be taken from the first here.
+    """
+    return sorted(home.vectors(model_id).glob("*.parquet"), reverse=True)
+
+
+def read_vectors(path: Path) -> pa.Table:
+    """One file's rows: track_id, start_s and end_s (null for a whole song), vec.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        return pq.read_table(path, columns=["track_id", "start_s", "end_s", "vec"])
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(
+            f"cannot read {path} ({error}): delete it and run `fastdino embed`"
+        ) from error
+
+
+def read_songs(home: Home, model_id: str, track_ids: set[str]) -> tuple[list[str], np.ndarray]:
+    """Song vectors of the tracks in ``track_ids`` that have one, in order of their ids.
+
+    Returns:
+        The track ids, and their unit-length vectors as float32 of shape (songs, dim).
+    """
+    found: dict[str, np.ndarray] = {}
+    for path in vector_files(home, model_id):
+        table = read_vectors(path)
+        table = table.filter(pc.is_null(table["start_s"])).combine_chunks()
+        ids = table["track_id"].to_pylist()
+        values = np.concatenate([c.flatten() for c in table["vec"].chunks] or [np.empty(0)])
+        for track_id, vector in zip(ids, values.reshape(len(ids), -1), strict=True):
+            if track_id in track_ids:
+                found.setdefault(track_id, vector)
+    ids = sorted(found)
+    if not ids:
+        return [], np.empty((0, int(read_model(home, model_id)["dim"])), np.float32)
+    return ids, np.stack([found[i] for i in ids]).astype(np.float32)

@@ -1,0 +1,194 @@
+"""Where songs lie in the plane.
+
+Belongs here: laying out all songs, placing new ones on a standing layout, and how well a layout
+shows what is similar. Does not: deciding which of these is due, or files.
+
+t-SNE on cosine distances, by openTSNE. Collections too small for it get their two main components.
+"""
+
+import logging
+import time
+from typing import Any
+
+import numpy as np
+
+from fastdino.progress import progress
+from fastdino.reports.neighbors import nearest
+from fastdino.workers import available_cores
+
+log = logging.getLogger(__name__)
+
+SEED = 0
+PERPLEXITY = 30.0
+PLACING_PERPLEXITY = 5.0
+# Below this many songs t-SNE has nothing to weigh.
+FEWEST = 12
+# From here on interpolation is quicker than the tree.
+INTERPOLATE_FROM = 3_000
+NEW_SPREAD = 1e-4
+SAMPLE = 2_000
+
+
+class _Cosine:
+    """Exact cosine neighbours in the shape openTSNE asks for."""
+
+    def __init__(self, vectors: np.ndarray, k: int) -> None:
+        self.vectors, self.n_samples, self.k = vectors, len(vectors), k
+
+    def build(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._as_distances(nearest(self.vectors, self.k))
+
+    def query(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        return self._as_distances(nearest(self.vectors, k, queries))
+
+    @staticmethod
+    def _as_distances(found: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        return found[0], (1.0 - found[1]).astype(np.float64)
+
+
+def lay_out(vectors: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
+    """Lay out songs afresh.
+
+    Args:
+        vectors: unit vectors, float32 [n, dim].
+        start: positions to start from, [n, 2], so that the new layout resembles an old one.
+
+    Returns:
+        Positions, float64 [n, 2], centred.
+    """
+    began_s = time.monotonic()
+    layout = _main_components(vectors) if start is None else start
+    if len(vectors) >= FEWEST:
+        layout = np.asarray(_optimised(vectors, _spread(layout)), np.float64)
+    if len(vectors) >= 2_000:
+        log.info("laid out %d songs in %.0f s", len(vectors), time.monotonic() - began_s)
+    return layout - layout.mean(axis=0)
+
+
+def _optimised(vectors: np.ndarray, start: np.ndarray) -> np.ndarray:
+    embedding = _embedding(vectors, start, min(PERPLEXITY, (len(vectors) - 1) / 3))
+    with progress("Laying out the map", 750, "steps") as shown:
+
+        def advance(*_: object) -> None:
+            shown.advance(50)
+
+        # The usual schedule: groups first form under exaggeration, then find their shape.
+        watched = {"inplace": True, "callbacks": advance, "callbacks_every_iters": 50}
+        embedding.optimize(n_iter=250, exaggeration=12, momentum=0.5, **watched)
+        embedding.optimize(n_iter=500, momentum=0.8, **watched)
+    return embedding
+
+
+def _embedding(vectors: np.ndarray, positions: np.ndarray, perplexity: float) -> Any:
+    import openTSNE
+
+    logging.getLogger("openTSNE").setLevel(logging.WARNING)
+    many = len(vectors) >= INTERPOLATE_FROM
+    # Threads pay off for many songs only; for few they mostly wait for each other.
+    jobs = available_cores() if many else 1
+    index = _Cosine(vectors, min(len(vectors) - 1, int(3 * perplexity)))
+    affinities = openTSNE.affinity.PerplexityBasedNN(
+        knn_index=index, perplexity=perplexity, n_jobs=jobs
+    )
+    return openTSNE.TSNEEmbedding(
+        positions,
+        affinities,
+        negative_gradient_method="fft" if many else "bh",
+        random_state=SEED,
+        n_jobs=jobs,
+    )
+
+
+def _main_components(vectors: np.ndarray) -> np.ndarray:
+    """The two directions of largest spread; [n, 2], zeros where there are fewer."""
+    centred = vectors.astype(np.float64) - vectors.mean(axis=0)
+    # Of the small side's Gram matrix, not of all songs' vectors: quick at any size.
+    _, directions = np.linalg.eigh(centred.T @ centred)
+    main = directions[:, :-3:-1]
+    # Eigenvectors have no sign of their own; without one, the same songs could come out mirrored.
+    main = main * np.where(main[np.abs(main).argmax(axis=0), range(main.shape[1])] < 0, -1, 1)
+    layout = np.zeros((len(vectors), 2))
+    layout[:, : main.shape[1]] = centred @ main
+    return layout
+
+
+def _spread(layout: np.ndarray) -> np.ndarray:
+    """Shrink to the tiny extent that t-SNE starts from; songs in one spot are told apart."""
+    jitter = np.random.default_rng(SEED).standard_normal(layout.shape) * NEW_SPREAD / 100
+    return layout / max(layout.std(), 1e-12) * NEW_SPREAD + jitter
+
+
+def place(vectors: np.ndarray, positions: np.ndarray, new_vectors: np.ndarray) -> np.ndarray:
+    """Find positions for new songs among songs that stay exactly where they are.
+
+    Args:
+        vectors: unit vectors of the songs that have a place, float32 [n, dim].
+        positions: their places as ``lay_out`` or this function made them, [n, 2].
+        new_vectors: unit vectors of the new songs, float32 [m, dim].
+
+    Returns:
+        Positions of the new songs, float64 [m, 2].
+    """
+    if len(vectors) < FEWEST:
+        return _among_neighbours(vectors, positions, new_vectors)
+    perplexity = min(PLACING_PERPLEXITY, (len(vectors) - 1) / 3)
+    embedding = _embedding(vectors, positions, perplexity)
+    # openTSNE moves its copy of the layout to the middle; the new songs are moved back with it.
+    placed = embedding.transform(new_vectors, perplexity=perplexity)
+    moved_by = positions[0] - np.asarray(embedding)[0]
+    return np.asarray(placed, np.float64) + moved_by
+
+
+def _among_neighbours(
+    vectors: np.ndarray, positions: np.ndarray, new_vectors: np.ndarray
+) -> np.ndarray:
+    indices, similarities = nearest(vectors, 3, new_vectors)
+    weights = np.exp(10.0 * similarities)[:, :, None]
+    return (positions[indices] * weights).sum(axis=1) / weights.sum(axis=1)
+
+
+def aligned(layout: np.ndarray, shared: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Turn, mirror and shift a layout so that shared songs lie as near as can be to a reference.
+
+    Distances stay as they are, or songs could no longer be placed on the layout.
+
+    Args:
+        layout: [n, 2].
+        shared: indices into ``layout`` of the songs that the reference has too, [m].
+        reference: where the reference has them, [m, 2].
+    """
+    if not len(shared):
+        return layout
+    mine, theirs = layout[shared].mean(axis=0), reference.mean(axis=0)
+    u, _, vt = np.linalg.svd((layout[shared] - mine).T @ (reference - theirs))
+    return (layout - mine) @ (u @ vt) + theirs
+
+
+def quality(vectors: np.ndarray, positions: np.ndarray, k: int = 10) -> dict[str, float | None]:
+    """How well a layout shows what is similar, on at most 2,000 songs.
+
+    Returns:
+        ``neighbor_recall``: share of the ``k`` most similar songs that are among the ``k`` nearest
+        in the plane; ``trustworthiness``: 1 if no songs lie near each other that are not similar.
+        None where there are too few songs to tell.
+    """
+    from sklearn.manifold import trustworthiness
+    from sklearn.neighbors import NearestNeighbors
+
+    n = len(vectors)
+    if n < 2 * k + 2:
+        return {"neighbor_recall": None, "trustworthiness": None}
+    sample = np.sort(np.random.default_rng(SEED).permutation(n)[:SAMPLE])
+    # Each song is its own nearest in both lists, which are one longer to make up for it.
+    similar, _ = nearest(vectors, k + 1, vectors[sample])
+    near = (
+        NearestNeighbors(n_neighbors=k + 1)
+        .fit(positions)
+        .kneighbors(positions[sample], return_distance=False)
+    )
+    shared = [len(np.intersect1d(a, b)) - 1 for a, b in zip(similar, near, strict=True)]
+    trust = trustworthiness(vectors[sample], positions[sample], n_neighbors=k, metric="cosine")
+    return {
+        "neighbor_recall": round(float(np.clip(shared, 0, k).mean()) / k, 4),
+        "trustworthiness": round(float(trust), 4),
+    }
