@@ -3,10 +3,15 @@
 import shutil
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from fastdino import demo
 from fastdino.home import Home
+
+# On a busy machine a slow example is no finding.
+hypothesis.settings.register_profile("fastdino", deadline=None)
+hypothesis.settings.load_profile("fastdino")
 
 
 @pytest.fixture

@@ -29,7 +29,8 @@ CANNOT_READ = "cannot be read"
 NO_AUDIO = "holds no audio, whatever its name says"
 
 MAX_TEXT = 500
-BATCH = 16
+BATCH = 16  # files a worker takes at once
+PATIENCE_S = 20.0  # for one file, beside what reading it at a megabyte a second takes
 
 TAG_NAMES = {
     "title": ("title",),
@@ -156,7 +157,7 @@ class Batch:
     @property
     def limit_s(self) -> float:
         """Time after which the worker is stopped: ample even for a slow network drive."""
-        return sum(20.0 + size / 1e6 for _, size in self.files)
+        return sum(PATIENCE_S + size / 1e6 for _, size in self.files)
 
 
 def identify_batch(batch: Batch) -> list[Identified]:

@@ -1,0 +1,69 @@
+import datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from fastdino.errors import UserError
+from fastdino.home import Home
+from fastdino.ingestion import catalog
+
+DAY = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
+
+
+def rows(*given: dict[str, object]) -> pl.DataFrame:
+    return pl.DataFrame([{"added_at": DAY, **row} for row in given], schema=catalog.SCHEMA)
+
+
+def test_a_catalogue_reads_back_as_it_was_written(home: Home) -> None:
+    files = rows({"path": "/🎵\n.mp3", "track_id": "1", "year": 2004}, {"path": "/b", "error": "x"})
+    catalog.write(home, files)
+    assert catalog.read(home).equals(files)
+
+
+def test_without_a_catalogue_we_are_told_what_to_run(home: Home) -> None:
+    with pytest.raises(UserError, match="fastdino ingest"):
+        catalog.read(home)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 not really PAR1"])
+def test_a_damaged_catalogue_is_named(home: Home, content: bytes) -> None:
+    home.catalog.parent.mkdir(parents=True)
+    home.catalog.write_bytes(content)
+    with pytest.raises(UserError, match=r"files\.parquet is damaged"):
+        catalog.read(home)
+
+
+def test_a_catalogue_of_other_columns_is_refused(home: Home, tmp_path: Path) -> None:
+    home.catalog.parent.mkdir(parents=True)
+    pl.DataFrame({"path": ["a"]}).write_parquet(home.catalog)
+    with pytest.raises(UserError, match="another version"):
+        catalog.read(home)
+
+
+def test_a_track_is_described_by_its_first_file() -> None:
+    later = DAY + datetime.timedelta(days=1)
+    found = catalog.tracks(
+        rows(
+            {"path": "/a.mp3", "track_id": "2", "title": "Later", "added_at": later},
+            {"path": "/c.mp3", "track_id": "2", "title": "First", "artist": "X"},
+            {"path": "/d.mp3", "track_id": "2", "title": "Same time"},
+            {"path": "/b.mp3", "track_id": "1", "title": "Other"},
+            {"path": "/e.mp3", "error": "damaged"},
+        )
+    )
+    assert found.select("track_id", "title", "artist", "path", "n_files").rows() == [
+        ("1", "Other", None, "/b.mp3", 1),
+        ("2", "First", "X", "/c.mp3", 3),
+    ]
+    assert "error" not in found.columns
+
+
+def test_a_song_without_a_title_is_called_after_its_file() -> None:
+    paths = ["/a.b/My. Song.mp3", "/x/no suffix", "/x/line\nbreak.ogg"]
+    found = catalog.tracks(rows(*({"path": p, "track_id": str(i)} for i, p in enumerate(paths))))
+    assert found["title"].to_list() == ["My. Song", "no suffix", "line\nbreak"]
+
+
+def test_no_files_are_no_tracks() -> None:
+    assert catalog.tracks(catalog.empty()).is_empty()

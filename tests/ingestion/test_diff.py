@@ -1,0 +1,165 @@
+import datetime
+from typing import Any
+
+import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastdino.ingestion import catalog, diff, identify
+
+DAY = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
+
+
+def files(**paths: str | dict[str, Any] | None) -> pl.DataFrame:
+    """A catalogue from ``name="track"``, ``name=None`` (unreadable) or ``name={column: value}``."""
+    rows = []
+    for path, what in paths.items():
+        row = what if isinstance(what, dict) else {"track_id": what}
+        error = None if row.get("track_id") else row.get("error", "damaged")
+        rows.append({"path": path, "folder": "/", "size": 1, "mtime_ns": 1, "added_at": DAY, **row})
+        rows[-1]["error"] = error
+    return pl.DataFrame(rows, schema=catalog.SCHEMA).sort("path")
+
+
+def told(before: pl.DataFrame, after: pl.DataFrame) -> list[tuple[str | None, ...]]:
+    """Changes as (kind, path, old_path, track_id)."""
+    return diff.changes(before, after).cast({"kind": pl.String}).rows()
+
+
+def test_a_first_look_is_all_new() -> None:
+    assert told(files(), files(a="1", b="2")) == [("new", "a", None, "1"), ("new", "b", None, "2")]
+
+
+def test_nothing_changed_means_no_rows() -> None:
+    same = files(a="1", b="1", c=None)
+    assert told(same, same) == []
+
+
+def test_a_moved_file_is_one_change() -> None:
+    assert told(files(a="1"), files(b="1")) == [("moved", "b", "a", "1")]
+
+
+def test_copies_that_move_together_are_paired_off() -> None:
+    assert told(files(a="1", b="1"), files(c="1", d="1", e="1")) == [
+        ("moved", "c", "a", "1"), ("moved", "d", "b", "1"), ("duplicate", "e", None, "1"),
+    ]  # fmt: skip
+
+
+def test_one_of_two_copies_moving_is_a_move() -> None:
+    assert told(files(a="1", b="1"), files(a="1", c="1")) == [("moved", "c", "b", "1")]
+
+
+def test_a_copy_of_a_known_song_is_a_duplicate() -> None:
+    assert told(files(a="1"), files(a="1", b="1")) == [("duplicate", "b", None, "1")]
+
+
+def test_two_copies_of_a_new_song_are_one_new_song_and_a_duplicate() -> None:
+    assert told(files(), files(a="1", b="1")) == [
+        ("new", "a", None, "1"), ("duplicate", "b", None, "1"),
+    ]  # fmt: skip
+
+
+def test_other_tags_are_retagged() -> None:
+    after = files(a={"track_id": "1", "title": "New"})
+    assert told(files(a="1"), after) == [("retagged", "a", None, "1")]
+
+
+def test_another_recording_under_the_same_path_is_replaced() -> None:
+    assert told(files(a="1"), files(a="2")) == [("replaced", "a", None, "2")]
+
+
+def test_a_path_taken_over_by_another_song_is_told_with_where_its_own_went() -> None:
+    assert told(files(a="1"), files(a="2", b="1")) == [
+        ("moved", "b", "a", "1"), ("replaced", "a", None, "2"),
+    ]  # fmt: skip
+
+
+def test_two_songs_that_swap_names_are_both_replaced() -> None:
+    assert told(files(a="1", b="2"), files(a="2", b="1")) == [
+        ("replaced", "a", None, "2"), ("replaced", "b", None, "1"),
+    ]  # fmt: skip
+
+
+def test_a_file_that_is_gone_is_removed() -> None:
+    assert told(files(a="1", b=None), files()) == [
+        ("removed", "a", None, "1"), ("removed", "b", None, None),
+    ]  # fmt: skip
+
+
+def test_files_that_break_or_are_mended_are_told_once() -> None:
+    assert told(files(a="1"), files(a=None, b=None)) == [
+        ("unreadable", "a", None, None), ("unreadable", "b", None, None),
+    ]  # fmt: skip
+    assert told(files(a=None), files(a="1")) == [("repaired", "a", None, "1")]
+
+
+def test_a_file_written_again_unchanged_is_touched() -> None:
+    after = files(a={"track_id": "1", "mtime_ns": 2})
+    assert told(files(a="1"), after) == [("touched", "a", None, "1")]
+
+
+def test_only_files_of_the_same_size_and_time_still_hold() -> None:
+    before = files(
+        a="1", b="2", c="3", d=None, e={"error": f"{identify.CANNOT_READ}: Permission denied"}
+    )
+    listed = pl.DataFrame(
+        {"path": list("abcdefg"), "size": [1, 2, 1, 1, 1, 1, 1], "mtime_ns": [1, 1, 2, 1, 1, 1, 1]}
+    )
+    assert diff.unchanged(before, listed)["path"].to_list() == ["a", "d"]
+
+
+states = st.one_of(
+    st.fixed_dictionaries(
+        {
+            "track_id": st.sampled_from("12345"),
+            "title": st.sampled_from([None, "x", "y"]),
+            "size": st.integers(1, 2),
+        }
+    ),
+    st.fixed_dictionaries({"error": st.sampled_from(["damaged", "empty"])}),
+)
+collections = st.dictionaries(st.sampled_from("abcdefgh"), states).map(lambda d: files(**d))
+
+
+@given(collections)
+def test_a_collection_never_differs_from_itself(same: pl.DataFrame) -> None:
+    assert diff.changes(same, same).is_empty()
+
+
+@given(collections, collections)
+def test_the_changes_lead_from_before_to_after(before: pl.DataFrame, after: pl.DataFrame) -> None:
+    changes = diff.changes(before, after)
+    assert changes.schema == diff.CHANGES
+    holds = dict(before.select("path", "track_id").iter_rows())
+    own_rows = set(changes["path"])
+    for kind, path, old_path, track_id in changes.iter_rows():
+        if kind == "removed":
+            assert holds.pop(path) == track_id
+            continue
+        if kind == "moved" and old_path not in own_rows:
+            assert holds.pop(old_path) == track_id
+        holds[path] = track_id
+    assert holds == dict(after.select("path", "track_id").iter_rows())
+
+
+@given(collections, collections)
+def test_every_path_is_accounted_for_once(before: pl.DataFrame, after: pl.DataFrame) -> None:
+    changes = diff.changes(before, after)
+    paths = changes["path"].to_list()
+    assert len(paths) == len(set(paths))
+    old_paths = changes["old_path"].drop_nulls().to_list()
+    assert len(old_paths) == len(set(old_paths))
+    same = before.join(after, on=before.columns, how="semi", nulls_equal=True)["path"].to_list()
+    everything = set(before["path"]) | set(after["path"])
+    assert everything == set(paths) | set(old_paths) | set(same)
+    assert not set(paths) & set(same)
+
+
+@given(collections, collections)
+def test_a_song_is_new_once_and_only_if_it_was_nowhere(
+    before: pl.DataFrame, after: pl.DataFrame
+) -> None:
+    changes = diff.changes(before, after)
+    new = changes.filter(kind="new")["track_id"].to_list()
+    assert len(new) == len(set(new))
+    assert not set(new) & set(before["track_id"].drop_nulls())

@@ -1,0 +1,302 @@
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastdino import demo
+from fastdino.ingestion import identify
+from fastdino.ingestion.identify import Identified
+
+TAGS = {
+    "title": "Grüße, 世界 🎵",
+    "artist": "The Artist",
+    "album": "The Album",
+    "album_artist": "Various Artists",
+    "genre": "Folk",
+    "date": "2004",
+    "track": "3",
+}
+OTHER_TAGS = {**TAGS, "title": "Another title", "artist": "Someone else", "date": "1999"}
+CONTAINERS = {
+    ".mp3": "mp3", ".flac": "flac", ".ogg": "ogg", ".opus": "ogg", ".m4a": "ipod", ".wav": "wav",
+}  # fmt: skip
+# Formats that are read but that the demo library has none of: container, codec.
+FURTHER = {
+    ".aiff": ("aiff", "pcm_s16be"), ".wma": ("asf", "wmav2"), ".m4a": ("ipod", "alac"),
+    ".mka": ("matroska", "flac"), ".oga": ("ogg", "flac"), ".wv": ("wv", "wavpack"),
+    ".au": ("au", "pcm_s16be"), ".caf": ("caf", "pcm_s16le"), ".tta": ("tta", "tta"),
+    ".aac": ("adts", "aac"), ".mp2": ("mp2", "mp2"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def audio() -> np.ndarray:
+    song = demo.plan(Path("x"), artists=1, songs_per_artist=6, seconds=2.0)[0]
+    return demo.compose(song)
+
+
+def remux(source: Path, target: Path, container_name: str, tags: dict[str, str]) -> None:
+    """What a tag editor does: the same packets, other tags."""
+    with av.open(str(source)) as old, av.open(str(target), "w", format=container_name) as new:
+        stream: Any = new.add_stream_from_template(old.streams.audio[0])
+        new.metadata.update(tags)
+        stream.metadata.clear()
+        stream.metadata.update(tags)
+        for packet in old.demux(audio=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                new.mux(packet)
+
+
+@pytest.mark.parametrize("suffix", demo.FORMATS)
+def test_tags_and_properties_are_read_from_every_format(
+    suffix: str, audio: np.ndarray, tmp_path: Path
+) -> None:
+    path = tmp_path / f"song{suffix}"
+    demo.encode(path, audio, demo.RATE, TAGS)
+    found = identify.identify(str(path))
+    assert found.error is None
+    assert (found.title, found.artist, found.album) == (TAGS["title"], "The Artist", "The Album")
+    assert (found.genre, found.year, found.track_number) == ("Folk", 2004, 3)
+    # WAV's own tags have no place for the album's artist.
+    assert found.album_artist == (None if suffix == ".wav" else "Various Artists")
+    assert found.channels == 2
+    assert found.sample_rate == demo.FORMATS[suffix].rate
+    assert found.duration_s == pytest.approx(audio.shape[1] / demo.RATE, abs=0.1)
+
+
+@pytest.mark.parametrize("suffix", demo.FORMATS)
+def test_retagging_keeps_the_track_and_changes_the_tags(
+    suffix: str, audio: np.ndarray, tmp_path: Path
+) -> None:
+    before, after = tmp_path / f"before{suffix}", tmp_path / f"after{suffix}"
+    demo.encode(before, audio, demo.RATE, TAGS)
+    remux(before, after, CONTAINERS[suffix], OTHER_TAGS)
+    assert before.read_bytes() != after.read_bytes()
+    old, new = identify.identify(str(before)), identify.identify(str(after))
+    assert old.track_id == new.track_id
+    assert (new.title, new.artist, new.year) == ("Another title", "Someone else", 1999)
+
+
+def encode_further(path: Path, container_name: str, codec: str, audio: np.ndarray) -> None:
+    with av.open(str(path), "w", format=container_name) as container:
+        stream: Any = container.add_stream(codec, rate=44_100, layout="stereo")
+        stream.bit_rate = 128_000
+        container.metadata.update(TAGS)
+        stream.metadata.update(TAGS)
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(audio), "fltp", "stereo")
+        frame.sample_rate = demo.RATE
+        frame.pts = 0
+        for packet in (*stream.encode(frame), *stream.encode(None)):
+            container.mux(packet)
+
+
+@pytest.mark.parametrize("suffix", FURTHER)
+def test_further_formats_are_read_too(suffix: str, audio: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / f"song{suffix}"
+    encode_further(path, *FURTHER[suffix], audio)
+    found = identify.identify(str(path))
+    assert found.error is None
+    assert found.track_id
+    assert found.duration_s == pytest.approx(audio.shape[1] / demo.RATE, abs=0.2)
+    if suffix in (".wma", ".m4a", ".mka", ".oga"):
+        assert (found.title, found.artist, found.year) == (TAGS["title"], "The Artist", 2004)
+        assert (found.album_artist, found.track_number) == ("Various Artists", 3)
+
+
+def test_tags_at_the_end_of_an_mp3_do_not_belong_to_the_track(
+    audio: np.ndarray, tmp_path: Path
+) -> None:
+    path = tmp_path / "song.mp3"
+    demo.encode(path, audio, demo.RATE, {})
+    track_id = identify.identify(str(path)).track_id
+    with path.open("ab") as file:
+        file.write(b"TAG" + b"An old title".ljust(125, b"\0"))
+    assert identify.identify(str(path)).track_id == track_id
+
+
+def test_a_wav_is_the_same_track_wherever_its_samples_begin(tmp_path: Path) -> None:
+    samples = random.Random(0).randbytes(100_000)
+    form = b"fmt " + (16).to_bytes(4, "little") + bytes.fromhex("0100020044ac000010b1020004001000")
+    data = b"data" + len(samples).to_bytes(4, "little") + samples
+    note = b"LIST" + (4000).to_bytes(4, "little") + b"INFO" + bytes(3996)
+
+    def track(name: str, *chunks: bytes) -> str | None:
+        body = b"WAVE" + b"".join(chunks)
+        (tmp_path / name).write_bytes(b"RIFF" + len(body).to_bytes(4, "little") + body)
+        return identify.identify(str(tmp_path / name)).track_id
+
+    ids = {
+        track("plain.wav", form, data),
+        track("before.wav", form, note, data),
+        track("after.wav", form, data, note),
+    }
+    assert len(ids) == 1
+    assert None not in ids
+
+
+def test_cover_art_is_not_part_of_the_track(audio: np.ndarray, tmp_path: Path) -> None:
+    plain, covered = tmp_path / "plain.mp3", tmp_path / "covered.mp3"
+    demo.encode(plain, audio, demo.RATE, TAGS)
+    with av.open(str(plain)) as old, av.open(str(covered), "w") as new:
+        sound: Any = new.add_stream_from_template(old.streams.audio[0])
+        cover: Any = new.add_stream("png", rate=1)
+        cover.width = cover.height = 64
+        cover.pix_fmt = "rgb24"
+        new.metadata.update(TAGS)
+        cover.disposition = av.stream.Disposition.attached_pic
+        picture = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), "rgb24")
+        for packet in (*cover.encode(picture), *cover.encode(None)):
+            new.mux(packet)
+        for packet in old.demux(audio=0):
+            if packet.dts is not None:
+                packet.stream = sound
+                new.mux(packet)
+    assert covered.read_bytes().count(b"PNG")
+    assert identify.identify(str(covered)) == identify.identify(str(plain))
+
+
+def test_different_recordings_are_different_tracks(library: Path) -> None:
+    songs = demo.plan(library, artists=4, songs_per_artist=3, seconds=4.0)
+    assert len({identify.identify(str(song.path)).track_id for song in songs}) == len(songs)
+
+
+def test_a_song_cut_short_is_a_track_as_long_as_what_is_left(
+    audio: np.ndarray, tmp_path: Path
+) -> None:
+    for suffix in (".mp3", ".flac", ".ogg", ".opus", ".wav"):
+        path = tmp_path / f"song{suffix}"
+        demo.encode(path, audio, demo.RATE, TAGS)
+        whole = identify.identify(str(path))
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+        half = identify.identify(str(path))
+        assert half.error is None
+        assert half.track_id != whole.track_id
+        assert half.duration_s is not None
+        assert 0.2 < half.duration_s / audio.shape[1] * demo.RATE < 0.8, suffix
+
+
+def test_a_song_damaged_in_the_middle_is_still_a_track(audio: np.ndarray, tmp_path: Path) -> None:
+    for suffix in demo.FORMATS:
+        path = tmp_path / f"song{suffix}"
+        demo.encode(path, audio, demo.RATE, TAGS)
+        content = bytearray(path.read_bytes())
+        middle = len(content) // 2
+        content[middle : middle + 2000] = random.Random(1).randbytes(2000)
+        path.write_bytes(content)
+        found = identify.identify(str(path))
+        assert found.error is None, suffix
+        assert found.title == TAGS["title"]
+
+
+@pytest.mark.parametrize(
+    "suffix", [".mp3", ".aac", ".ogg", ".flac", ".wav", ".m4a", ".wma", ".mp2"]
+)
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\0",
+        b"\0" * 100_000,
+        b"Dear diary, today I called a text file a song.\n" * 500,
+        random.Random(2).randbytes(1000),
+        random.Random(3).randbytes(300_000),
+        b"#EXTM3U\n#EXTINF:10,\nhttp://localhost/song.mp3\n",
+        b"ffconcat version 1.0\nfile /etc/hostname\n",
+    ],
+    ids=["empty", "one-byte", "zeros", "text", "noise", "more-noise", "playlist", "script"],
+)
+def test_what_is_no_audio_gets_a_reason(suffix: str, content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / f"song{suffix}"
+    path.write_bytes(content)
+    found = identify.identify(str(path))
+    assert found == Identified(error=found.error)
+    assert found.error
+
+
+def test_a_playlist_does_not_make_us_open_the_files_it_names(
+    audio: np.ndarray, tmp_path: Path
+) -> None:
+    song, trap = tmp_path / "song.mp3", tmp_path / "trap.mp3"
+    demo.encode(song, audio, demo.RATE, TAGS)
+    trap.write_text(f"ffconcat version 1.0\nfile '{song}'\n")
+    assert identify.identify(str(trap)).track_id is None
+    trap.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:2,\n{song}\n#EXT-X-ENDLIST\n")
+    assert identify.identify(str(trap)).track_id is None
+
+
+def test_a_picture_is_not_a_song(tmp_path: Path) -> None:
+    path = tmp_path / "cover.mp3"
+    with av.open(str(path), "w", format="image2") as container:
+        stream: Any = container.add_stream("png", rate=1)
+        stream.width = stream.height = 32
+        stream.pix_fmt = "rgb24"
+        picture = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), "rgb24")
+        for packet in (*stream.encode(picture), *stream.encode(None)):
+            container.mux(packet)
+    assert identify.identify(str(path)).error
+
+
+def test_a_file_we_may_not_read_says_so(ordinary_user: Path) -> None:
+    path = ordinary_user / "song.mp3"
+    path.write_bytes(b"secret")
+    path.chmod(0)
+    assert identify.identify(str(path)).error == f"{identify.CANNOT_READ}: Permission denied"
+    assert identify.identify(str(path) + "x").error == (
+        f"{identify.CANNOT_READ}: No such file or directory"
+    )
+
+
+def test_a_file_that_hangs_is_given_up_and_its_neighbours_are_not(
+    library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe, song = tmp_path / "pipe.mp3", next(library.rglob("*.flac"))
+    os.mkfifo(pipe)
+    monkeypatch.setattr(identify, "PATIENCE_S", 1.0)
+    found = dict(identify.identify_files([(str(pipe), 0), (str(song), song.stat().st_size)]))
+    assert "stopped" in (found[str(pipe)].error or "")
+    assert found[str(song)] == identify.identify(str(song))
+
+
+@pytest.mark.parametrize(
+    ("text", "year"),
+    [
+        ("2004", 2004), ("2004-05-01", 2004), ("20040501", 2004), ("(1987)", 1987),
+        ("1.5.1999", 1999), ("05/2011", 2011), ("", None), ("0", None), ("199", None),
+        ("3024", None), ("99999", None), ("٢٠٠٤", None),
+    ],
+)  # fmt: skip
+def test_years_are_found_in_dates(text: str, year: int | None) -> None:
+    assert identify.year(text) == year
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("3", 3), ("03", 3), ("3/12", 3), ("A1", None), ("", None), ("123456789", None), ("²", None)],
+)
+def test_track_numbers_are_found(text: str, number: int | None) -> None:
+    assert identify.number(text) == number
+
+
+@given(st.dictionaries(st.sampled_from(["TITLE", "date", "Track", "ARTIST"]), st.text()))
+def test_no_tag_can_break_the_catalogue(tags: dict[str, str]) -> None:
+    found = identify.normalised(tags)
+    assert set(found) == set(identify.TAG_NAMES)
+    for text in (found["title"], found["artist"]):
+        assert text is None or 0 < len(text) <= identify.MAX_TEXT
+        assert text is None or not set(text) & set("\0\n\r\t\x1b\x7f\x85\u2028")
+    assert found["year"] is None or 1800 <= found["year"] < 2100
+    assert found["track_number"] is None or 0 <= found["track_number"] < 10_000
+
+
+def test_tags_are_one_clean_line() -> None:
+    assert identify.clean(" a\0b\x1b[31m\n c\ud800 ") == "a b [31m c"
+    assert identify.clean("👩‍🚀") == "👩‍🚀"
+    assert len(identify.clean("x" * 10_000)) == identify.MAX_TEXT
