@@ -1,1 +1,24 @@
-"""Turn spectrograms into song and segment vectors, and publish them as one DuckDB file."""
+"""Embeddings: song and segment vectors, and the DuckDB file people query.
+
+Belongs here: computing vectors with the current model (``encode``), and publishing what all
+stages made as one database (``publish``). Does not: training, maps or pages.
+"""
+
+from fastdino.home import Home
+from fastdino.summary import Summary
+
+__all__ = ["publish", "run"]
+
+
+def run(home: Home) -> Summary:
+    """Compute vectors for every track that has none, see ``embeddings.encode.run``."""
+    from fastdino.embeddings import encode
+
+    return encode.run(home)
+
+
+def publish(home: Home) -> Summary:
+    """Publish ``music.duckdb``, see ``embeddings.publish.publish``."""
+    from fastdino.embeddings.publish import publish
+
+    return publish(home)

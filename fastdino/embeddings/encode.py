@@ -1,0 +1,136 @@
+"""Vectors of a collection: one Parquet file for each shard and model.
+
+Belongs here: finding tracks that have no vectors yet, and computing them. Does not: the model, or
+what the vectors are published as.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from fastdino.errors import UserError
+from fastdino.home import Home
+from fastdino.progress import progress
+from fastdino.spectrograms import SpectrogramSettings
+from fastdino.spectrograms import shards as shard_files
+from fastdino.storage import replacing
+from fastdino.summary import Summary
+from fastdino.training import model as models
+
+# Written vectors survive a kill; this much work may be lost.
+FLUSH_EVERY_S = 60.0
+
+
+def schema(dim: int) -> pa.Schema:
+    """Columns of a vector file. A row without ``start_s`` and ``end_s`` is a whole song."""
+    return pa.schema(
+        [
+            pa.field("track_id", pa.string(), nullable=False),
+            pa.field("start_s", pa.float32()),
+            pa.field("end_s", pa.float32()),
+            pa.field("vec", pa.list_(pa.float32(), dim), nullable=False),
+        ]
+    )
+
+
+def run(home: Home) -> Summary:
+    """Compute song and segment vectors for tracks that have none of the current model.
+
+    Raises:
+        UserError: there is no model, or it cannot be read.
+    """
+    model_id = models.current_id(home)
+    if model_id is None:
+        raise UserError("there is no model yet: run 'fastdino train' first")
+    shards = shard_files.list_shards(home.shards(SpectrogramSettings().spec_id))
+    folder = home.vectors(model_id)
+    todo = {shard: _missing(shard, folder / shard.name) for shard in shards}
+    n_tracks = sum(len(tracks) for tracks in todo.values())
+    if not n_tracks:
+        return Summary(
+            "embed",
+            f"every track has its vectors of model {model_id}",
+            did_work=False,
+            counts={"new_tracks": 0},
+            paths={"vectors": folder},
+        )
+    device = models.best_device()
+    model, _ = models.load(home.model(model_id), device)
+    start, seconds = time.monotonic(), 0.0
+    with progress("Embedding", n_tracks, "songs") as shown:
+        for shard, tracks in todo.items():
+            rows: list[pa.Table] = []
+            flushed = time.monotonic()
+            for track_id, pieces in _tracks(shard, tracks):
+                table = _embed(model, track_id, pieces, device)
+                rows.append(table)
+                seconds += max(e for e in table["end_s"].to_pylist() if e is not None)
+                shown.advance()
+                if time.monotonic() - flushed > FLUSH_EVERY_S:
+                    _append(folder / shard.name, rows)
+                    rows, flushed = [], time.monotonic()
+            if rows:
+                _append(folder / shard.name, rows)
+    took = time.monotonic() - start
+    return Summary(
+        "embed",
+        f"{n_tracks} tracks ({seconds / 3600:.1f} h) embedded at {n_tracks / took:.0f} songs/s",
+        did_work=True,
+        counts={
+            "new_tracks": n_tracks,
+            "hours": round(seconds / 3600, 3),
+            "songs_per_s": round(n_tracks / took, 2),
+            "dim": model.dim,
+        },
+        paths={"vectors": folder},
+    )
+
+
+def _missing(shard: Path, vectors: Path) -> set[str]:
+    """Tracks of a shard that its vector file lacks."""
+    there = set(pq.read_table(shard, columns=["track_id"]).column(0).to_pylist())
+    try:
+        done = set(pq.read_table(vectors, columns=["track_id"]).column(0).to_pylist())
+    except (FileNotFoundError, pa.ArrowInvalid):
+        # None yet, or spoilt: then all of it is computed again.
+        return there
+    return there - done
+
+
+def _tracks(shard: Path, track_ids: set[str]) -> Iterator[tuple[str, Iterator[shard_files.Piece]]]:
+    if track_ids:
+        yield from groupby(shard_files.iter_pieces(shard, track_ids), lambda p: p.track_id)
+
+
+def _embed(
+    model: models.SongModel,
+    track_id: str,
+    pieces: Iterator[shard_files.Piece],
+    device: torch.device,
+) -> pa.Table:
+    # Copied because torch warns of memory, as that of a Parquet buffer, which it may not write to.
+    frames = (torch.from_numpy(piece.frames.copy()).to(device) for piece in pieces)
+    song, segments = model.embed(frames, SpectrogramSettings().frames_per_s)
+    vectors = torch.stack([song, *(v for _, _, v in segments)]).cpu().numpy()
+    return pa.table(
+        [
+            pa.array([track_id] * len(vectors), pa.string()),
+            pa.array([None, *(start for start, _, _ in segments)], pa.float32()),
+            pa.array([None, *(end for _, end, _ in segments)], pa.float32()),
+            pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), model.dim),
+        ],
+        schema=schema(model.dim),
+    )
+
+
+def _append(target: Path, tables: list[pa.Table]) -> None:
+    with contextlib.suppress(FileNotFoundError, pa.ArrowInvalid):
+        tables = [pq.read_table(target, partitioning=None), *tables]
+    with replacing(target) as part:
+        pq.write_table(pa.concat_tables(tables), part, compression="zstd", compression_level=1)

@@ -1,0 +1,157 @@
+"""The encoder: a 1-D ConvNeXt whose every output position sees a local window and nothing else.
+
+Belongs here: the network, from dB frames to features, and its size and receptive field.
+Does not: how it is trained (``objectives``, ``loop``) or what is made of its features
+(``model``).
+
+Locality is what the method lives on: each output position is a free local crop. So nothing in
+here may look along the whole of time. LayerNorm works on one position's channels; ConvNeXt-V2's
+response normalisation over time, which would tell every position about the whole song, is left
+out on purpose.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """The encoder's shape.
+
+    Attributes:
+        n_mels: mel bands of the input.
+        widths: channels of each stage; the last is the width of the output.
+        depths: blocks of each stage.
+        strides: frames (first) or positions that are merged into one on entering each stage.
+        kernel: width of the depthwise convolution in every block, odd.
+        expansion: how many times wider the hidden layer of a block is.
+    """
+
+    n_mels: int = 80
+    widths: tuple[int, ...] = (128, 256)
+    depths: tuple[int, ...] = (2, 4)
+    strides: tuple[int, ...] = (4, 2)
+    kernel: int = 7
+    expansion: int = 4
+
+    @property
+    def dim(self) -> int:
+        """Channels of the output."""
+        return self.widths[-1]
+
+    @property
+    def stride(self) -> int:
+        """Input frames from one output position to the next."""
+        product = 1
+        for stride in self.strides:
+            product *= stride
+        return product
+
+    @property
+    def receptive_field(self) -> int:
+        """Input frames that one output position sees."""
+        frames, step = 1, 1
+        for depth, stride in zip(self.depths, self.strides, strict=True):
+            frames += (stride - 1) * step
+            step *= stride
+            frames += depth * (self.kernel - 1) * step
+        return frames
+
+    def flops(self, n_frames: int) -> float:
+        """Floating-point operations of one forward pass over ``n_frames`` frames.
+
+        A backward pass costs twice as much again.
+        """
+        total, positions, before = 0.0, float(n_frames), self.n_mels
+        for width, depth, stride in zip(self.widths, self.depths, self.strides, strict=True):
+            positions /= stride
+            total += 2 * positions * before * stride * width
+            total += 2 * positions * depth * width * (self.kernel + 2 * self.expansion * width)
+            before = width
+        return total
+
+
+class Block(nn.Module):
+    """Depthwise convolution along time, then a two-layer perceptron, around a residual.
+
+    Works on ``[batch, time, channels]``: that is the order in which the perceptron is a plain
+    matrix product, and the depthwise convolution sees the same memory as a channels-last image
+    one pixel wide, for which PyTorch's kernels are several times faster than ``Conv1d``.
+    """
+
+    def __init__(self, width: int, kernel: int, expansion: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(
+            width, width, (kernel, 1), padding=(kernel // 2, 0), groups=width
+        )
+        self.norm = nn.LayerNorm(width)
+        self.expand = nn.Linear(width, expansion * width)
+        self.contract = nn.Linear(expansion * width, width)
+        self.scale = nn.Parameter(torch.full((width,), 0.3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[batch, time, width]`` to the same."""
+        image = x.unsqueeze(2).permute(0, 3, 1, 2)
+        y = self.depthwise(image).permute(0, 2, 3, 1).squeeze(2)
+        y = self.contract(F.gelu(self.expand(self.norm(y)), approximate="tanh"))
+        return x + self.scale * y
+
+
+class Merge(nn.Module):
+    """Merges ``stride`` neighbouring positions into one by a linear map of all their channels."""
+
+    def __init__(self, width_in: int, width_out: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.linear = nn.Linear(stride * width_in, width_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[batch, time, width_in]`` to ``[batch, time // stride, width_out]``."""
+        time = x.shape[1] // self.stride
+        return self.linear(x[:, : time * self.stride].reshape(x.shape[0], time, -1))
+
+
+class Encoder(nn.Module):
+    """Log-mel frames to local features.
+
+    The input's bands are brought to zero mean and unit deviation by two fixed vectors
+    (``band_mean``, ``band_deviation``), measured once on the training collection: constants of
+    the collection, the same for every song, so a song's own loudness and colour stay visible.
+    """
+
+    band_mean: Tensor
+    band_deviation: Tensor
+
+    def __init__(self, settings: EncoderSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.register_buffer("band_mean", torch.zeros(settings.n_mels))
+        self.register_buffer("band_deviation", torch.ones(settings.n_mels))
+        layers: list[nn.Module] = []
+        width_in = settings.n_mels
+        shape = zip(settings.widths, settings.depths, settings.strides, strict=True)
+        for index, (width, depth, stride) in enumerate(shape):
+            if index:
+                layers.append(nn.LayerNorm(width_in))
+            layers.append(Merge(width_in, width, stride))
+            if not index:
+                layers.append(nn.LayerNorm(width))
+            layers.extend(Block(width, settings.kernel, settings.expansion) for _ in range(depth))
+            width_in = width
+        layers.append(nn.LayerNorm(width_in))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Encode frames.
+
+        Args:
+            frames: quantised or dB frames ``[batch, time, n_mels]``, any real dtype, on the scale
+                that ``band_mean`` and ``band_deviation`` were measured on.
+
+        Returns:
+            Features ``[batch, time // stride, dim]``.
+        """
+        return self.layers((frames.float() - self.band_mean) / self.band_deviation)

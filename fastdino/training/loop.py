@@ -1,0 +1,212 @@
+"""The training loop: sample, forward, backward, step; and nothing lost when it is killed.
+
+Belongs here: optimiser, schedule, checkpoints, the metrics of a run. Does not: the objective, the
+data, or what becomes of the encoder.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from fastdino.progress import progress
+from fastdino.storage import replacing
+from fastdino.training.encoder import Encoder, EncoderSettings
+from fastdino.training.evaluation import effective_rank
+from fastdino.training.model import autocast
+from fastdino.training.objectives.fastdino import FastDINO
+from fastdino.training.sampler import CropSampler
+from fastdino.training.settings import TrainingSettings
+
+LOG_EVERY = 10
+CHECKPOINT_EVERY_S = 30.0
+BAND_SAMPLE = 100_000
+
+
+class Run:
+    """One training run: what is learned, how far it has come, and its checkpoint file."""
+
+    def __init__(
+        self,
+        settings: TrainingSettings,
+        sampler: CropSampler,
+        *,
+        n_tracks: int,
+        frames_per_s: float,
+        device: torch.device,
+        folder: Path,
+    ) -> None:
+        """Set up a run, or take up one that was interrupted.
+
+        Args:
+            settings: the recipe.
+            sampler: where crops come from.
+            n_tracks: size of the collection, which decides how long to train.
+            frames_per_s: of the spectrograms.
+            device: to train on.
+            folder: for ``checkpoint.safetensors`` and ``metrics.jsonl``. A checkpoint found there
+                is continued if it is of the same recipe and can be read.
+        """
+        self.settings, self.sampler, self.device, self.folder = settings, sampler, device, folder
+        self.steps = settings.steps(n_tracks)
+        self.seconds = settings.seconds(n_tracks)
+        self.crop_frames = round(settings.crop_s * frames_per_s)
+        torch.manual_seed(settings.seed)
+        self.encoder = Encoder(EncoderSettings(**asdict(settings.encoder)))
+        bands = sampler.sample_frames(BAND_SAMPLE).float().cpu()
+        self.encoder.band_mean.copy_(bands.mean(0))
+        self.encoder.band_deviation.copy_(bands.std(0).clamp_min(1.0))
+        self.objective = FastDINO(settings.encoder.widths[-1])
+        self.learned = nn.ModuleDict({"encoder": self.encoder, "objective": self.objective})
+        self.learned.to(device).train()
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": [p for p in self.learned.parameters() if p.ndim > 1]},
+                {
+                    "params": [p for p in self.learned.parameters() if p.ndim <= 1],
+                    "weight_decay": 0,
+                },
+            ],
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+        self.step = 0
+        self.elapsed_s = 0.0
+        self._resume()
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file an interrupted run goes on from."""
+        return self.folder / "checkpoint.safetensors"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line: step, elapsed_s, loss, rank, learning_rate, songs_per_s."""
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def share_done(self) -> float:
+        """0 to 1: of the steps or of the time, whichever has come further."""
+        return min(1.0, max(self.step / self.steps, self.elapsed_s / self.seconds))
+
+    def train(self, stop: Callable[[], bool] = lambda: False) -> None:
+        """Train to the end, or until ``stop`` says so after a step."""
+        # What a killed run logged after its last checkpoint is done again, and logged again.
+        kept = _metrics_up_to(self.metrics, self.step)
+        with (
+            open(self.metrics, "w", encoding="utf-8") as log,
+            progress("Training", 100, "%") as shown,
+        ):
+            log.writelines(kept)
+            started = saved = time.monotonic() - self.elapsed_s
+            shown.advance(100 * self.share_done)
+            while self.share_done < 1.0 and not stop():
+                before, share_before = time.monotonic(), self.share_done
+                log_it = self.step % LOG_EVERY == 0
+                loss, features = self._one_step()
+                self.step += 1
+                now = time.monotonic()
+                self.elapsed_s = now - started
+                note = ""
+                if log_it:
+                    row = self._measure(loss, features, now - before)
+                    log.write(json.dumps(row) + "\n")
+                    log.flush()
+                    note = f"loss {row['loss']:.3f}, rank {row['rank']:.0f}, "
+                    note += f"{row['songs_per_s']:.0f} songs/s"
+                shown.advance(100 * (self.share_done - share_before), note)
+                if now - saved >= CHECKPOINT_EVERY_S:
+                    saved = now
+                    self.save()
+        self.save()
+
+    def _one_step(self) -> tuple[Tensor, Tensor]:
+        settings = self.settings
+        for group in self.optimizer.param_groups:
+            group["lr"] = settings.learning_rate * _schedule(self.share_done, settings.warmup)
+        crops = self.sampler.batch(self.step, settings.songs, settings.crops, self.crop_frames)
+        generator = torch.Generator(self.device).manual_seed(settings.seed * 1_000_003 + self.step)
+        with autocast(self.device):
+            features = self.encoder(crops.flatten(0, 1)).unflatten(0, crops.shape[:2])
+            loss = self.objective(features, generator)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach(), features.detach()
+
+    def _measure(self, loss: Tensor, features: Tensor, step_s: float) -> dict[str, float]:
+        means = features.float().mean(2).flatten(0, 1).cpu().numpy()
+        return {
+            "step": self.step,
+            "elapsed_s": round(self.elapsed_s, 3),
+            "loss": round(float(loss), 5),
+            "rank": round(effective_rank(means), 2),
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "songs_per_s": round(self.settings.songs / step_s, 2),
+        }
+
+    def save(self) -> None:
+        """Write the checkpoint, atomically."""
+        tensors = {f"learned.{k}": v.contiguous() for k, v in self.learned.state_dict().items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors.update({f"optimizer.{index}.{key}": value for key, value in state.items()})
+        about = {
+            "recipe_id": self.settings.recipe_id,
+            "step": str(self.step),
+            "elapsed_s": repr(self.elapsed_s),
+        }
+        with replacing(self.checkpoint) as part:
+            save_file(tensors, part, metadata=about)
+
+    def _resume(self) -> None:
+        try:
+            with safe_open(self.checkpoint, framework="pt") as file:
+                about = file.metadata()
+                if about.get("recipe_id") != self.settings.recipe_id:
+                    return
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (FileNotFoundError, SafetensorError):
+            # No checkpoint, or one that a failing disk has spoilt: start from the beginning.
+            return
+        self.learned.load_state_dict(
+            {k.removeprefix("learned."): v for k, v in tensors.items() if k.startswith("learned.")}
+        )
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith("optimizer."):
+                _, index, key = name.split(".")
+                state.setdefault(int(index), {})[key] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self.step, self.elapsed_s = int(about["step"]), float(about["elapsed_s"])
+
+
+def _schedule(share: float, warmup: float) -> float:
+    """Learning rate over its peak: a linear rise, then a cosine to zero."""
+    rise = min(1.0, (share + 1e-3) / warmup) if warmup else 1.0
+    return rise * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def _metrics_up_to(path: Path, step: int) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+    kept = []
+    for line in lines:
+        try:
+            if json.loads(line)["step"] > step:
+                break
+        except (ValueError, KeyError):
+            break
+        kept.append(line)
+    return kept

@@ -1,0 +1,217 @@
+"""A finished model: the encoder, and the fixed map from pooled features to a vector.
+
+Belongs here: pooling, whitening, saving and loading. Does not: learning the encoder's weights.
+
+A song's vector is made of the mean and the standard deviation over time of its local features,
+centred and whitened by fixed matrices that were fitted once, on the training collection, and
+brought to unit length. Fixed, so that a song added next year lands in the same space.
+"""
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from fastdino.errors import UserError
+from fastdino.home import Home
+from fastdino.storage import read_json, replacing, write_json
+from fastdino.training.encoder import Encoder, EncoderSettings
+
+SEGMENT_S = 10.0
+# Directions with less than this share of the mean variance are mostly noise: whitening stretches
+# them no further.
+SHRINKAGE = 0.1
+
+
+def best_device() -> torch.device:
+    """The GPU where there is one, the CPU otherwise."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """bfloat16 where the hardware multiplies it quickly; on other CPUs it would be slower."""
+    capabilities = torch.cpu.get_capabilities()
+    quick = device.type == "cuda" or bool(
+        capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")
+    )
+    return torch.autocast(device.type, torch.bfloat16, enabled=quick)
+
+
+@dataclass
+class Moments:
+    """Running sums of local features over time, from which mean and deviation follow.
+
+    Attributes:
+        total: ``[..., dim]``, sum over positions.
+        squares: ``[..., dim]``, sum of squares over positions.
+        count: positions summed.
+    """
+
+    total: Tensor
+    squares: Tensor
+    count: int
+
+    @classmethod
+    def of(cls, features: Tensor) -> "Moments":
+        """Moments of ``[..., positions, dim]`` over positions."""
+        features = features.float()
+        return cls(features.sum(-2), features.square().sum(-2), features.shape[-2])
+
+    def __add__(self, other: "Moments") -> "Moments":
+        return Moments(
+            self.total + other.total, self.squares + other.squares, self.count + other.count
+        )
+
+    @property
+    def pooled(self) -> Tensor:
+        """``[..., 2 * dim]``: mean and standard deviation over time."""
+        mean = self.total / self.count
+        variance = (self.squares / self.count - mean.square()).clamp_min(0)
+        return torch.cat([mean, variance.sqrt()], -1)
+
+
+class SongModel(nn.Module):
+    """Frames to features to vectors."""
+
+    center: Tensor
+    projection: Tensor
+
+    def __init__(self, settings: EncoderSettings, dim: int) -> None:
+        super().__init__()
+        self.encoder = Encoder(settings)
+        self.register_buffer("center", torch.zeros(2 * settings.dim))
+        self.register_buffer("projection", torch.eye(2 * settings.dim, dim))
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return self.projection.shape[1]
+
+    @torch.inference_mode()
+    def features(self, frames: Tensor) -> Tensor:
+        """uint8 ``[batch, frames, n_mels]`` to features ``[batch, positions, encoder dim]``.
+
+        Padded with repeats of the last frame to one position at least.
+        """
+        stride = self.encoder.settings.stride
+        if frames.shape[1] < stride:
+            last = frames[:, -1:].expand(-1, stride - frames.shape[1], -1)
+            frames = torch.cat([frames, last], 1)
+        with autocast(frames.device):
+            return self.encoder(frames).float()
+
+    def vectors(self, pooled: Tensor) -> Tensor:
+        """Pooled features ``[n, 2 * encoder dim]`` to unit vectors ``[n, dim]``."""
+        return F.normalize((pooled - self.center) @ self.projection, dim=-1)
+
+    def embed(
+        self, pieces: Iterable[Tensor], frames_per_s: float
+    ) -> tuple[Tensor, list[tuple[float, float, Tensor]]]:
+        """Embed one track, piece by piece, so that a long one needs no more memory.
+
+        The result depends on the track alone, not on what else is embedded in the same run.
+
+        Args:
+            pieces: uint8 ``[frames, n_mels]`` on the model's device, in order.
+            frames_per_s: of the spectrograms.
+
+        Returns:
+            The song's vector ``[dim]``, and ``(start_s, end_s, vector)`` of each segment.
+        """
+        song: Moments | None = None
+        spans: list[tuple[float, float]] = []
+        pooled: list[Tensor] = []
+        begin = 0
+        for piece in pieces:
+            features = self.features(piece[None])[0]
+            here = Moments.of(features)
+            song = here if song is None else song + here
+            bounds = segment_bounds(len(piece), frames_per_s)
+            stride = self.encoder.settings.stride
+            pooled += [part.pooled for part in split_features(features, bounds, stride)]
+            spans += [((begin + a) / frames_per_s, (begin + b) / frames_per_s) for a, b in bounds]
+            begin += len(piece)
+        if song is None:
+            raise ValueError("a track of no pieces")
+        vectors = self.vectors(torch.stack([song.pooled, *pooled]))
+        return vectors[0], [(*span, v) for span, v in zip(spans, vectors[1:], strict=True)]
+
+    def fit_projection(self, pooled: Tensor) -> None:
+        """Fit centre and whitening to ``[n, 2 * encoder dim]`` pooled segments of many songs."""
+        pooled = pooled.double()
+        self.center.copy_(pooled.mean(0))
+        variances, directions = torch.linalg.eigh(torch.cov(pooled.T))
+        scale = (variances.clamp_min(0) + SHRINKAGE * variances.mean()).rsqrt()
+        leading = torch.arange(len(variances) - 1, len(variances) - 1 - self.dim, -1)
+        self.projection.copy_((directions * scale)[:, leading])
+
+
+def segment_bounds(n_frames: int, frames_per_s: float) -> list[tuple[int, int]]:
+    """Cut a piece of ``n_frames`` into segments of ``SEGMENT_S`` seconds, ``(start, end)`` each.
+
+    What is left at the end is a segment of its own if it is at least half as long; otherwise it
+    belongs to the one before.
+    """
+    length = round(SEGMENT_S * frames_per_s)
+    starts = list(range(0, n_frames, length))
+    if len(starts) > 1 and n_frames - starts[-1] < length // 2:
+        starts.pop()
+    return list(zip(starts, [*starts[1:], n_frames], strict=True))
+
+
+def split_features(
+    features: Tensor, bounds: Sequence[tuple[int, int]], stride: int
+) -> list[Moments]:
+    """Moments of each segment of one piece's features ``[positions, dim]``."""
+    last = features.shape[0]
+    spans = [(min(a // stride, last - 1), max(b // stride, a // stride + 1)) for a, b in bounds]
+    return [Moments.of(features[a : min(b, last)]) for a, b in spans]
+
+
+def save(folder: Path, model: SongModel, about: dict[str, Any]) -> None:
+    """Write ``model.safetensors`` and ``model.json`` (``about`` and the encoder's shape)."""
+    with replacing(folder / "model.safetensors") as part:
+        save_file({name: t.contiguous().cpu() for name, t in model.state_dict().items()}, part)
+    shape = {"encoder": asdict(model.encoder.settings), "dim": model.dim}
+    write_json(folder / "model.json", {**about, **shape})
+
+
+def load(folder: Path, device: torch.device) -> tuple[SongModel, dict[str, Any]]:
+    """Read a model; the counterpart of ``save``.
+
+    Raises:
+        UserError: a file is missing or damaged; names it.
+    """
+    try:
+        about = read_json(folder / "model.json")
+        shape: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in about["encoder"].items()
+        }
+        model = SongModel(EncoderSettings(**shape), about["dim"])
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+    except Exception as error:
+        raise UserError(
+            f"the model in {folder} cannot be read ({error}): train a new one with "
+            f"'fastdino train --afresh'"
+        ) from error
+    return model.to(device).eval(), about
+
+
+def current_id(home: Home) -> str | None:
+    """The id of the current model, or None before the first training."""
+    try:
+        return str(read_json(home.models / "current.json")["model_id"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{home.models / 'current.json'} is damaged: write into it "
+            f'{{"model_id": "..."}} with the name of a folder beside it'
+        ) from error

@@ -1,0 +1,109 @@
+"""What a training run is made of, and the presets for the hardware people have.
+
+Belongs here: every number that changes what is learned. Does not: torch, or any of the work.
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The encoder's shape; see ``encoder.EncoderSettings`` for what the numbers mean."""
+
+    widths: tuple[int, ...] = (128, 256)
+    depths: tuple[int, ...] = (2, 4)
+    strides: tuple[int, ...] = (4, 2)
+    kernel: int = 7
+    expansion: int = 4
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """One training recipe.
+
+    Attributes:
+        preset: the name it goes by.
+        encoder: the network's shape.
+        dim: length of the finished vectors.
+        songs: songs in a batch.
+        crops: crops of each song in a batch.
+        crop_s: seconds of a crop.
+        learning_rate: at its peak, after warm-up; it then falls along a cosine to zero.
+        weight_decay: AdamW's, on matrices only.
+        warmup: share of the run over which the learning rate rises.
+        min_steps: steps for a small collection.
+        passes: how often each song is drawn in a large one.
+        minutes: the run ends (and the learning rate has fallen) after so long at the latest;
+            None: 5 minutes up to 1,000 songs, rising to 30 for 6,000 and more.
+        seed: of everything random.
+    """
+
+    preset: str
+    encoder: Shape = field(default_factory=Shape)
+    dim: int = 256
+    songs: int = 32
+    crops: int = 2
+    crop_s: float = 10.0
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.05
+    min_steps: int = 1000
+    passes: float = 30.0
+    minutes: float | None = None
+    seed: int = 0
+
+    def steps(self, n_tracks: int) -> int:
+        """Steps that a collection of ``n_tracks`` is trained for, if time allows."""
+        return max(self.min_steps, round(self.passes * n_tracks / self.songs))
+
+    def seconds(self, n_tracks: int) -> float:
+        """Seconds that a collection of ``n_tracks`` is trained for at most."""
+        minutes = self.minutes if self.minutes is not None else min(30, max(5, n_tracks / 200))
+        return 60 * minutes
+
+    @property
+    def recipe_id(self) -> str:
+        """12 hex characters that stand for everything here."""
+        text = json.dumps(self.as_json(), sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+    def as_json(self) -> dict[str, Any]:
+        """The settings as plain values, the same after a trip through JSON."""
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return plain
+
+
+PRESETS = {
+    "cpu": TrainingSettings("cpu"),
+    "gpu": TrainingSettings(
+        "gpu",
+        encoder=Shape(widths=(192, 384), depths=(3, 6)),
+        dim=384,
+        songs=256,
+        min_steps=2000,
+        passes=200,
+    ),
+    # For tests: learns little, in seconds.
+    "tiny": TrainingSettings(
+        "tiny",
+        encoder=Shape(widths=(32, 48), depths=(1, 1)),
+        dim=32,
+        songs=8,
+        crop_s=4.0,
+        min_steps=20,
+        passes=2,
+    ),
+}
+
+
+def settings_for(preset: str, *, minutes: float | None = None, seed: int = 0) -> TrainingSettings:
+    """The recipe that ``preset`` names; "auto" chooses by the device found."""
+    if preset == "auto":
+        from fastdino.training.model import best_device
+
+        preset = "gpu" if best_device().type == "cuda" else "cpu"
+    return dataclasses.replace(PRESETS[preset], minutes=minutes, seed=seed)

@@ -1,0 +1,225 @@
+"""The training stage: decide whether to train, train, judge, and make the result the current model.
+
+Belongs here: what surrounds the loop. Does not: the loop, or the network.
+"""
+
+import json
+import logging
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+
+from fastdino import __version__
+from fastdino.errors import UserError
+from fastdino.home import Home
+from fastdino.spectrograms import SpectrogramSettings
+from fastdino.spectrograms import shards as shard_files
+from fastdino.storage import read_json, write_json
+from fastdino.summary import Summary
+from fastdino.training import model as models
+from fastdino.training.encoder import EncoderSettings
+from fastdino.training.evaluation import artist_1nn, effective_rank
+from fastdino.training.loop import Run
+from fastdino.training.model import Moments, SongModel, best_device
+from fastdino.training.sampler import CropSampler
+from fastdino.training.settings import TrainingSettings
+
+log = logging.getLogger(__name__)
+
+# A collection that has grown by more than this since the model was trained is worth a new one.
+GROWTH = 0.2
+# Tracks that the projection is fitted on and the model judged on; more would not change either.
+SAMPLE_TRACKS = 2000
+SEED_OF_SAMPLE = 0
+
+
+def run(home: Home, settings: TrainingSettings, *, afresh: bool = False) -> Summary:
+    """Train an encoder and make it current, unless the current one still fits.
+
+    It fits if it was made with the same recipe (training length and seed aside) from the same
+    kind of spectrograms, and the collection has not grown by more than a fifth since.
+
+    Args:
+        home: where shards are found and models kept.
+        settings: the recipe.
+        afresh: train in any case.
+
+    Raises:
+        UserError: there are no spectrograms to train on.
+    """
+    spec = SpectrogramSettings()
+    shards = shard_files.list_shards(home.shards(spec.spec_id))
+    n_tracks = len(set(shard_files.read_index(home.shards(spec.spec_id))["track_id"].to_pylist()))
+    if not n_tracks:
+        raise UserError(
+            "there are no spectrograms to train on: run 'fastdino ingest FOLDER' and "
+            "'fastdino spectrograms' first"
+        )
+    reason = "asked for" if afresh else _why_train(home, settings, spec.spec_id, n_tracks)
+    if reason is None:
+        model_id = models.current_id(home)
+        assert model_id is not None
+        about = read_json(home.model(model_id) / "model.json")
+        return Summary(
+            "train",
+            f"model {model_id} still fits ({about['trained_tracks']} tracks then, {n_tracks} now)",
+            did_work=False,
+            counts={"tracks": n_tracks, **about["metrics"]},
+            paths={"model": home.model(model_id)},
+        )
+    log.info("Training on %d tracks: %s", n_tracks, reason)
+    device = best_device()
+    work = home.models / ".training"
+    work.mkdir(parents=True, exist_ok=True)
+    sampler = CropSampler(
+        shards, device=device, budget_bytes=_frame_budget(device), seed=settings.seed
+    )
+    training = Run(
+        settings,
+        sampler,
+        n_tracks=n_tracks,
+        frames_per_s=spec.frames_per_s,
+        device=device,
+        folder=work,
+    )
+    if training.step:
+        log.info("Going on from step %d of an interrupted run", training.step)
+    training.train()
+
+    model = finish(training, settings, spec)
+    artists = _artists(home.catalog)
+    metrics = judge(model, sampler, artists, spec)
+    metrics |= {"steps": training.step, "training_s": round(training.elapsed_s, 1)}
+    metrics["audio_passes"] = round(training.step * settings.songs / n_tracks, 2)
+    model_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{settings.preset}"
+    about = {
+        "model_id": model_id,
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "spec_id": spec.spec_id,
+        "settings": settings.as_json(),
+        "trained_tracks": n_tracks,
+        "code_version": __version__,
+        "metrics": metrics,
+    }
+    curve = [json.loads(line) for line in training.metrics.read_text().splitlines()]
+    models.save(work, model, about)
+    training.checkpoint.unlink()
+    os.replace(work, home.model(model_id))
+    write_json(home.models / "current.json", {"model_id": model_id})
+    return Summary(
+        "train",
+        f"model {model_id}: {training.step} steps on {n_tracks} tracks in "
+        f"{training.elapsed_s:.0f} s, effective rank {metrics['effective_rank']:.0f}",
+        did_work=True,
+        counts={"tracks": n_tracks, **metrics},
+        tables={"curve": curve[:: max(1, len(curve) // 20)]},
+        plots={"training curve": _plot(curve)},
+        paths={"model": home.model(model_id)},
+    )
+
+
+def _why_train(home: Home, settings: TrainingSettings, spec_id: str, n_tracks: int) -> str | None:
+    model_id = models.current_id(home)
+    if model_id is None:
+        return "there is no model yet"
+    try:
+        about = read_json(home.model(model_id) / "model.json")
+    except (FileNotFoundError, ValueError):
+        return f"the current model {model_id} cannot be read"
+    if about["spec_id"] != spec_id:
+        return "the spectrogram settings have changed"
+    length = {"minutes": None, "seed": 0}
+    if {**about["settings"], **length} != {**settings.as_json(), **length}:
+        return "the recipe has changed"
+    if n_tracks > (1 + GROWTH) * about["trained_tracks"]:
+        return f"the collection has grown from {about['trained_tracks']} to {n_tracks} tracks"
+    return None
+
+
+def _frame_budget(device: torch.device) -> int:
+    """Bytes of memory to give to frames: two thirds of what the GPU has free, a third of RAM."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free * 2 // 3
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 3
+
+
+def finish(training: Run, settings: TrainingSettings, spec: SpectrogramSettings) -> SongModel:
+    """The trained encoder with the projection fitted to segments of what was sampled from."""
+    model = SongModel(EncoderSettings(**vars(settings.encoder)), settings.dim)
+    model.encoder.load_state_dict(training.encoder.state_dict())
+    model.to(training.device).eval()
+    segment_frames = round(models.SEGMENT_S * spec.frames_per_s)
+    pooled = []
+    n_batches = max(8, min(128, SAMPLE_TRACKS * 6 // (settings.songs * 4)))
+    for number in range(n_batches):
+        crops = training.sampler.batch(
+            training.step + number, settings.songs, 4, segment_frames
+        ).flatten(0, 1)
+        pooled.append(Moments.of(model.features(crops)).pooled.cpu())
+    model.cpu().fit_projection(torch.cat(pooled))
+    return model.to(training.device)
+
+
+def judge(
+    model: SongModel,
+    sampler: CropSampler,
+    artists: dict[str, str],
+    spec: SpectrogramSettings,
+) -> dict[str, float | None]:
+    """Figures of merit on a sample of tracks in memory, each beside plain mel statistics.
+
+    Returns:
+        ``effective_rank``, and ``artist_1nn`` and ``artist_1nn_mel`` (None where tags name no
+        artist twice).
+    """
+    vectors, mel, names = [], [], []
+    for track_id, frames in sampler.tracks(SAMPLE_TRACKS, SEED_OF_SAMPLE):
+        song, _ = model.embed(frames.split(shard_files.PIECE_FRAMES), spec.frames_per_s)
+        vectors.append(song.cpu().numpy())
+        mel.append(Moments.of(frames).pooled.cpu().numpy())
+        names.append(artists.get(track_id))
+    ours, floor = np.stack(vectors), np.stack(mel)
+    return {
+        "effective_rank": effective_rank(ours),
+        "artist_1nn": artist_1nn(ours, names),
+        "artist_1nn_mel": artist_1nn(floor, names),
+    }
+
+
+def _artists(catalog: Path) -> dict[str, str]:
+    """Artists by track id, as far as tags tell; none where there is no catalogue (a GPU box)."""
+    if not catalog.exists():
+        return {}
+    table = pq.read_table(catalog, columns=["track_id", "artist"])
+    pairs = zip(table["track_id"].to_pylist(), table["artist"].to_pylist(), strict=True)
+    return {track_id: artist for track_id, artist in pairs if track_id and artist}
+
+
+def _plot(curve: list[dict[str, Any]]) -> bytes:
+    """Loss and rank over time, as a PNG."""
+    import io
+
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    seconds = [row["elapsed_s"] for row in curve]
+    figure, left = plt.subplots(figsize=(7, 3), layout="constrained")
+    left.plot(seconds, [row["loss"] for row in curve], color="tab:blue")
+    left.set(xlabel="seconds of training", ylabel="loss")
+    left.yaxis.label.set_color("tab:blue")
+    right = left.twinx()
+    right.plot(seconds, [row["rank"] for row in curve], color="tab:orange")
+    right.set(ylabel="effective rank of a batch", ylim=(0, None))
+    right.yaxis.label.set_color("tab:orange")
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=110)
+    plt.close(figure)
+    return image.getvalue()
