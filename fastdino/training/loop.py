@@ -67,14 +67,11 @@ class Run:
         self.objective = FastDINO(settings.encoder.widths[-1])
         self.learned = nn.ModuleDict({"encoder": self.encoder, "objective": self.objective})
         self.learned.to(device).train()
+        matrices = [p for p in self.learned.parameters() if p.ndim > 1]
+        others = [p for p in self.learned.parameters() if p.ndim <= 1]
+        groups: list[dict[str, Any]] = [{"params": matrices}, {"params": others, "weight_decay": 0}]
         self.optimizer = torch.optim.AdamW(
-            [
-                {"params": [p for p in self.learned.parameters() if p.ndim > 1]},
-                {
-                    "params": [p for p in self.learned.parameters() if p.ndim <= 1],
-                    "weight_decay": 0,
-                },
-            ],
+            groups,
             lr=settings.learning_rate,
             weight_decay=settings.weight_decay,
             fused=True,
