@@ -13,8 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from fastdino.home import Home
-from fastdino.ingestion import catalog, diff, identify
-from fastdino.ingestion.scan import Listing, scan
+from fastdino.ingestion import catalog, diff, identify, scan
 from fastdino.progress import progress
 from fastdino.summary import Summary
 
@@ -31,7 +30,7 @@ def run(home: Home, folders: Sequence[Path]) -> Summary:
         UserError: a folder is missing, unreadable or empty; the catalogue is left as it was.
     """
     before = catalog.read(home) if home.catalog.exists() else catalog.empty()
-    listing = scan(folders, populated=frozenset(before["path"]))
+    listing = scan.scan(folders, populated=frozenset(before["path"]))
     after = look(before, listing)
     changed = diff.changes(before, after)
     if did_work := not after.equals(before):
@@ -39,7 +38,7 @@ def run(home: Home, folders: Sequence[Path]) -> Summary:
     return _summary(home, before, after, changed, listing, did_work)
 
 
-def look(before: pl.DataFrame, listing: Listing) -> pl.DataFrame:
+def look(before: pl.DataFrame, listing: scan.Listing) -> pl.DataFrame:
     """The catalogue of what is ``listed`` now: known rows where files have not changed, fresh ones
     where they have. Same columns as ``before``, sorted by path.
     """
@@ -78,7 +77,7 @@ def _summary(
     before: pl.DataFrame,
     after: pl.DataFrame,
     changed: pl.DataFrame,
-    listing: Listing,
+    listing: scan.Listing,
     did_work: bool,
 ) -> Summary:
     unreadable = after.filter(pl.col("error").is_not_null())
@@ -104,7 +103,9 @@ def _summary(
     )
 
 
-def _warnings(before: pl.DataFrame, after: pl.DataFrame, listing: Listing, songs: int) -> list[str]:
+def _warnings(
+    before: pl.DataFrame, after: pl.DataFrame, listing: scan.Listing, songs: int
+) -> list[str]:
     told = [
         f"{folder} cannot be read: what the catalogue knows of it was kept"
         for folder in listing.unlisted

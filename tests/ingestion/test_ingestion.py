@@ -1,0 +1,196 @@
+import os
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from fastdino import demo, ingestion
+from fastdino.errors import UserError
+from fastdino.home import Home
+from fastdino.ingestion import catalog, diff, scan
+
+SONGS = 12  # in the small library, beside one copy and one damaged file
+
+
+def changes(summary: ingestion.Summary) -> list[tuple[object, ...]]:
+    """(kind, file name, old file name) of every change."""
+    rows = pl.DataFrame(summary.tables["changes"], schema=dict.fromkeys(diff.CHANGES, pl.String))
+    names = (pl.col(column).str.split("/").list.last() for column in ("path", "old_path"))
+    return rows.select("kind", *names).rows()
+
+
+def song(folder: Path, suffix: str) -> Path:
+    return next(p for p in sorted(folder.rglob(f"*{suffix}")) if p.parent.name != "Unsorted")
+
+
+def test_a_library_is_catalogued_once_and_then_left_alone(library: Path, home: Home) -> None:
+    first = ingestion.run(home, [library])
+    assert first.did_work
+    assert first.headline == (
+        f"{SONGS} songs in {SONGS + 2} files: {SONGS} new, 1 duplicate, 1 unreadable"
+    )
+    files = catalog.read(home)
+    assert files.schema == catalog.SCHEMA
+    assert files["path"].is_sorted()
+    assert len(catalog.tracks(files)) == SONGS
+    (unreadable,) = first.tables["unreadable"]
+    assert str(unreadable["path"]).endswith("broken download.m4a")
+    assert unreadable["error"]
+    written = home.catalog.stat()
+
+    second = ingestion.run(home, [library])
+    assert not second.did_work
+    assert second.tables["changes"] == []
+    assert second.headline == (
+        f"{SONGS} songs in {SONGS + 2} files: {SONGS + 1} unchanged, 1 unreadable"
+    )
+    assert home.catalog.stat().st_ino == written.st_ino
+    assert home.catalog.stat().st_mtime_ns == written.st_mtime_ns
+
+
+def test_every_kind_of_change_is_told_apart_and_nothing_else_is_opened(
+    music: Path, home: Home, retag: Callable[[Path, Path, dict[str, str]], None]
+) -> None:
+    ingestion.run(home, [music])
+    before = catalog.read(home)
+    # Whoever opened these would find noise; their size and time say there is no need to.
+    for suffix in (".wav", ".opus"):
+        path = song(music, suffix)
+        status = path.stat()
+        path.write_bytes(random.Random(0).randbytes(status.st_size))
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    song(music, ".m4a").rename(music / "moved.m4a")
+    shutil.copy(song(music, ".ogg"), music / "copied.ogg")
+    song(music, ".mp3").unlink()
+    retag(song(music, ".flac"), music / "part", {"title": "Another title"})
+    os.replace(music / "part", song(music, ".flac"))
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 20_000)).astype(np.float32)
+    demo.encode(music / "fresh.mp3", noise, demo.RATE, {"title": "Fresh"})
+
+    summary = ingestion.run(home, [music])
+    found = changes(summary)
+    kinds = [kind for kind, *_ in found]
+    assert kinds == ["new", "moved", "duplicate", "retagged", "removed"]
+    assert found[0] == ("new", "fresh.mp3", None)
+    assert found[1][:2] == ("moved", "moved.m4a")
+    assert found[2] == ("duplicate", "copied.ogg", None)
+    after = catalog.read(home)
+    for suffix in (".wav", ".opus"):
+        same = pl.col("path") == str(song(music, suffix))
+        assert after.filter(same).equals(before.filter(same))
+    assert not ingestion.run(home, [music]).did_work
+
+
+def test_a_path_keeps_the_day_it_was_first_seen(music: Path, home: Home) -> None:
+    ingestion.run(home, [music])
+    before = catalog.read(home)
+    path = song(music, ".wav")
+    path.write_bytes(song(music, ".flac").read_bytes())
+    ingestion.run(home, [music])
+    after = catalog.read(home)
+    assert after["added_at"].equals(before["added_at"])
+    assert after.filter(path=str(path))["codec"].item() == "flac"
+
+
+@pytest.mark.parametrize("what", ["gone", "empty"])
+def test_a_folder_that_disappears_between_runs_changes_nothing(
+    what: str, music: Path, home: Home
+) -> None:
+    ingestion.run(home, [music])
+    content = home.catalog.read_bytes()
+    shutil.rmtree(music)
+    if what == "empty":
+        music.mkdir()
+    with pytest.raises(UserError, match=rf"{music}.*Nothing was changed"):
+        ingestion.run(home, [music])
+    assert home.catalog.read_bytes() == content
+
+
+def test_a_missing_folder_leaves_no_catalogue_behind(tmp_path: Path, home: Home) -> None:
+    with pytest.raises(UserError, match="nowhere"):
+        ingestion.run(home, [tmp_path / "nowhere"])
+    assert not home.root.exists()
+
+
+def test_bad_files_are_rows_and_the_good_ones_do_not_suffer(music: Path, home: Home) -> None:
+    rng = random.Random(4)
+    whole = song(music, ".mp3").read_bytes()
+    bad = {
+        "empty.mp3": b"",
+        "noise.mp3": rng.randbytes(200_000),
+        "noise.flac": rng.randbytes(200_000),
+        "text.mp3": b"a letter, not a song\n" * 1000,
+        "dots.wav": b"." * 10,
+    }
+    for name, content in bad.items():
+        (music / name).write_bytes(content)
+    (music / "dangling.ogg").symlink_to(music / "nothing")
+    (music / "circle").symlink_to(music)
+    (music / "folder.mp3").mkdir()
+    os.mkfifo(music / "pipe.wav")
+    (music / "truncated.mp3").write_bytes(whole[: len(whole) // 3])
+    (music / "🎵 odd\nname.mp3").write_bytes(whole)
+
+    summary = ingestion.run(home, [music])
+    files = catalog.read(home)
+    errors = dict(files.drop_nulls("error").select("path", "error").iter_rows())
+    names = {Path(path).name for path in errors}
+    assert names == {*bad, "dangling.ogg", "pipe.wav", "broken download.m4a"}
+    assert summary.counts["songs"] == SONGS + 1, "the truncated one is a track of its own"
+    assert files.filter(path=str(music / "🎵 odd\nname.mp3"))["track_id"].item()
+    assert files.filter(pl.col("error").is_null() == pl.col("track_id").is_null()).is_empty()
+    assert not ingestion.run(home, [music]).did_work
+
+
+def test_a_folder_with_nothing_usable_is_catalogued_with_a_warning(
+    tmp_path: Path, home: Home
+) -> None:
+    (tmp_path / "music").mkdir()
+    (tmp_path / "music/empty.mp3").touch()
+    summary = ingestion.run(home, [tmp_path / "music"])
+    assert summary.headline == "0 songs in 1 files: 1 unreadable"
+    assert any("none of the files" in warning for warning in summary.warnings)
+
+
+def test_the_folders_given_are_the_collection(music: Path, home: Home, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(song(music, ".wav"), other / "copy.wav")
+    ingestion.run(home, [music])
+    both = ingestion.run(home, [music, other])
+    assert changes(both) == [("duplicate", "copy.wav", None)]
+    assert not both.warnings
+    one = ingestion.run(home, [other])
+    assert one.counts["files"] == 1
+    assert one.counts["removed"] == SONGS + 2
+    assert any(str(music) in warning for warning in one.warnings)
+
+
+def test_the_same_files_through_an_outer_folder_are_no_change(music: Path, home: Home) -> None:
+    inner = music / demo.ARTISTS[0].name
+    ingestion.run(home, [inner])
+    summary = ingestion.run(home, [music, inner])
+    assert not summary.warnings
+    assert summary.counts["touched"] == 3, "only the folder they count under is another"
+    assert catalog.read(home)["folder"].unique().to_list() == [str(music)]
+
+
+def test_what_a_locked_folder_holds_is_kept(music: Path) -> None:
+    before = ingestion.look(catalog.empty(), scan.scan([music]))
+    locked = str(music / demo.ARTISTS[0].name)
+    listing = scan.scan([music])
+    hidden = pl.col("path").str.starts_with(locked)
+    listing = scan.Listing(listing.files.filter(~hidden), listing.folders, (locked,))
+    assert ingestion.look(before, listing).equals(before)
+
+
+def test_a_catalogue_that_is_damaged_is_named(music: Path, home: Home) -> None:
+    home.catalog.parent.mkdir(parents=True)
+    home.catalog.write_bytes(b"not parquet")
+    with pytest.raises(UserError, match=r"files\.parquet is damaged"):
+        ingestion.run(home, [music])
