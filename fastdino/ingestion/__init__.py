@@ -99,12 +99,12 @@ def _summary(
             "unreadable": unreadable.select("path", "error").head(SHOWN).to_dicts(),
         },
         paths={"catalogue": home.catalog},
-        warnings=_warnings(before, after, listing, songs),
+        warnings=_warnings(before, after, changed, listing),
     )
 
 
 def _warnings(
-    before: pl.DataFrame, after: pl.DataFrame, listing: scan.Listing, songs: int
+    before: pl.DataFrame, after: pl.DataFrame, changed: pl.DataFrame, listing: scan.Listing
 ) -> list[str]:
     told = [
         f"{folder} cannot be read: what the catalogue knows of it was kept"
@@ -116,6 +116,13 @@ def _warnings(
                 f"{folder} was not given this time, so its files count as removed; "
                 "name all folders of the collection together to keep them"
             )
-    if not songs:
+    known = before.filter(_inside(listing.folders))
+    gone = changed.filter(_inside(listing.folders), kind="removed")
+    if len(gone) > len(known) / 2:
+        told.append(
+            f"{len(gone):,} of {len(known):,} files are gone, such as {gone['path'][0]}; "
+            "if a disk is not mounted, mount it and ingest again: what was computed is kept"
+        )
+    if after["track_id"].drop_nulls().is_empty():
         told.append("none of the files can be used: the table of unreadable files says why")
     return told

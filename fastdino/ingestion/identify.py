@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastdino.workers import WorkerFailure, available_cores, map_in_workers
+from fastdino.workers import WorkerFailure, map_in_workers
 
 # Left to itself FFmpeg believes content over names: a playlist called x.mp3 would make it open
 # whatever files or addresses the playlist names. So only plain audio containers, only from disk.
@@ -174,12 +174,7 @@ def identify_files(files: Sequence[tuple[str, int]]) -> Iterator[tuple[str, Iden
     batches = [Batch(tuple(files[i : i + BATCH])) for i in range(0, len(files), BATCH)]
     while batches:
         again: list[Batch] = []
-        found = map_in_workers(
-            identify_batch,
-            batches,
-            timeout_s=lambda batch: batch.limit_s,
-            workers=min(available_cores(), len(batches)),
-        )
+        found = map_in_workers(identify_batch, batches, timeout_s=lambda batch: batch.limit_s)
         for batch, result in found:
             if not isinstance(result, WorkerFailure):
                 for (path, _), identified in zip(batch.files, result, strict=True):

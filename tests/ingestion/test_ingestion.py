@@ -194,3 +194,12 @@ def test_a_catalogue_that_is_damaged_is_named(music: Path, home: Home) -> None:
     home.catalog.write_bytes(b"not parquet")
     with pytest.raises(UserError, match=r"files\.parquet is damaged"):
         ingestion.run(home, [music])
+
+
+def test_half_a_collection_gone_is_believed_but_said_aloud(music: Path, home: Home) -> None:
+    ingestion.run(home, [music])
+    for artist in demo.ARTISTS[:3]:
+        shutil.rmtree(music / artist.name)
+    summary = ingestion.run(home, [music])
+    assert summary.counts["removed"] == 9
+    assert any("9 of 14 files are gone" in warning for warning in summary.warnings)
