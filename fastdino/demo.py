@@ -452,7 +452,12 @@ def encode(target: Path, audio: Audio, rate: int, tags: dict[str, str]) -> None:
 
     how = FORMATS[target.suffix]
     layout = "mono" if len(audio) == 1 else "stereo"
-    with replacing(target) as part, av.open(str(part), "w", format=how.container) as container:
+    # Without the flag Ogg streams get random serial numbers, so no two runs would agree.
+    options = {"fflags": "bitexact"}
+    with (
+        replacing(target) as part,
+        av.open(str(part), "w", format=how.container, options=options) as container,
+    ):
         stream: Any = container.add_stream(
             how.codec, rate=how.rate, layout=layout, options=dict(how.options)
         )
