@@ -9,7 +9,7 @@ import os
 import dagster as dg
 from pydantic import Field
 
-from assets.stage import CODE_VERSION, COLLECTION_POOL, OWNERS, HomeFolder, run_step
+from assets.stage import CODE_VERSION, COLLECTION_POOL, OWNERS, HomeFolder, failed, run_step
 from fastdino.errors import UserError
 from fastdino.ingestion import catalog as files_catalog
 
@@ -74,7 +74,7 @@ def catalog_has_songs(home: HomeFolder) -> dg.AssetCheckResult:
     try:
         files = files_catalog.read(home.open())
     except UserError as error:
-        return dg.AssetCheckResult(passed=False, description=str(error))
+        return failed(error)
     songs = files["track_id"].n_unique() - (1 if files["track_id"].has_nulls() else 0)
     return dg.AssetCheckResult(
         passed=songs > 0,

@@ -13,7 +13,7 @@ from assets.stage import (
     COLLECTION_POOL,
     OWNERS,
     HomeFolder,
-    missing,
+    failed,
     run_step,
 )
 from fastdino.errors import UserError
@@ -52,11 +52,7 @@ def spectrogram_shards(
 
 
 def decoded_tracks(home: Home) -> set[str]:
-    """The ids of the tracks that have a spectrogram.
-
-    Raises:
-        FileNotFoundError: there are no shards.
-    """
+    """The ids of the tracks that have a spectrogram."""
     index = read_index(home.shards(SpectrogramSettings().spec_id))
     return set(index.column("track_id").unique().to_pylist())
 
@@ -77,8 +73,8 @@ def every_track_is_accounted_for(home: HomeFolder) -> dg.AssetCheckResult:
     try:
         wanted = set(files_catalog.read(home.open())["track_id"].drop_nulls())
         decoded = decoded_tracks(home.open())
-    except (FileNotFoundError, UserError):
-        return missing("catalogue with spectrograms", "catalog and spectrogram_shards")
+    except UserError as error:
+        return failed(error)
     lost = wanted - decoded - failed_tracks(home.open())
     return dg.AssetCheckResult(
         passed=not lost,
@@ -102,11 +98,11 @@ def few_files_failed(home: HomeFolder) -> dg.AssetCheckResult:
     unusable = pl.col("error").is_not_null() | pl.col("track_id").is_in(
         list(failed_tracks(home.open()))
     )
-    failed = files.filter(unusable).height
-    share = failed / max(files.height, 1)
+    lost = files.filter(unusable).height
+    share = lost / max(files.height, 1)
     return dg.AssetCheckResult(
-        passed=failed <= max(ALWAYS_ALLOWED, FAILED_SHARE * files.height),
+        passed=lost <= max(ALWAYS_ALLOWED, FAILED_SHARE * files.height),
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{failed} of {files.height} files ({share:.1%}); reasons: table failures",
-        metadata={"failed files": failed, "share": share},
+        description=f"{lost} of {files.height} files ({share:.1%}); reasons: table failures",
+        metadata={"failed files": lost, "share": share},
     )

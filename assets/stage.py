@@ -13,6 +13,7 @@ import dagster as dg
 from pydantic import Field
 
 import fastdino
+from fastdino.errors import UserError
 from fastdino.home import Home
 
 OWNERS = ["team:fastdino"]
@@ -98,8 +99,6 @@ def _fail(context: dg.AssetExecutionContext, failure: dg.Failure) -> NoReturn:
     raise failure
 
 
-def missing(what: str, asset: str) -> dg.AssetCheckResult:
-    """The result of a check on files that are not there."""
-    return dg.AssetCheckResult(
-        passed=False, description=f"there is no {what} yet: materialise {asset}"
-    )
+def failed(error: UserError) -> dg.AssetCheckResult:
+    """The result of a check that cannot look: what it is about is not there, or is damaged."""
+    return dg.AssetCheckResult(passed=False, description=str(error))

@@ -6,7 +6,6 @@ the encoder, the objective, the loop (``fastdino.training``).
 
 import os
 from enum import Enum
-from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -18,13 +17,11 @@ from assets.stage import (
     GPU_POOL,
     OWNERS,
     HomeFolder,
-    missing,
     run_step,
 )
+from fastdino.embeddings.vectors import current_model
 from fastdino.errors import UserError
-from fastdino.home import Home
 from fastdino.ingestion import catalog as files_catalog
-from fastdino.storage import read_json
 
 GROUP = "training"
 # The published objective collapses to a rank of about 6; sound ones are far above 20. A small
@@ -122,17 +119,6 @@ def fastdino_model(
     )
 
 
-def current_model(home: Home) -> dict[str, Any]:
-    """``model.json`` of the current model.
-
-    Raises:
-        FileNotFoundError: no model has been trained.
-    """
-    current = read_json(home.models / "current.json")
-    model: dict[str, Any] = read_json(home.model(current["model_id"]) / "model.json")
-    return model
-
-
 def _warning(passed: bool, description: str, **metadata: float) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         passed=passed,
@@ -150,8 +136,8 @@ def model_has_not_collapsed(home: HomeFolder) -> dg.AssetCheckResult:
     """Warn when training has mapped all songs to nearly the same few directions."""
     try:
         model = current_model(home.open())
-    except FileNotFoundError:
-        return missing("model", "fastdino_model")._replace(severity=dg.AssetCheckSeverity.WARN)
+    except UserError as error:
+        return _warning(False, str(error))
     rank = model["metrics"].get("effective_rank")
     if rank is None:
         return _warning(True, "the effective rank was not measured")
@@ -172,8 +158,8 @@ def model_beats_mel_statistics(home: HomeFolder) -> dg.AssetCheckResult:
     """Warn when a model is not worth its training."""
     try:
         model = current_model(home.open())
-    except FileNotFoundError:
-        return missing("model", "fastdino_model")._replace(severity=dg.AssetCheckSeverity.WARN)
+    except UserError as error:
+        return _warning(False, str(error))
     ours, mel = (model["metrics"].get(key) for key in ("artist_1nn", "artist_1nn_mel"))
     if ours is None or mel is None:
         return _warning(True, "not known: too few songs have an artist tag")
@@ -195,8 +181,8 @@ def model_fits_the_collection(home: HomeFolder) -> dg.AssetCheckResult:
     try:
         model = current_model(home.open())
         tracks = files_catalog.read(home.open())["track_id"].drop_nulls().n_unique()
-    except (FileNotFoundError, UserError):
-        return missing("model", "fastdino_model")._replace(severity=dg.AssetCheckSeverity.WARN)
+    except UserError as error:
+        return _warning(False, str(error))
     trained = model["trained_tracks"]
     return _warning(
         tracks <= GROWTH * trained,

@@ -1,0 +1,171 @@
+"""The checks on files as the stages leave them, and on the same files spoiled."""
+
+import json
+import shutil
+from collections.abc import Callable
+
+import dagster as dg
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import synthetic
+
+from assets import embeddings, ingestion, spectrograms, training
+from assets.stage import HomeFolder
+from fastdino.embeddings.publish import publish
+from fastdino.home import Home
+from fastdino.ingestion import catalog as files_catalog
+from fastdino.spectrograms.settings import SpectrogramSettings
+from fastdino.spectrograms.shards import ShardWriter, TrackInfo
+
+SONGS = 12
+SHARDS = SpectrogramSettings().spec_id
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """All that the stages leave of twelve songs, published. Made once: only read it."""
+    home = Home(tmp_path_factory.mktemp("sound"))
+    synthetic.write_home(home, SONGS)
+    home.shards(SHARDS).mkdir(parents=True)
+    with ShardWriter(home.shards(SHARDS)) as writer:
+        for i in range(SONGS):
+            info = TrackInfo(synthetic.track_id(i), -90.0, 0.375, 0.2, 0.2, False)
+            writer.append(info, np.zeros((20, 80), np.uint8))
+    publish(home)
+    return home
+
+
+@pytest.fixture
+def made(sound: Home, home: Home) -> Home:
+    """A copy of it to spoil."""
+    shutil.copytree(sound.root, home.root)
+    return home
+
+
+def look(check: Callable[..., object], home: Home) -> dg.AssetCheckResult:
+    result = check(home=HomeFolder(path=str(home.root)))
+    assert isinstance(result, dg.AssetCheckResult)
+    return result
+
+
+def edit_model(home: Home, **changes: object) -> None:
+    path = home.model(synthetic.MODEL_ID) / "model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+ALL_CHECKS = [
+    ingestion.catalog_has_songs,
+    spectrograms.every_track_is_accounted_for,
+    spectrograms.few_files_failed,
+    training.model_has_not_collapsed,
+    training.model_beats_mel_statistics,
+    training.model_fits_the_collection,
+    embeddings.vectors_are_sound,
+    embeddings.every_track_has_a_vector,
+    embeddings.database_matches_the_files,
+]
+
+
+@pytest.mark.parametrize("check", ALL_CHECKS, ids=lambda check: check.check_key.name)
+def test_a_check_passes_on_what_the_stages_leave(
+    check: dg.AssetChecksDefinition, sound: Home
+) -> None:
+    result = look(check, sound)
+    assert result.passed, result.description
+
+
+@pytest.mark.parametrize("check", ALL_CHECKS, ids=lambda check: check.check_key.name)
+def test_a_check_fails_and_says_what_to_do_when_there_is_nothing(
+    check: dg.AssetChecksDefinition, home: Home
+) -> None:
+    result = look(check, home)
+    assert not result.passed
+    assert "run `fastdino" in str(result.description) or "materialise" in str(result.description)
+
+
+@pytest.mark.parametrize("check", ALL_CHECKS, ids=lambda check: check.check_key.name)
+def test_checks_on_quality_warn_and_checks_on_the_files_block(
+    check: dg.AssetChecksDefinition, home: Home
+) -> None:
+    (spec,) = check.check_specs
+    warns = look(check, home).severity is dg.AssetCheckSeverity.WARN
+    assert spec.blocking is not warns
+    assert spec.description
+
+
+def test_a_catalogue_without_a_usable_file_stops_the_run(home: Home) -> None:
+    synthetic.write_catalog(home, [{**synthetic.song(0), "track_id": None, "error": "empty"}])
+    assert not look(ingestion.catalog_has_songs, home).passed
+
+
+def test_a_track_that_is_in_no_shard_needs_a_reason(made: Home) -> None:
+    synthetic.write_catalog(made, [synthetic.song(i) for i in range(SONGS + 1)])
+    assert not look(spectrograms.every_track_is_accounted_for, made).passed
+    failures = pl.DataFrame({"track_id": [synthetic.track_id(SONGS)]})
+    failures.write_parquet(made.shards(SHARDS) / "failures.parquet")
+    assert look(spectrograms.every_track_is_accounted_for, made).passed
+
+
+def test_many_failed_files_are_worth_a_warning(made: Home) -> None:
+    files = files_catalog.read(made).with_columns(
+        error=pl.when(pl.int_range(pl.len()) < 3).then(pl.lit("damaged")).otherwise("error")
+    )
+    files.write_parquet(made.catalog)
+    result = look(spectrograms.few_files_failed, made)
+    assert not result.passed
+    assert str(result.description).startswith("3 of 12 files (25.0%)")
+
+
+@pytest.mark.parametrize(("rank", "passed"), [(4.0, False), (25.0, True)])
+def test_a_collapsed_model_is_noticed(rank: float, passed: bool, made: Home) -> None:
+    edit_model(made, trained_tracks=1000, metrics={"effective_rank": rank})
+    assert look(training.model_has_not_collapsed, made).passed is passed
+
+
+def test_a_model_worse_than_mel_statistics_is_noticed(made: Home) -> None:
+    edit_model(made, metrics={"artist_1nn": 0.2, "artist_1nn_mel": 0.3})
+    assert not look(training.model_beats_mel_statistics, made).passed
+
+
+@pytest.mark.parametrize(("trained", "passed"), [(10, True), (9, False)])
+def test_a_collection_grown_by_more_than_a_fifth_is_noticed(
+    trained: int, passed: bool, made: Home
+) -> None:
+    edit_model(made, trained_tracks=trained)
+    assert look(training.model_fits_the_collection, made).passed is passed
+
+
+@pytest.mark.parametrize("spoiled", [np.nan, np.inf, 2.0])
+def test_one_spoiled_number_among_the_vectors_is_found(spoiled: float, made: Home) -> None:
+    (file,) = made.vectors(synthetic.MODEL_ID).glob("*.parquet")
+    table = pq.read_table(file)
+    numbers = table["vec"].combine_chunks().flatten().to_numpy().copy()
+    numbers[synthetic.DIM + 5] = spoiled
+    vectors = pa.FixedSizeListArray.from_arrays(numbers, synthetic.DIM)
+    pq.write_table(table.set_column(3, "vec", vectors), file)
+    assert look(embeddings.vectors_are_sound, made).metadata["not unit"].value == 1
+    assert not look(embeddings.vectors_are_sound, made).passed
+
+
+def test_vectors_of_another_dimension_are_found(made: Home) -> None:
+    edit_model(made, dim=synthetic.DIM + 1)
+    assert not look(embeddings.vectors_are_sound, made).passed
+
+
+def test_a_lost_vector_is_found(made: Home) -> None:
+    (file,) = made.vectors(synthetic.MODEL_ID).glob("*.parquet")
+    file.unlink()
+    synthetic.write_vectors(made, range(1, SONGS))
+    result = look(embeddings.every_track_has_a_vector, made)
+    assert not result.passed
+    assert result.metadata["lost"].value == 1
+
+
+def test_a_database_older_than_the_catalogue_is_found(made: Home) -> None:
+    synthetic.write_catalog(made, [synthetic.song(i) for i in range(SONGS - 1)])
+    result = look(embeddings.database_matches_the_files, made)
+    assert not result.passed
+    assert "tracks: 12 of 11 rows" in str(result.description)

@@ -1,0 +1,84 @@
+"""Assets and the child process that makes them, with nothing stood in for."""
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from assets import stage
+from assets.ingestion import catalog, catalog_has_songs
+from assets.stage import HomeFolder, run_step
+from fastdino.home import Home
+from fastdino.ingestion import catalog as files_catalog
+
+
+def materialize(
+    home: Home, instance: dg.DagsterInstance, *assets: object, music: Path | None = None
+) -> dg.ExecuteInProcessResult:
+    config = {"ops": {"catalog": {"config": {"music": [str(music)]}}}} if music else {}
+    return dg.materialize(
+        list(assets),  # type: ignore[arg-type]
+        instance=instance,
+        resources={
+            "home": HomeFolder(path=str(home.root)),
+            "pipes": dg.PipesSubprocessClient(),
+        },
+        run_config=config,
+        raise_on_error=False,
+    )
+
+
+def failure_of(result: dg.ExecuteInProcessResult, step: str) -> str:
+    data = result.failure_data_for_node(step)
+    assert data is not None
+    assert data.user_failure_data is not None
+    return str(data.user_failure_data.description)
+
+
+def retries(result: dg.ExecuteInProcessResult) -> int:
+    return sum(event.event_type_value == "STEP_UP_FOR_RETRY" for event in result.all_events)
+
+
+def test_a_stage_runs_in_a_child_whose_log_and_summary_reach_dagster(
+    home: Home, library: Path
+) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = materialize(home, instance, catalog, catalog_has_songs, music=library)
+        assert result.success
+        (event,) = result.asset_materializations_for_node("catalog")
+        headline = event.metadata["summary"].value
+        log = [entry.user_message for entry in instance.all_logs(result.run_id)]
+    assert "12 songs" in str(headline)
+    assert headline in log
+    assert files_catalog.read(home)["track_id"].n_unique() == 13  # twelve, and the damaged: null
+    (check,) = result.get_asset_check_evaluations()
+    assert check.passed
+
+
+def test_what_only_the_user_can_mend_fails_at_once_with_the_plain_message(
+    home: Home, tmp_path: Path
+) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = materialize(home, instance, catalog, music=tmp_path / "unmounted")
+    assert not result.success
+    assert str(tmp_path / "unmounted") in failure_of(result, "catalog")
+    assert "Traceback" not in failure_of(result, "catalog")
+    assert retries(result) == 0
+
+
+def test_anything_else_is_tried_once_more_and_then_fails_with_its_message(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "RETRY_AFTER_S", 0)
+
+    @dg.asset
+    def careless(
+        context: dg.AssetExecutionContext, home: HomeFolder, pipes: dg.PipesSubprocessClient
+    ) -> dg.MaterializeResult:
+        return run_step(context, pipes, home, "ingest")  # lacks the option "music"
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = materialize(home, instance, careless)
+    assert not result.success
+    assert "AttributeError" in failure_of(result, "careless")
+    assert retries(result) == 1

@@ -1,0 +1,162 @@
+import datetime
+import importlib
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from assets import ingestion, training
+from fastdino.errors import UserError
+from pipelines.definitions import build_defs, defs
+from pipelines.schedules import nightly_refresh
+
+ROOT = Path(__file__).parent.parent.parent
+STORY = [
+    ("ingestion", "catalog"),
+    ("spectrograms", "spectrogram_shards"),
+    ("training", "fastdino_model"),
+    ("embeddings", "embedding_vectors"),
+    ("reports", "collection_map"),
+    ("embeddings", "music_duckdb"),
+    ("reports", "report_page"),
+]
+NAMES = [name for _, name in STORY]
+
+
+def assets_of(job: str) -> set[str]:
+    keys = defs.resolve_job_def(job).asset_layer.selected_asset_keys
+    return {key.to_user_string() for key in keys}
+
+
+def steps_of(job: str) -> list[str]:
+    """Names of the steps of ``job``, each after those it waits for."""
+    return [node.name for node in defs.resolve_job_def(job).nodes_in_topological_order]
+
+
+def field(config: type[dg.Config], name: str) -> dg.Field:
+    return config.to_fields_dict()[name]
+
+
+def test_the_assets_tell_the_story_of_the_stages_in_order() -> None:
+    graph = defs.resolve_asset_graph()
+    order = [
+        key.to_user_string() for level in graph.toposorted_asset_keys_by_level for key in level
+    ]
+    assert order == NAMES
+    assert [(graph.get(dg.AssetKey(name)).group_name, name) for name in order] == STORY
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_asset_says_what_it_is_and_shares_no_file_with_another_writer(name: str) -> None:
+    asset = defs.resolve_assets_def(name)
+    spec = asset.get_asset_spec()
+    assert spec.description
+    assert "Lies in" in spec.description
+    assert spec.kinds
+    assert spec.owners
+    assert spec.code_version
+    assert asset.op.pool in {"collection", "gpu", "duckdb"}
+    # With a policy, cancelling a run would start the cancelled step again.
+    assert asset.op.retry_policy is None
+
+
+def test_refresh_makes_everything_but_the_model() -> None:
+    assert assets_of("refresh") == set(NAMES) - {"fastdino_model"}
+
+
+def test_refresh_keeps_the_order_although_the_model_is_left_out() -> None:
+    steps = [step for step in steps_of("refresh") if step in NAMES]
+    assert steps == [name for name in NAMES if name != "fastdino_model"]
+
+
+def test_refresh_looks_whether_the_model_still_fits_once_the_catalogue_is_new() -> None:
+    steps = steps_of("refresh")
+    assert steps.index("fastdino_model_model_fits_the_collection") > steps.index("catalog")
+
+
+def test_train_makes_the_model_and_what_comes_after_it() -> None:
+    assert assets_of("train") == set(NAMES[2:])
+
+
+def test_the_nightly_schedule_asks_for_one_refresh_and_is_off_at_first() -> None:
+    assert defs.resolve_schedule_def("nightly_refresh") == nightly_refresh
+    assert nightly_refresh.default_status is dg.DefaultScheduleStatus.STOPPED
+    night = datetime.datetime(2025, 6, 1, 3, tzinfo=datetime.UTC)
+    tick = nightly_refresh.evaluate_tick(dg.build_schedule_context(scheduled_execution_time=night))
+    assert nightly_refresh.job_name == "refresh"
+    assert tick.run_requests is not None
+    assert len(tick.run_requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("config", "names"),
+    [
+        (ingestion.CatalogConfig, {"music"}),
+        (training.TrainingConfig, {"preset", "minutes", "seed", "afresh"}),
+    ],
+)
+def test_every_option_in_the_launchpad_is_described_and_optional(
+    config: type[dg.Config], names: set[str]
+) -> None:
+    assert set(config.to_fields_dict()) == names
+    for name in names:
+        assert field(config, name).description
+        assert not field(config, name).is_required
+
+
+def test_the_preset_is_chosen_from_a_list() -> None:
+    job = defs.resolve_job_def("train")
+    options = {"preset": "tiny", "minutes": 1.5}
+    run = {"ops": {"fastdino_model": {"config": options}}}
+    assert dg.validate_run_config(job, run)["ops"]["fastdino_model"]["config"]["minutes"] == 1.5
+    options["preset"] = "huge"
+    with pytest.raises(dg.DagsterInvalidConfigError, match="preset"):
+        dg.validate_run_config(job, run)
+
+
+def test_options_default_to_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FASTDINO_MUSIC", "FASTDINO_PRESET", "FASTDINO_MINUTES"):
+        monkeypatch.delenv(name, raising=False)
+    assert ingestion.music_from_environment() == []
+    assert training.preset_from_environment() is training.Preset.auto
+    assert training.minutes_from_environment() is None
+    monkeypatch.setenv("FASTDINO_MUSIC", "/a:/b")
+    monkeypatch.setenv("FASTDINO_PRESET", "gpu")
+    monkeypatch.setenv("FASTDINO_MINUTES", "2.5")
+    assert ingestion.music_from_environment() == ["/a:/b"]
+    assert training.preset_from_environment() is training.Preset.gpu
+    assert training.minutes_from_environment() == 2.5
+
+
+@pytest.mark.parametrize(("name", "value"), [("PRESET", "huge"), ("MINUTES", "ten")])
+def test_a_wrong_variable_is_named_with_what_to_set(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"FASTDINO_{name}", value)
+    with pytest.raises(UserError, match=f"FASTDINO_{name} is '{value}': set"):
+        getattr(training, f"{name.lower()}_from_environment")()
+
+
+def test_resources_can_be_replaced_for_a_test() -> None:
+    other = dg.PipesSubprocessClient(env={"HERE": "1"})
+    assert build_defs({"pipes": other}).resources["pipes"] is other  # type: ignore[index]
+
+
+def test_the_workspace_file_loads_these_definitions() -> None:
+    (entry,) = yaml.safe_load((ROOT / "workspace.yaml").read_text())["load_from"]
+    location = entry["python_module"]
+    assert (ROOT / location["working_directory"]).resolve() == ROOT
+    assert importlib.import_module(location["module_name"]).defs is defs
+
+
+def test_dagster_accepts_its_settings_and_keeps_its_history_under_var(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with dg.DagsterInstance.from_config(str(ROOT)) as instance:
+        assert not instance.telemetry_enabled
+        assert instance.run_monitoring_enabled
+        assert instance.global_op_concurrency_default_limit == 1
+        assert [entry.name for entry in tmp_path.iterdir()] == ["var"]
+        assert instance.root_directory == "var/dagster"
