@@ -48,7 +48,7 @@ def read(home: Home) -> pl.DataFrame:
     if not home.catalog.exists():
         raise UserError(f"there is no catalogue in {home.root} yet: run `fastdino ingest` first")
     try:
-        files = pl.read_parquet(home.catalog)
+        files = pl.read_parquet(home.catalog, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise UserError(_unreadable(home)) from error
     if files.schema != SCHEMA:
