@@ -77,7 +77,7 @@ def write_catalog(home: Home, songs: Iterable[dict[str, object]]) -> None:
 
 def vector(i: int, dim: int = DIM, groups: int = 6) -> np.ndarray:
     """Unit vector of song ``i``: its genre, its artist within it, and itself; float32 [dim]."""
-    parts = ((1.0, [1, i % groups]), (0.5, [2, artist_of(i, groups)]), (0.5, [3, i]))
+    parts = ((1.0, [1, i % groups]), (0.7, [2, artist_of(i, groups)]), (0.9, [3, i]))
     total = sum(w * np.random.default_rng(seed).standard_normal(dim) for w, seed in parts)
     return (total / np.linalg.norm(total)).astype(np.float32)
 

@@ -55,12 +55,15 @@ def publish(home: Home) -> Summary:
                 "temp_directory": str(home.scratch / "duckdb")
             }
             with duckdb.connect(str(part), config=spill) as db:
+                # In one transaction: a hundred small ones would each wait for the disk.
+                db.begin()
                 db.execute(schema.replace("FLOAT[D]", f"FLOAT[{int(model['dim'])}]"))
                 warnings = _fill(db, home, files, model)
                 db.execute(
                     "INSERT INTO published VALUES (?, now(), ?, ?)",
                     [fingerprint, model["model_id"], __version__],
                 )
+                db.commit()
                 db.execute("CHECKPOINT")
                 rows = {name: _count(db, name) for name in COUNTED}
                 songs = _count(db, "current_embeddings")
@@ -180,7 +183,7 @@ def _fill_catalog(
     path = home.shards(spec_id) / "failures.parquet"
     if path.exists():
         wanted = files.select("track_id").unique()
-        undecoded = pl.read_parquet(path).join(wanted, on="track_id", how="semi")
+        undecoded = pl.read_parquet(path, glob=False).join(wanted, on="track_id", how="semi")
         undecoded = undecoded.with_columns(stage=pl.lit("spectrograms"), modified_at=modified_at)
         _insert(db, "failures", undecoded)
 
@@ -229,7 +232,9 @@ def _fill_map(db: duckdb.DuckDBPyConnection, folder: Path, *, is_current: bool) 
     )  # fmt: skip
     tracks = db.sql("SELECT track_id FROM tracks").pl()
     known = {
-        name: pl.read_parquet(folder / f"{name}.parquet").join(tracks, on="track_id", how="semi")
+        name: pl.read_parquet(folder / f"{name}.parquet", glob=False).join(
+            tracks, on="track_id", how="semi"
+        )
         for name in ("points", "members", "neighbors")
     }
     near = known["neighbors"].join(tracks.rename({"track_id": "neighbor_id"}), on="neighbor_id")
@@ -239,7 +244,7 @@ def _fill_map(db: duckdb.DuckDBPyConnection, folder: Path, *, is_current: bool) 
     _insert(db, "cluster_members", known["members"].with_columns(map_column))
     # Songs may have left the collection since the map was drawn.
     sizes = known["members"].group_by("cluster_id").agg(pl.len().alias("size"))
-    clusters = pl.read_parquet(folder / "clusters.parquet").drop("size")
+    clusters = pl.read_parquet(folder / "clusters.parquet", glob=False).drop("size")
     is_known = pl.col("medoid_id").is_in(tracks["track_id"].implode())
     clusters = clusters.join(sizes, on="cluster_id").with_columns(
         map_column, medoid_id=pl.when(is_known).then("medoid_id")

@@ -332,7 +332,7 @@ SELECT
 FROM best JOIN tracks USING (track_id) ORDER BY best.similarity DESC, best.track_id;
 COMMENT ON MACRO TABLE similar_segments IS 'similar_segments(song, at_s, k := 10): the moment of each of k other songs that is most similar to the moment at at_s seconds of a song given by track_id or title';
 
-CREATE MACRO between(first_song, last_song, k := 8) AS TABLE
+CREATE MACRO songs_between(first_song, last_song, k := 8) AS TABLE
 WITH RECURSIVE ends AS MATERIALIZED (
     SELECT a.track_id AS a_id, b.track_id AS b_id, a.vec AS a_vec, b.vec AS b_vec
     FROM current_embeddings AS a, current_embeddings AS b
@@ -359,7 +359,7 @@ SELECT
     nearness.to_a AS similarity_to_first, nearness.to_b AS similarity_to_last, tracks.path
 FROM way JOIN tracks ON tracks.track_id = way.stop_id JOIN nearness ON near_id = way.stop_id
 ORDER BY way.stop;
-COMMENT ON MACRO TABLE between IS 'between(first_song, last_song, k := 8): k songs that lead from one song to another, in order; both given by track_id or title';
+COMMENT ON MACRO TABLE songs_between IS 'songs_between(first_song, last_song, k := 8): k songs that lead from one song to another, in order; both given by track_id or title';
 
 CREATE MACRO near_duplicates(at_least := 0.995) AS TABLE
 SELECT

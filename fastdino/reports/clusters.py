@@ -20,8 +20,9 @@ log = logging.getLogger(__name__)
 NONE = -1
 # A group keeps its number if at least this share of both its old and new songs are the same.
 SAME_GROUP = 1 / 3
-# A tag names a group if so many of its songs have it, and so many times more than elsewhere.
-COMMON = 0.3
+# A tag names a group if so many of its songs have it, and so many times more than elsewhere; the
+# second share is tried where no tag reaches the first.
+COMMON = (0.3, 0.12)
 OVER_REPRESENTED = 1.25
 
 
@@ -156,10 +157,15 @@ def describe(
             field: Counter(v for v in (values[i] for i in members) if v)
             for field, values in tags.items()
         }
-        top = {
-            field: _standing_out(counts[field], overall[field], len(members), len(labels))
-            for field in tags
-        }
+        for common in COMMON:
+            top = {
+                field: _standing_out(
+                    counts[field], overall[field], len(members), len(labels), common
+                )
+                for field in tags
+            }
+            if any(top.values()):
+                break
         terms = (*top["genre"][:2], *top["artist"][: 1 if top["genre"] else 2])
         name = ", ".join(terms) or f"Like “{titles[typical]}”"
         old_name, old_terms = before.get(group, ("", ()))
@@ -167,7 +173,7 @@ def describe(
         if (
             old_name
             and bool(old_terms) == bool(terms)
-            and min(share.values(), default=1) >= COMMON / 2
+            and min(share.values(), default=1) >= COMMON[1] / 2
         ):
             name, terms = old_name, tuple(old_terms)
         clusters.append(
@@ -177,13 +183,13 @@ def describe(
 
 
 def _standing_out(
-    inside: Counter[str], overall: Counter[str], size: int, n: int
+    inside: Counter[str], overall: Counter[str], size: int, n: int, common: float
 ) -> tuple[str, ...]:
     """Tags common in a group and rarer elsewhere, the strongest first."""
     scored = []
     for tag, count in inside.items():
         share, share_overall = count / size, overall[tag] / n
-        if count >= 2 and share >= COMMON and share >= OVER_REPRESENTED * share_overall:
+        if count >= 2 and share >= common and share >= OVER_REPRESENTED * share_overall:
             scored.append((-share * math.log(share / share_overall), tag))
     return tuple(tag for _, tag in sorted(scored))
 

@@ -156,12 +156,12 @@ def read_standing(home: Home, model_id: str) -> Standing | None:
     """The map that stands for a model; None if there is none or it cannot be read."""
     try:
         folder = home.maps(model_id) / read_json(home.maps(model_id) / "current.json")["map_id"]
-        points = pl.read_parquet(folder / "points.parquet")
-        members = pl.read_parquet(folder / "members.parquet")
+        points = pl.read_parquet(folder / "points.parquet", glob=False)
+        members = pl.read_parquet(folder / "members.parquet", glob=False)
         return Standing(
             read_json(folder / "map.json"),
             points.join(members, on="track_id", how="left"),
-            pl.read_parquet(folder / "clusters.parquet"),
+            pl.read_parquet(folder / "clusters.parquet", glob=False),
         )
     except FileNotFoundError:
         return None
