@@ -10,7 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from fastdino.ingestion.identify import OPEN_OPTIONS
+
 SAMPLES_PER_BLOCK = 1 << 16
+# A damaged header can claim anything; at odd rates in the millions resampling eats all memory.
+PLAUSIBLE_RATES = range(1_000, 1_000_001)
 # libsndfile is the faster one on these alone. On Opus it is the slower by half, and gives up on
 # many a sound file.
 LIBSNDFILE_FIRST = {".mp3", ".wav", ".aif", ".aiff"}
@@ -80,6 +84,7 @@ def with_libsndfile(path: Path) -> Sound:
                     return
                 yield block[:, 0] if file.channels == 1 else block @ mix
 
+    _check(file.samplerate)
     # libsndfile says 2**63 - 1 where it does not know.
     header_s = file.frames / file.samplerate if 0 < file.frames < 2**62 else None
     return Sound(file.samplerate, header_s, blocks())
@@ -94,13 +99,13 @@ def with_ffmpeg(path: Path) -> Sound:
     import av
 
     try:
-        container = av.open(str(path), metadata_errors="replace")
+        container = av.open(str(path), metadata_errors="replace", options=OPEN_OPTIONS)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise DecodeError(_reason(error)) from error
-    if not container.streams.audio:
+    stream = container.streams.best("audio")
+    if stream is None:
         container.close()
         raise DecodeError("no audio in it")
-    stream = container.streams.audio[0]
     sound = Sound(0, None, iter(()))
     if stream.duration and stream.time_base:
         sound.header_s = float(stream.duration * stream.time_base)
@@ -121,7 +126,7 @@ def with_ffmpeg(path: Path) -> Sound:
             except (av.FFmpegError, OSError, ValueError):
                 sound.skipped += 1
                 continue
-            yield from decoded
+            yield from decoded  # type: ignore[misc]
 
     decoded = frames()
     queue = av.AudioFifo()
@@ -157,10 +162,16 @@ def with_ffmpeg(path: Path) -> Sound:
     if first is None:
         container.close()
         raise DecodeError("no audio in it that could be decoded")
-    sound.rate = first.sample_rate
+    sound.rate = _check(first.sample_rate)
     enqueue(first)
     sound.blocks = blocks()
     return sound
+
+
+def _check(rate: int) -> int:
+    if rate not in PLAUSIBLE_RATES:
+        raise DecodeError(f"a sample rate of {rate} Hz is not plausible")
+    return rate
 
 
 def _mono(frame: "av.AudioFrame") -> np.ndarray:  # type: ignore[name-defined]  # noqa: F821

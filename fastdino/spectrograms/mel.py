@@ -16,9 +16,10 @@ from fastdino.spectrograms.settings import SpectrogramSettings
 # Fit a core's second-level cache: larger blocks run at half the speed.
 SAMPLES_PER_BLOCK = 1 << 17
 FRAMES_PER_BLOCK = 500
-# Real sampling rates are ratios of small numbers. For any other the nearest such ratio is taken,
-# wrong by less than one millionth, as the exact one could need gigabytes of filters.
-LARGEST_RATIO = 1000
+# A filter has as many phases as the ratio's terms are large. Real rates have small ones; for any
+# other the nearest small ratio is taken (inaudibly off, by less than a thousandth), where the
+# exact one could need gigabytes.
+LARGEST_TERM = 2000
 
 
 class Resampler:
@@ -28,7 +29,8 @@ class Resampler:
     """
 
     def __init__(self, rate: int, target: int) -> None:
-        ratio = Fraction(rate, target).limit_denominator(LARGEST_RATIO)
+        largest = max(1, LARGEST_TERM * target // max(rate, target))
+        ratio = Fraction(rate, target).limit_denominator(largest)
         self._step, self._out = ratio.numerator, ratio.denominator
         self._resample = torchaudio.transforms.Resample(self._step, self._out)
         # Whole input steps on either side of a block that reach beyond the filter.

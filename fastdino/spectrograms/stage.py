@@ -8,7 +8,7 @@ import contextlib
 import fcntl
 import logging
 import os
-import tempfile
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -145,15 +145,14 @@ def _work(
 ) -> tuple[list[New], list[tuple[object, ...]]]:
     new: list[New] = []
     failed: list[tuple[object, ...]] = []
-    home.scratch.mkdir(parents=True, exist_ok=True)
     start = flushed = time.monotonic()
     with (
-        tempfile.TemporaryDirectory(prefix="spectrograms-", dir=home.scratch) as scratch,
+        _scratch(home.scratch / f"spectrograms-{settings.spec_id}") as scratch,
         shards.ShardWriter(folder) as writer,
         progress("Decoding", len(candidates), "songs") as shown,
     ):
         while candidates:
-            by_spool = {Path(scratch, c.track_id): c for c in candidates}
+            by_spool = {scratch / c.track_id: c for c in candidates}
             tasks = (extract.Task(Path(c.path), spool, settings) for spool, c in by_spool.items())
             candidates = []
             for task, result in map_in_workers(
@@ -182,7 +181,7 @@ def _work(
                     shape = (result.n_frames, settings.n_mels)
                     writer.append(info, np.memmap(task.spool, np.uint8, "r", shape=shape))
                     new.append(New(candidate.track_id, candidate.path, result))
-                for left_over in Path(scratch).glob(f"{candidate.track_id}*"):
+                for left_over in scratch.glob(f"{candidate.track_id}*"):
                     left_over.unlink()
                 now = time.monotonic()
                 speed = sum(n.result.decoded_s for n in new) / (now - start)
@@ -209,6 +208,17 @@ def _alone(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             raise UserError(f"another run is writing to {folder}: wait until it ends") from None
         yield
+
+
+@contextlib.contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """An empty folder for what workers write, whatever a killed run has left there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _failures_path(folder: Path) -> Path:
