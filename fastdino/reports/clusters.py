@@ -87,8 +87,9 @@ def joined(
     labels, probabilities = labels.copy(), probabilities.astype(np.float32)
     votes = {i: Counter(labels[neighbors[i]].tolist()) for i in np.flatnonzero(labels == NONE)}
     for i, counts in votes.items():
+        del counts[NONE]
         group, count = max(counts.items(), key=lambda item: (item[1], -item[0]), default=(NONE, 0))
-        if group != NONE and 2 * count >= neighbors.shape[1]:
+        if count and 2 * count >= neighbors.shape[1]:
             labels[i], probabilities[i] = group, count / neighbors.shape[1]
     return labels, probabilities
 
@@ -146,7 +147,7 @@ def describe(
         titles: each song's title.
         tags: ``genre`` and ``artist`` of each song.
         before: name and terms of groups on the map before, by number. A group keeps its name
-            while half as many songs as a new name would ask for still have its terms.
+            while a fair share of its songs still have its terms.
     """
     overall = {field: Counter(v for v in values if v) for field, values in tags.items()}
     clusters: list[Cluster] = []

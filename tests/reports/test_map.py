@@ -1,0 +1,181 @@
+"""The map: drawn once, added to without moving anything, laid out anew when much has changed."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+import synthetic
+
+from fastdino import reports
+from fastdino.errors import UserError
+from fastdino.home import Home
+
+
+def current(home: Home) -> tuple[dict, pl.DataFrame, pl.DataFrame]:
+    """The standing map: map.json, its songs with place and group, its clusters."""
+    maps = home.maps(synthetic.MODEL_ID)
+    folder = maps / json.loads((maps / "current.json").read_text())["map_id"]
+    points, members, clusters = (
+        pl.read_parquet(folder / f"{name}.parquet") for name in ("points", "members", "clusters")
+    )
+    songs = points.join(members, on="track_id").sort("track_id")
+    return json.loads((folder / "map.json").read_text()), songs, clusters
+
+
+def test_groups_of_songs_that_sound_alike_are_found_and_named_after_their_tags(home):
+    synthetic.write_home(home, 72)
+    summary = reports.run_map(home)
+    described, songs, clusters = current(home)
+    genres = [synthetic.genre_of(i) for i in range(72)]
+    pure = songs.with_columns(genre=pl.Series(genres)).group_by("cluster_id").agg("genre")
+    assert all(len(set(names)) == 1 for names in pure["genre"])
+    for name, genre in clusters.join(pure, on="cluster_id").select("name", "genre").rows():
+        assert name.startswith(genre[0])
+    assert described["quality"]["neighbor_recall"] > 0.5
+    assert described["quality"]["trustworthiness"] > 0.9
+    assert summary.plots["map"].startswith(b"\x89PNG")
+    assert len(summary.tables["clusters"]) == len(clusters) == described["quality"]["clusters"]
+
+
+def test_the_same_songs_again_are_no_work(home):
+    synthetic.write_home(home, 30)
+    first, again = reports.run_map(home), reports.run_map(home)
+    assert (first.did_work, again.did_work) == (True, False)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 11, 12, 13, 30])
+def test_small_collections_have_a_map_too(home, n):
+    synthetic.write_home(home, n)
+    reports.run_map(home)
+    described, songs, _ = current(home)
+    assert described["n_tracks"] == len(songs) == n
+    assert np.isfinite(songs.select("x", "y").to_numpy()).all()
+    assert songs.select("x", "y").unique().height == n
+
+
+def test_songs_that_all_sound_the_same_have_a_map_too(home, monkeypatch):
+    monkeypatch.setattr(synthetic, "vector", lambda i, *_: np.eye(1, 32, dtype=np.float32)[0])
+    synthetic.write_home(home, 40, segments=0)
+    reports.run_map(home)
+    _, songs, _ = current(home)
+    assert np.isfinite(songs.select("x", "y").to_numpy()).all()
+
+
+def test_every_songs_neighbours_are_the_most_similar_in_order(home):
+    synthetic.write_home(home, 30)
+    reports.run_map(home)
+    folder = next(path for path in home.maps(synthetic.MODEL_ID).iterdir() if path.is_dir())
+    found = pl.read_parquet(folder / "neighbors.parquet")
+    vectors = np.stack([synthetic.vector(i) for i in range(30)])
+    similarity = vectors @ vectors.T
+    np.fill_diagonal(similarity, -2)
+    for i in range(30):
+        mine = found.filter(pl.col("track_id") == synthetic.track_id(i)).sort("rank")
+        expected = [synthetic.track_id(j) for j in np.argsort(-similarity[i])[:20]]
+        assert mine["neighbor_id"].to_list() == expected
+        assert mine["rank"].to_list() == list(range(1, 21))
+
+
+def test_a_few_new_songs_join_their_kind_and_no_old_one_moves(home):
+    synthetic.write_home(home, 66)
+    reports.run_map(home)
+    before, old, _ = current(home)
+    synthetic.write_home(home, 72)
+    summary = reports.run_map(home)
+    after, songs, clusters = current(home)
+    assert after["map_id"] != before["map_id"]
+    assert songs.head(66).equals(old)
+    assert songs["placed_by"].tail(6).to_list() == ["transform"] * 6
+    assert summary.counts["new"] == 6
+    assert "6 new placed" in summary.headline
+    names = dict(clusters.select("cluster_id", "name").rows())
+    joined = [names[i] for i in songs["cluster_id"].tail(6) if i >= 0]
+    assert len(joined) >= 4
+    for i, cluster_id in zip(range(66, 72), songs["cluster_id"].tail(6), strict=True):
+        assert cluster_id < 0 or names[cluster_id].startswith(synthetic.genre_of(i))
+
+
+def test_past_a_tenth_of_new_songs_all_are_laid_out_anew_near_where_they_were(home):
+    synthetic.write_home(home, 66)
+    reports.run_map(home)
+    _, old, old_clusters = current(home)
+    synthetic.write_home(home, 78)
+    reports.run_map(home)
+    described, songs, clusters = current(home)
+    assert set(songs["placed_by"]) == {"fit"}
+    assert described["quality"]["median_movement"] < 0.5
+    assert described["quality"]["same_cluster_share"] > 0.8
+    kept = clusters.join(old_clusters, on="cluster_id")
+    assert len(kept) >= len(old_clusters) - 1
+    assert kept["name"].to_list() == kept["name_right"].to_list()
+    assert len(old) == 66
+
+
+def test_songs_that_left_are_gone_and_the_others_stay(home):
+    synthetic.write_home(home, 60)
+    reports.run_map(home)
+    _, old, _ = current(home)
+    synthetic.write_catalog(home, [synthetic.song(i) for i in range(57)])
+    reports.run_map(home)
+    _, songs, clusters = current(home)
+    assert songs.equals(old.head(57))
+    assert clusters["size"].sum() == (songs["cluster_id"] >= 0).sum()
+
+
+def test_small_additions_add_up_to_a_refit(home):
+    for n, placed_by in ((60, {"fit"}), (64, {"fit", "transform"}), (67, {"fit"})):
+        synthetic.write_home(home, n)
+        reports.run_map(home)
+        assert set(current(home)[1]["placed_by"]) == placed_by
+
+
+def test_retagged_songs_stay_where_they_are_and_their_clusters_get_new_names(home):
+    synthetic.write_home(home, 60)
+    reports.run_map(home)
+    _, old, _ = current(home)
+    retagged = [{**synthetic.song(i), "genre": None, "artist": f"B {i % 6}"} for i in range(60)]
+    synthetic.write_catalog(home, retagged)
+    reports.run_map(home)
+    _, songs, clusters = current(home)
+    assert songs.equals(old)
+    assert all(name.startswith("B ") for name in clusters["name"])
+
+
+def test_the_map_before_is_kept_and_older_ones_are_removed(home):
+    for n in (20, 21, 22, 23):
+        synthetic.write_home(home, n)
+        reports.run_map(home)
+    folders = [path for path in home.maps(synthetic.MODEL_ID).iterdir() if path.is_dir()]
+    assert len(folders) == 2
+
+
+def test_a_damaged_map_is_drawn_anew(home):
+    synthetic.write_home(home, 20)
+    reports.run_map(home)
+    described, *_ = current(home)
+    folder = home.maps(synthetic.MODEL_ID) / described["map_id"]
+    (folder / "points.parquet").write_bytes(b"nonsense")
+    assert reports.run_map(home).did_work
+    assert len(current(home)[1]) == 20
+
+
+def test_names_with_markup_of_any_kind_can_be_drawn(home):
+    synthetic.write_home(home, 30)
+    bad = [{**synthetic.song(i), "artist": "$\\frac{<b>♥ 音楽", "genre": None} for i in range(30)]
+    synthetic.write_catalog(home, bad)
+    assert reports.run_map(home).plots["map"].startswith(b"\x89PNG")
+
+
+def test_without_vectors_the_user_is_told_to_embed(home):
+    synthetic.write_catalog(home, [synthetic.song(0)])
+    synthetic.write_model(home)
+    with pytest.raises(UserError, match="fastdino embed"):
+        reports.run_map(home)
+
+
+def test_vectors_that_are_not_numbers_are_refused(home, monkeypatch):
+    monkeypatch.setattr(synthetic, "vector", lambda i, *_: np.full(32, np.nan, np.float32))
+    synthetic.write_home(home, 5, segments=0)
+    with pytest.raises(UserError, match="not finite"):
+        reports.run_map(home)
