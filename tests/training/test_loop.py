@@ -1,0 +1,89 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tests.training.conftest import songs, write_songs
+
+from fastdino.home import Home
+from fastdino.spectrograms.shards import list_shards
+from fastdino.training.loop import Run
+from fastdino.training.sampler import CropSampler
+from fastdino.training.settings import PRESETS
+
+CPU = torch.device("cpu")
+SETTINGS = dataclasses.replace(PRESETS["tiny"], min_steps=12, songs=6, crop_s=2.0)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return list_shards(write_songs(Home(tmp_path_factory.mktemp("loop")), songs()))
+
+
+def start(shards: list[Path], folder: Path, **changes: object) -> Run:
+    settings = dataclasses.replace(SETTINGS, **changes)  # type: ignore[arg-type]
+    sampler = CropSampler(shards, device=CPU, budget_bytes=10**9, seed=settings.seed)
+    folder.mkdir(exist_ok=True)
+    return Run(settings, sampler, n_tracks=12, frames_per_s=100, device=CPU, folder=folder)
+
+
+def test_an_interrupted_run_ends_with_the_weights_of_an_undisturbed_one(
+    shards: list[Path], tmp_path: Path
+) -> None:
+    undisturbed = start(shards, tmp_path / "a")
+    undisturbed.train()
+
+    interrupted = start(shards, tmp_path / "b")
+    interrupted.train(stop=lambda: interrupted.step == 5)
+    resumed = start(shards, tmp_path / "b")
+    assert resumed.step == 5
+    resumed.train()
+
+    for name, value in undisturbed.learned.state_dict().items():
+        assert torch.equal(resumed.learned.state_dict()[name], value), name
+    steps = [json.loads(line)["step"] for line in resumed.metrics.read_text().splitlines()]
+    assert steps == sorted(set(steps))
+
+
+def test_the_same_seed_gives_the_same_encoder_and_another_seed_another(
+    shards: list[Path], tmp_path: Path
+) -> None:
+    losses = []
+    for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
+        run = start(shards, tmp_path / folder, seed=seed, min_steps=3)
+        run.train()
+        losses.append(json.loads(run.metrics.read_text().splitlines()[0])["loss"])
+    assert losses[0] == losses[1] != losses[2]
+
+
+@pytest.mark.parametrize("spoilt", [b"", b"no checkpoint at all", b"\xff" * 1000])
+def test_a_spoilt_checkpoint_means_starting_again(
+    shards: list[Path], tmp_path: Path, spoilt: bytes
+) -> None:
+    (tmp_path / "checkpoint.safetensors").write_bytes(spoilt)
+    assert start(shards, tmp_path).step == 0
+
+
+def test_a_checkpoint_of_another_recipe_is_not_continued(
+    shards: list[Path], tmp_path: Path
+) -> None:
+    run = start(shards, tmp_path)
+    run.train(stop=lambda: run.step == 2)
+    assert start(shards, tmp_path).step == 2
+    assert start(shards, tmp_path, learning_rate=1e-4).step == 0
+
+
+def test_time_ends_a_run_that_has_steps_left(shards: list[Path], tmp_path: Path) -> None:
+    run = start(shards, tmp_path, min_steps=100_000, minutes=1 / 60)
+    run.train()
+    assert 0 < run.step < 100_000
+    assert run.elapsed_s >= 1
+
+
+def test_training_lowers_the_loss_and_does_not_collapse(shards: list[Path], tmp_path: Path) -> None:
+    run = start(shards, tmp_path, min_steps=80)
+    run.train()
+    rows = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
+    assert rows[-1]["rank"] > 3

@@ -1,0 +1,90 @@
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastdino.errors import UserError
+from fastdino.training.encoder import EncoderSettings
+from fastdino.training.model import Moments, SongModel, load, save, segment_bounds
+
+SMALL = EncoderSettings(widths=(16, 24), depths=(1, 1), strides=(4, 2))
+
+
+@pytest.fixture(scope="module")
+def model() -> SongModel:
+    torch.manual_seed(0)
+    model = SongModel(SMALL, 12).eval()
+    model.fit_projection(torch.randn(200, 48) * torch.linspace(0.1, 5, 48))
+    return model
+
+
+def frames(n: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(n)
+    return torch.randint(0, 256, (n, 80), generator=generator, dtype=torch.uint8)
+
+
+@given(st.integers(1, 20_000))
+def test_segments_cover_a_piece_without_gap_or_overlap(n_frames: int) -> None:
+    bounds = segment_bounds(n_frames, 100.0)
+    assert bounds[0][0] == 0
+    assert bounds[-1][1] == n_frames
+    assert all(a[1] == b[0] for a, b in zip(bounds, bounds[1:], strict=False))
+    assert all(500 <= b - a < 1500 for a, b in bounds) or len(bounds) == 1
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=5))
+def test_moments_of_parts_add_up_to_those_of_the_whole(lengths: list[int]) -> None:
+    features = torch.randn(sum(lengths), 6, generator=torch.Generator().manual_seed(len(lengths)))
+    parts = [Moments.of(part) for part in features.split(lengths)]
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    expected = torch.cat([features.mean(0), features.std(0, correction=0)])
+    torch.testing.assert_close(total.pooled, expected, atol=1e-3, rtol=1e-3)
+
+
+def test_vectors_are_of_unit_length_and_segments_say_where_they_are(model: SongModel) -> None:
+    song, segments = model.embed([frames(6000), frames(2600)], 100.0)
+    assert song.shape == (12,)
+    assert song.norm() == pytest.approx(1, abs=1e-5)
+    assert [(a, b) for a, b, _ in segments][-3:] == [(60, 70), (70, 80), (80, 86)]
+    assert all(v.norm() == pytest.approx(1, abs=1e-5) for _, _, v in segments)
+
+
+@pytest.mark.parametrize("n_frames", [1, 7, 8, 33])
+def test_the_shortest_sounds_have_a_vector(model: SongModel, n_frames: int) -> None:
+    song, segments = model.embed([frames(n_frames)], 100.0)
+    assert torch.isfinite(song).all()
+    assert len(segments) == 1
+
+
+def test_a_projection_whitens_what_it_was_fitted_on(model: SongModel) -> None:
+    pooled = torch.randn(5000, 48) @ torch.randn(48, 48)
+    fitted = SongModel(SMALL, 12)
+    fitted.fit_projection(pooled)
+    projected = (pooled - fitted.center) @ fitted.projection
+    covariance = torch.cov(projected.T)
+    off = covariance - torch.diag(covariance.diag())
+    assert off.abs().max() < 0.05 * covariance.diag().max()
+
+
+def test_a_projection_can_be_fitted_on_fewer_segments_than_it_has_dimensions() -> None:
+    fitted = SongModel(SMALL, 12)
+    fitted.fit_projection(torch.randn(5, 48))
+    assert torch.isfinite(fitted.vectors(torch.randn(3, 48))).all()
+
+
+def test_a_saved_model_gives_the_same_vectors(model: SongModel, tmp_path: Path) -> None:
+    save(tmp_path, model, {"model_id": "m"})
+    again, about = load(tmp_path, torch.device("cpu"))
+    assert about["model_id"] == "m"
+    assert torch.equal(again.embed([frames(500)], 100.0)[0], model.embed([frames(500)], 100.0)[0])
+
+
+def test_a_damaged_model_file_is_named_in_the_error(model: SongModel, tmp_path: Path) -> None:
+    save(tmp_path, model, {})
+    (tmp_path / "model.safetensors").write_bytes(b"spoilt")
+    with pytest.raises(UserError, match=str(tmp_path)):
+        load(tmp_path, torch.device("cpu"))

@@ -1,0 +1,93 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.training.conftest import song, write_songs
+
+from fastdino.home import Home
+from fastdino.spectrograms.shards import list_shards
+from fastdino.training.sampler import CropSampler, max_window
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> list[Path]:
+    """Six shards of two songs, each frame holding its song's number in every band."""
+    files = []
+    for shard in range(6):
+        home = Home(tmp_path / str(shard))
+        numbers = (2 * shard, 2 * shard + 1)
+        names = {f"song-{n}": np.full((300 + 100 * n, 80), n, np.uint8) for n in numbers}
+        files += list_shards(write_songs(home, names))
+    return files
+
+
+def test_crops_of_a_song_are_of_that_song(shards: list[Path]) -> None:
+    sampler = CropSampler(shards, device=CPU, budget_bytes=10**9, seed=0)
+    assert sampler.resident
+    batch = sampler.batch(0, 12, 2, 100)
+    assert batch.shape == (12, 2, 100, 80)
+    per_song = batch.flatten(1)
+    assert (per_song == per_song[:, :1]).all()
+    assert sorted(per_song[:, 0].tolist()) == list(range(12)), "each song once"
+
+
+def test_a_batch_larger_than_the_collection_repeats_songs(shards: list[Path]) -> None:
+    sampler = CropSampler(shards[:1], device=CPU, budget_bytes=10**9, seed=0)
+    assert sampler.batch(0, 5, 2, 100).shape[0] == 5
+
+
+def test_a_batch_depends_on_seed_and_step_alone(shards: list[Path]) -> None:
+    first = CropSampler(shards, device=CPU, budget_bytes=10**9, seed=1)
+    first.batch(0, 4, 2, 50)
+    second = CropSampler(shards, device=CPU, budget_bytes=10**9, seed=1)
+    assert torch.equal(first.batch(7, 4, 2, 50), second.batch(7, 4, 2, 50))
+    assert not torch.equal(first.batch(7, 4, 2, 50), first.batch(8, 4, 2, 50))
+
+
+def test_a_song_shorter_than_a_crop_is_repeated(tmp_path: Path) -> None:
+    frames = song(0, 0, 130)
+    files = list_shards(write_songs(Home(tmp_path), {"short": frames}))
+    crop = CropSampler(files, device=CPU, budget_bytes=10**9, seed=0).batch(0, 1, 1, 300)[0, 0]
+    assert np.array_equal(crop.numpy(), np.concatenate([frames, frames, frames[:40]]))
+
+
+def test_crops_of_a_long_song_lie_in_different_parts_of_it(tmp_path: Path) -> None:
+    ramp = np.repeat(np.arange(250, dtype=np.uint8)[:, None], 80, axis=1).repeat(8, axis=0)
+    files = list_shards(write_songs(Home(tmp_path), {"ramp": ramp}))
+    sampler = CropSampler(files, device=CPU, budget_bytes=10**9, seed=0)
+    for step in range(20):
+        early, late = sampler.batch(step, 1, 2, 100)[0, :, 0, 0].tolist()
+        assert early < 125 <= late + 13
+
+
+def test_a_narrow_window_moves_over_the_whole_collection_within_its_budget(
+    shards: list[Path],
+) -> None:
+    budget = 500_000
+    sampler = CropSampler(shards, device=CPU, budget_bytes=budget, seed=0, steps_per_shard=3)
+    assert not sampler.resident
+    seen: set[int] = set()
+    for step in range(3 * len(shards)):
+        batch = sampler.batch(step, 4, 2, 50)
+        assert (batch.flatten(1) == batch.flatten(1)[:, :1]).all()
+        seen |= set(batch[:, 0, 0, 0].tolist())
+        held = sum(slot.frames.numel() for slot in sampler._slots.values())
+        assert held <= budget
+    assert seen == set(range(12))
+
+
+def test_a_resumed_narrow_window_draws_what_an_undisturbed_one_draws(shards: list[Path]) -> None:
+    def sampler() -> CropSampler:
+        return CropSampler(shards, device=CPU, budget_bytes=500_000, seed=3, steps_per_shard=2)
+
+    undisturbed = sampler()
+    batches = [undisturbed.batch(step, 3, 2, 50) for step in range(11)]
+    assert torch.equal(sampler().batch(10, 3, 2, 50), batches[10])
+
+
+def test_the_window_counts_the_shard_that_is_being_read_ahead() -> None:
+    assert max_window([5, 1, 1], 1) == 6
+    assert max_window([5, 1, 1], 3) == 7
