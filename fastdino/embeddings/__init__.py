@@ -1,7 +1,7 @@
 """Embeddings: song and segment vectors, and the DuckDB file people query.
 
 Belongs here: computing vectors with the current model (``encode``), and publishing what all
-stages made as one database (``publish``). Does not: training, maps or pages.
+stages made as one database (``publishing``). Does not: training, maps or pages.
 """
 
 from fastdino.home import Home
@@ -18,7 +18,7 @@ def run(home: Home) -> Summary:
 
 
 def publish(home: Home) -> Summary:
-    """Publish ``music.duckdb``, see ``embeddings.publish.publish``."""
-    from fastdino.embeddings.publish import publish
+    """Publish ``music.duckdb``, see ``embeddings.publishing.publish``."""
+    from fastdino.embeddings.publishing import publish
 
     return publish(home)

@@ -1,6 +1,6 @@
 -- The published database: tables, views, macros, and what each of them means.
--- Belongs here: everything a reader of music.duckdb sees. Does not: filling it (publish.py).
--- FLOAT[D] stands for the current model's dimension, which publish.py puts in its place.
+-- Belongs here: everything a reader of music.duckdb sees. Does not: filling it (publishing.py).
+-- FLOAT[D] stands for the current model's dimension, which publishing.py puts in its place.
 
 ------------------------------------------------------------------------------------------ tables
 

@@ -1,7 +1,7 @@
 """Reading the vectors that were written as Parquet, one file per model and shard.
 
 Belongs here: which model is current, which files hold its vectors, the song vectors as one array.
-Does not: making vectors (``encode``) or serving them to SQL (``publish``).
+Does not: making vectors (``encode``) or serving them to SQL (``publishing``).
 """
 
 from pathlib import Path

@@ -6,13 +6,13 @@ from fastdino.summary import Summary
 
 def run_map(home: Home) -> Summary:
     """Draw the map of the current model's songs; see ``fastdino.reports.map``."""
-    from fastdino.reports import map as stage
+    from fastdino.reports import map
 
-    return stage.run_map(home)
+    return map.run_map(home)
 
 
 def run_page(home: Home) -> Summary:
     """Write the report page; see ``fastdino.reports.page``."""
-    from fastdino.reports import page as stage
+    from fastdino.reports import page
 
-    return stage.run_page(home)
+    return page.run_page(home)

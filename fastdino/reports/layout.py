@@ -66,7 +66,9 @@ def lay_out(vectors: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
 
 
 def _optimised(vectors: np.ndarray, start: np.ndarray) -> np.ndarray:
-    embedding = _embedding(vectors, start, min(PERPLEXITY, (len(vectors) - 1) / 3))
+    # Threads pay off for many songs only; for few they mostly wait for each other.
+    jobs = available_cores() if len(vectors) >= INTERPOLATE_FROM else 1
+    embedding = _embedding(vectors, start, min(PERPLEXITY, (len(vectors) - 1) / 3), jobs)
     with progress("Laying out the map", 750, "steps") as shown:
 
         def advance(*_: object) -> None:
@@ -79,13 +81,11 @@ def _optimised(vectors: np.ndarray, start: np.ndarray) -> np.ndarray:
     return embedding
 
 
-def _embedding(vectors: np.ndarray, positions: np.ndarray, perplexity: float) -> Any:
+def _embedding(vectors: np.ndarray, positions: np.ndarray, perplexity: float, jobs: int = 1) -> Any:
     import openTSNE
 
     logging.getLogger("openTSNE").setLevel(logging.WARNING)
     many = len(vectors) >= INTERPOLATE_FROM
-    # Threads pay off for many songs only; for few they mostly wait for each other.
-    jobs = available_cores() if many else 1
     index = _Cosine(vectors, min(len(vectors) - 1, int(3 * perplexity)))
     affinities = openTSNE.affinity.PerplexityBasedNN(
         knn_index=index, perplexity=perplexity, n_jobs=jobs

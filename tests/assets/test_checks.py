@@ -14,7 +14,7 @@ import synthetic
 
 from assets import embeddings, ingestion, spectrograms, training
 from assets.stage import HomeFolder
-from fastdino.embeddings.publish import publish
+from fastdino.embeddings import publish
 from fastdino.home import Home
 from fastdino.ingestion import catalog as files_catalog
 from fastdino.spectrograms.settings import SpectrogramSettings

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -14,7 +15,7 @@ import pytest
 import synthetic
 
 from fastdino import reports
-from fastdino.embeddings.publish import publish
+from fastdino.embeddings import publish
 from fastdino.errors import UserError
 from fastdino.home import Home
 from fastdino.spectrograms.settings import SpectrogramSettings
@@ -34,8 +35,9 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 
 @pytest.fixture
-def db(published: Home) -> duckdb.DuckDBPyConnection:
-    return duckdb.connect(str(published.database), read_only=True)
+def db(published: Home) -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect(str(published.database), read_only=True) as connection:
+        yield connection
 
 
 def rows(home: Home, query: str) -> list[tuple]:

@@ -11,7 +11,7 @@ import pytest
 import synthetic
 
 from fastdino import reports
-from fastdino.embeddings.publish import publish
+from fastdino.embeddings import publish
 from fastdino.errors import UserError
 from fastdino.home import Home
 from fastdino.reports import page

@@ -1,0 +1,136 @@
+"""Speed of the queries people ask and of what is made for them, at 15,000 songs.
+
+Belongs here: measurements of the published database, of publishing and of placing new songs on a
+map, on random vectors. Does not: the table (``fastdino.bench``).
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fastdino.bench import Row
+from fastdino.embeddings.publishing import publish
+from fastdino.home import Home
+from fastdino.ingestion import catalog
+from fastdino.storage import write_json
+
+SONGS = 15_000
+DIM = 256
+SEGMENTS = 4
+REPEATS = 15
+
+
+def rows() -> Iterator[Row]:
+    """Measure; takes about a minute."""
+    vectors = _unit(np.random.default_rng(0).standard_normal((SONGS, DIM)))
+    with tempfile.TemporaryDirectory() as folder:
+        home = Home(Path(folder))
+        _write_inputs(home, vectors)
+        start = time.perf_counter()
+        publish(home)
+        yield Row(f"publish {SONGS:,} songs", time.perf_counter() - start, "s")
+        yield from _queries(home, vectors)
+    yield from _map(vectors)
+
+
+def _queries(home: Home, vectors: np.ndarray) -> Iterator[Row]:
+    with duckdb.connect(str(home.database), read_only=True) as db:
+
+        def ask(query: str) -> Callable[[int], object]:
+            return lambda i: db.execute(query, {"song": _track_id(i)}).fetchall()
+
+        def product(i: int) -> object:
+            similarity = vectors @ vectors[i]
+            best = np.argpartition(-similarity, 11)[:11]
+            return best[np.argsort(-similarity[best])]
+
+        yield Row(
+            f"SQL similar_to, {SONGS:,} x {DIM}, warm",
+            1000 * _median_s(ask("FROM similar_to($song, 10)")),
+            "ms",
+            "numpy matrix product",
+            1000 * _median_s(product),
+            "< 50",
+        )
+        yield Row(
+            f"SQL similar_segments, {SONGS * SEGMENTS:,} segments",
+            1000 * _median_s(ask("FROM similar_segments($song, 30, 10)")),
+            "ms",
+        )
+
+
+def _map(vectors: np.ndarray) -> Iterator[Row]:
+    from fastdino.reports.layout import place
+    from fastdino.reports.neighbors import nearest
+
+    start = time.perf_counter()
+    nearest(vectors, 20)
+    yield Row(f"neighbours of {SONGS:,} songs", time.perf_counter() - start, "s", target="a few")
+    few, new = vectors[:3_000], vectors[3_000:3_030]
+    positions = np.random.default_rng(1).standard_normal((len(few), 2)) * 20
+    start = time.perf_counter()
+    place(few, positions, new)
+    yield Row("place 30 songs on a map of 3,000", time.perf_counter() - start, "s")
+
+
+def _median_s(ask: Callable[[int], object]) -> float:
+    """Median seconds over several songs, after one to warm up."""
+    ask(0)
+    times = []
+    for i in range(REPEATS):
+        start = time.perf_counter()
+        ask(i * 997 % SONGS)
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def _track_id(i: int) -> str:
+    return f"{i:032x}"
+
+
+def _write_inputs(home: Home, vectors: np.ndarray) -> None:
+    """Write catalogue, model and vectors as the stages before publishing would."""
+    ids = [_track_id(i) for i in range(len(vectors))]
+    files = pl.DataFrame(
+        {
+            "path": [f"/music/{i}.flac" for i in ids],
+            "folder": "/music",
+            "size": 1,
+            "mtime_ns": 0,
+            "track_id": ids,
+        }
+    )
+    missing = [pl.lit(None, t).alias(n) for n, t in catalog.SCHEMA.items() if n not in files]
+    catalog.write(home, files.with_columns(missing).cast(catalog.SCHEMA))
+    model = {"model_id": "bench", "spec_id": "bench", "dim": DIM}
+    write_json(home.model("bench") / "model.json", model)
+    write_json(home.models / "current.json", {"model_id": "bench"})
+    rng = np.random.default_rng(2)
+    parts: list[tuple[float | None, float | None, np.ndarray]] = [(None, None, vectors)]
+    for s in range(SEGMENTS):
+        noise = 0.02 * rng.standard_normal(vectors.shape)
+        parts.append((15.0 * s, 15.0 * s + 15, _unit(vectors + noise)))
+    home.vectors("bench").mkdir(parents=True)
+    tables = [
+        pa.table(
+            {
+                "track_id": ids,
+                "start_s": pa.array([start_s] * len(ids), pa.float32()),
+                "end_s": pa.array([end_s] * len(ids), pa.float32()),
+                "vec": pa.FixedSizeListArray.from_arrays(pa.array(part.ravel()), DIM),
+            }
+        )
+        for start_s, end_s, part in parts
+    ]
+    pq.write_table(pa.concat_tables(tables), home.vectors("bench") / "spectrograms-000001.parquet")
