@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
@@ -47,7 +47,7 @@ def map_in_workers(
     *,
     timeout_s: Callable[[T], float],
     workers: int | None = None,
-) -> Iterator[tuple[T, R | WorkerFailure]]:
+) -> Generator[tuple[T, R | WorkerFailure], None, None]:
     """Yield ``(task, result)`` as tasks finish, in no particular order.
 
     Whatever happens to one task is that task's ``WorkerFailure``; the others go on, in a new

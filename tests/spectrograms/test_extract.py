@@ -1,0 +1,164 @@
+"""Every format and every kind of damage: a right length, or a reason."""
+
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+from fastdino.spectrograms import decode
+from fastdino.spectrograms.extract import is_short
+from fastdino.workers import WorkerFailure
+
+Extract = Callable[[Path], tuple[Any, np.ndarray]]
+Record = Callable[..., Path]
+
+FORMATS = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a"}
+
+
+def test_every_format_decodes_to_its_length(library: Path, extracted: Extract) -> None:
+    seen = set()
+    for path in sorted(library.rglob("*")):
+        if path.suffix in FORMATS and "broken" not in path.name:
+            result, frames = extracted(path)
+            seconds = catalogued_seconds(path)
+            assert result.sound
+            assert result.attempts == 1
+            assert result.decoded_s == pytest.approx(seconds, abs=0.1), path
+            assert len(frames) == pytest.approx(100 * seconds, abs=10)
+            assert frames.max() > 100
+            seen.add(path.suffix)
+    assert seen == FORMATS
+
+
+def catalogued_seconds(path: Path) -> float:
+    with av.open(str(path)) as container:
+        assert container.duration is not None
+        return container.duration / av.time_base
+
+
+@pytest.mark.parametrize("suffix", [".mp3", ".flac", ".ogg"])
+def test_both_decoders_hear_the_same(suffix: str, library: Path) -> None:
+    path = next(library.rglob(f"*{suffix}"))
+    first, second = (
+        np.concatenate(list(open_(path).blocks))
+        for open_ in (decode.with_libsndfile, decode.with_ffmpeg)
+    )
+    length = min(len(first), len(second))
+    assert len(first) == pytest.approx(len(second), abs=2500)
+    assert np.corrcoef(first[:length], second[:length])[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("channels", [1, 2, 8])
+@pytest.mark.parametrize("rate", [8000, 44_100, 192_000])
+def test_any_rate_and_number_of_channels_gives_the_same_frames(
+    rate: int, channels: int, record: Record, extracted: Extract
+) -> None:
+    _, expected = extracted(record("plain.wav", rate=16_000))
+    result, frames = extracted(record("sound.flac", rate=rate, channels=channels))
+    assert result.decoded_s == pytest.approx(2.0)
+    audible = expected[5:-5] > 100
+    difference = frames[5:-5].astype(int) - expected[5:-5]
+    assert audible.any()
+    assert np.abs(difference[audible]).max() <= 3
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
+def test_every_kind_of_sample_has_the_same_level(subtype: str, record: Record) -> None:
+    samples, rate = soundfile.read(record("sound.wav"))
+    path = record("again.wav")
+    soundfile.write(path, samples, rate, subtype=subtype)
+    heard = np.concatenate(list(decode.with_ffmpeg(path).blocks))
+    assert np.abs(heard - samples).max() < 0.01
+
+
+def test_silence_has_its_reason(tmp_path: Path, extracted: Extract) -> None:
+    soundfile.write(tmp_path / "a.flac", np.zeros(32_000), 16_000)
+    assert extracted(tmp_path / "a.flac")[0] == WorkerFailure("silent throughout")
+
+
+def test_a_fifth_of_a_second_is_too_short(record: Record, extracted: Extract) -> None:
+    result, _ = extracted(record("a.wav", seconds=0.2))
+    assert result == WorkerFailure("too short: 0.20 s of sound")
+
+
+@pytest.mark.parametrize("suffix", [".mp3", ".ogg", ".flac", ".wav", ".m4a"])
+@pytest.mark.parametrize("content", [b"", b"Dear diary,\n" * 100, random.Random(0).randbytes(9999)])
+def test_what_is_no_music_has_a_reason(
+    suffix: str, content: bytes, tmp_path: Path, extracted: Extract
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(content)
+    result, _ = extracted(path)
+    assert isinstance(result, WorkerFailure)
+    assert result.reason
+    assert str(path) not in result.reason
+
+
+def test_a_playlist_in_disguise_opens_nothing(record: Record, extracted: Extract) -> None:
+    song = record("real.wav")
+    playlist = song.with_name("innocent.mp3")
+    playlist.write_text(f"#EXTM3U\n#EXTINF:2,\n{song}\n#EXT-X-ENDLIST\n")
+    assert isinstance(extracted(playlist)[0], WorkerFailure)
+
+
+@pytest.mark.parametrize("suffix", [".mp3", ".flac", ".ogg", ".wav"])
+def test_a_cut_file_gives_what_is_left_and_says_so(
+    suffix: str, record: Record, extracted: Extract
+) -> None:
+    path = record(f"a{suffix}", seconds=20, rate=44_100, channels=2)
+    os.truncate(path, path.stat().st_size // 2)
+    result, frames = extracted(path)
+    # Cut Ogg has lost the page that told its length; of cut WAV the file's size is believed.
+    assert not result.sound or suffix in (".ogg", ".wav")
+    assert 5 < result.decoded_s < 15
+    assert len(frames) == pytest.approx(100 * result.decoded_s, abs=2)
+
+
+def test_damage_in_the_middle_costs_the_damaged_part_only(
+    record: Record, extracted: Extract
+) -> None:
+    path = record("a.flac", seconds=20, rate=44_100, channels=2)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 2000] = random.Random(0).randbytes(2000)
+    path.write_bytes(content)
+    result, _ = extracted(path)
+    assert result.decoded_s > 15
+
+
+def test_what_the_first_decoder_refuses_the_second_may_play(
+    record: Record, extracted: Extract
+) -> None:
+    # Matroska in all but name: libsndfile, asked first for this suffix, refuses it.
+    path = record("a.wav", seconds=3).with_name("b.mp3")
+    with av.open(str(path.with_name("a.wav"))) as source, av.open(str(path), "w", "matroska") as to:
+        stream = to.add_stream_from_template(source.streams.audio[0])
+        for packet in source.demux(audio=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                to.mux(packet)
+    result, _ = extracted(path)
+    assert result.attempts == 2
+    assert result.decoded_s == pytest.approx(3.0, abs=0.01)
+    assert not result.salvaged
+
+
+def test_no_block_is_longer_than_a_few_seconds(record: Record) -> None:
+    for suffix in (".wav", ".flac", ".mp3"):
+        path = record(f"long{suffix}", seconds=60)
+        for open_ in decode.decoders(path):
+            longest = max(len(block) for block in open_(path).blocks)
+            assert longest <= decode.SAMPLES_PER_BLOCK + 8192
+
+
+def test_a_header_may_be_a_little_off() -> None:
+    assert not is_short(100.0, None)
+    assert not is_short(99.5, 100.0)
+    assert not is_short(995.0, 1000.0)
+    assert is_short(90.0, 100.0)

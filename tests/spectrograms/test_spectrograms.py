@@ -1,0 +1,150 @@
+"""The stage: only what is new is done, what failed is known, nothing that was done is lost."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import soundfile
+
+from fastdino import ingestion, spectrograms
+from fastdino.errors import UserError
+from fastdino.home import Home
+from fastdino.ingestion import catalog
+from fastdino.spectrograms import SpectrogramSettings, shards, stage
+
+SETTINGS = SpectrogramSettings()
+
+
+def made(home: Home) -> list[str]:
+    index = shards.read_index(home.shards(SETTINGS.spec_id)).to_pylist()
+    return sorted(row["track_id"] for row in index if row["piece"] == 0)
+
+
+def wanted(home: Home) -> list[str]:
+    return sorted(catalog.tracks(catalog.read(home))["track_id"])
+
+
+def test_a_library_is_decoded_once_and_then_only_what_is_new(home: Home, music: Path) -> None:
+    soundfile.write(music / "silence.wav", np.zeros(40_000), 16_000)
+    ingestion.run(home, [music])
+    first = spectrograms.run(home)
+    failures = stage.read_failures(home.shards(SETTINGS.spec_id))
+    assert first.did_work
+    assert first.counts["new_tracks"] == len(made(home)) >= 12
+    assert failures.filter(pl.col("path").str.ends_with("silence.wav"))["reason"].to_list() == [
+        "silent throughout"
+    ]
+    assert set(made(home)) | set(failures["track_id"]) == set(wanted(home))
+    assert not any(home.scratch.iterdir())
+
+    # A worker that cannot be started would show that one was.
+    again = spectrograms.run(home)
+    assert not again.did_work
+    assert again.counts["failures"] == len(failures)
+
+    soundfile.write(music / "new.flac", np.random.default_rng(0).normal(0, 0.1, 40_000), 16_000)
+    (music / "silence.wav").unlink()
+    shutil.rmtree(next(path for path in music.iterdir() if path.is_dir()))
+    ingestion.run(home, [music])
+    added = spectrograms.run(home)
+    assert added.counts["new_tracks"] == 1
+    assert added.counts["new_hours"] == pytest.approx(2.5 / 3600, abs=1e-3)
+    assert len(made(home)) == first.counts["new_tracks"] + 1  # what is gone may come back
+    assert len(shards.list_shards(home.shards(SETTINGS.spec_id))) == 1
+
+
+def test_a_run_ends_hanging_files_and_a_killed_run_is_taken_up_again(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    music = tmp_path / "music"
+    music.mkdir()
+    for number in range(3):
+        noise = np.random.default_rng(number).normal(0, 0.1, 16_000 * (2 + 600 * (number == 2)))
+        soundfile.write(music / f"{number}.wav", noise, 16_000)
+    ingestion.run(home, [music])
+    monkeypatch.setattr(stage, "LEAST_LIMIT_S", 0.0)
+    monkeypatch.setattr(stage, "LIMIT_S_PER_S", 0.0)
+    monkeypatch.setattr(stage, "LIMIT_S_PER_BYTE", 0.0)
+    assert spectrograms.run(home).counts["failures"] == 3
+    monkeypatch.undo()
+    assert not spectrograms.run(home).did_work
+
+    (home.shards(SETTINGS.spec_id) / "failures.parquet").unlink()
+    run = subprocess.Popen([sys.executable, "-m", "fastdino", "spectrograms", "--home", home.root])
+    scratch = home.scratch / f"spectrograms-{SETTINGS.spec_id}"
+    end = time.monotonic() + 60
+    while not (scratch.exists() and any(scratch.iterdir())):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    with pytest.raises(UserError, match="another run"):
+        spectrograms.run(home)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    assert spectrograms.run(home).counts["tracks"] == 3
+    assert made(home) == wanted(home)
+    assert not scratch.exists()
+
+
+def listed(**columns: object) -> pl.DataFrame:
+    row = dict.fromkeys(catalog.SCHEMA.names())
+    row |= {"track_id": "a", "path": __file__, "size": 1, "mtime_ns": 1, **columns}
+    return pl.DataFrame([row], catalog.SCHEMA)
+
+
+def failed(**columns: object) -> pl.DataFrame:
+    row = {"track_id": "a", "path": __file__, "size": 1, "mtime_ns": 1, "reason": "x", **columns}
+    return pl.DataFrame([{**row, "failed_at": None}], stage.FAILURES)
+
+
+NOTHING = stage.FAILURES.to_frame()
+
+
+def test_a_track_is_tried_by_its_first_file_then_by_its_others(tmp_path: Path) -> None:
+    (tmp_path / "copy").touch()
+    files = pl.concat([listed(), listed(path=str(tmp_path / "copy"))])
+    (candidate,), missing = stage.find_work(files, set(), NOTHING)
+    assert [candidate.path, *(other.path for other in candidate.others)] == sorted(files["path"])
+    assert not missing
+    (other,), _ = stage.find_work(files, set(), failed())
+    assert other.path == str(tmp_path / "copy")
+
+
+def test_what_failed_is_tried_again_only_when_it_changed() -> None:
+    assert stage.find_work(listed(), set(), failed()) == ([], [])
+    assert len(stage.find_work(listed(mtime_ns=2), set(), failed())[0]) == 1
+    assert len(stage.find_work(listed(size=2), set(), failed())[0]) == 1
+    assert stage.find_work(listed(size=2), {"a"}, failed()) == ([], [])
+
+
+def test_a_file_that_is_not_there_now_has_not_failed() -> None:
+    assert stage.find_work(listed(path="/nowhere/a.mp3"), set(), NOTHING) == (
+        [],
+        ["/nowhere/a.mp3"],
+    )
+    assert stage.find_work(listed(track_id=None, error="x"), set(), NOTHING) == ([], [])
+
+
+def test_longer_and_larger_files_get_more_time() -> None:
+    short = stage.Candidate("a", "a.mp3", 10_000, 1, 10.0)
+    hours = stage.Candidate("a", "a.flac", 3_000_000_000, 1, 36_000.0)
+    assert 60 <= stage.time_limit_s(short) < 70
+    assert stage.time_limit_s(hours) > 3600
+
+
+def test_without_a_catalogue_the_user_is_told_what_to_do(home: Home) -> None:
+    with pytest.raises(UserError, match="ingest"):
+        spectrograms.run(home)
+
+
+def test_importing_the_package_and_reading_shards_needs_no_torch() -> None:
+    code = (
+        "import sys; import fastdino.spectrograms, fastdino.spectrograms.shards as s;"
+        "assert not {'torch', 'polars', 'av', 'soundfile'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
