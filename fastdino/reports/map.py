@@ -363,9 +363,13 @@ def draw(positions: np.ndarray, labels: np.ndarray, names: dict[int, str]) -> by
     colors = [color(int(label)) for label in labels[order]]
     across, up = positions[order].T
     axes.scatter(across, up, s=size, c=colors, alpha=0.85, linewidths=0)
-    largest = sorted(names, key=lambda group: -(labels == group).sum())[:12]
-    for group in largest:
+    extent = np.ptp(positions, axis=0).max() or 1.0
+    named: list[tuple[float, float]] = []
+    for group in sorted(names, key=lambda group: -(labels == group).sum()):
         x, y = np.median(positions[labels == group], axis=0)
+        if any(abs(x - a) < 0.25 * extent and abs(y - b) < 0.04 * extent for a, b in named):
+            continue  # it would cover the name of a larger one
+        named.append((x, y))
         text = names[group] if len(names[group]) <= 32 else names[group][:31] + "…"
         axes.text(
             x, y, text, fontsize=8, ha="center", va="center", color="#20242c", parse_math=False,
