@@ -57,7 +57,7 @@ def publish(home: Home) -> Summary:
             with duckdb.connect(str(part), config=spill) as db:
                 # In one transaction: a hundred small ones would each wait for the disk.
                 db.begin()
-                db.execute(schema.replace("FLOAT[D]", f"FLOAT[{int(model['dim'])}]"))
+                db.execute(_for_model(schema, model))
                 warnings = _fill(db, home, files, model)
                 db.execute(
                     "INSERT INTO published VALUES (?, now(), ?, ?)",
@@ -96,6 +96,12 @@ def published_fingerprint(database: Path) -> str | None:
         log.warning("%s cannot be read and will be made anew: %s", database, error)
         return None
     return row[0] if row else None
+
+
+def _for_model(schema: str, model: dict[str, Any]) -> str:
+    quoted = "'" + model["model_id"].replace("'", "''") + "'"
+    dimension = f"FLOAT[{int(model['dim'])}]"
+    return schema.replace("FLOAT[D]", dimension).replace("'CURRENT_MODEL'", quoted)
 
 
 def _fingerprint(home: Home, schema: str) -> str:
