@@ -109,7 +109,7 @@ class Run:
             while self.share_done < 1.0 and not stop():
                 before, share_before = time.monotonic(), self.share_done
                 log_it = self.step % LOG_EVERY == 0
-                loss, features = self._one_step()
+                loss, features = self.one_step()
                 self.step += 1
                 now = time.monotonic()
                 self.elapsed_s = now - started
@@ -126,7 +126,12 @@ class Run:
                     self.save()
         self.save()
 
-    def _one_step(self) -> tuple[Tensor, Tensor]:
+    def one_step(self) -> tuple[Tensor, Tensor]:
+        """One forward pass, one backward pass, one step of the optimiser.
+
+        Returns:
+            The loss and the features ``[songs, crops, positions, dim]``, still on the device.
+        """
         settings = self.settings
         for group in self.optimizer.param_groups:
             group["lr"] = settings.learning_rate * _schedule(self.share_done, settings.warmup)

@@ -2,10 +2,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from fastdino.home import Home
 from fastdino.spectrograms import SpectrogramSettings
 from fastdino.spectrograms.shards import ShardWriter, TrackInfo
+
+# Networks this small gain nothing from threads, and lose much to them on a busy machine.
+torch.set_num_threads(1)
 
 
 def song(artist: int, number: int, n_frames: int) -> np.ndarray:
