@@ -12,7 +12,8 @@ import numpy as np
 
 from fastdino.ingestion.identify import OPEN_OPTIONS
 
-SAMPLES_PER_BLOCK = 1 << 16
+# Of all channels together. Half of it costs a tenth of the speed, twice as much gains nothing.
+SAMPLES_PER_BLOCK = 1 << 18
 # A damaged header can claim anything; at odd rates in the millions resampling eats all memory.
 PLAUSIBLE_RATES = range(1_000, 1_000_001)
 # libsndfile is the faster one on these alone. On Opus it is the slower by half, and gives up on
@@ -144,7 +145,7 @@ def with_ffmpeg(path: Path) -> Sound:
             try:
                 for frame in decoded:
                     enqueue(frame)
-                    if queue.samples >= SAMPLES_PER_BLOCK:
+                    if queue.samples >= enough:
                         yield _mono(queue.read())
             except DecodeError as error:
                 broken = error
@@ -163,6 +164,7 @@ def with_ffmpeg(path: Path) -> Sound:
         container.close()
         raise DecodeError("no audio in it that could be decoded")
     sound.rate = _check(first.sample_rate)
+    enough = SAMPLES_PER_BLOCK // first.layout.nb_channels
     enqueue(first)
     sound.blocks = blocks()
     return sound

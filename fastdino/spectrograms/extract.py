@@ -16,6 +16,7 @@ from fastdino.spectrograms.settings import SpectrogramSettings
 from fastdino.workers import WorkerFailure
 
 SHORTEST_S = 1.0
+SPOOL_BUFFER = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def _attempt(task: Task, sound: Sound, spool: Path, attempt: int) -> tuple[Extra
 
     n_frames = loudest = 0
     try:
-        with spool.open("wb") as spooled:
+        with spool.open("wb", buffering=SPOOL_BUFFER) as spooled:
             for block in frames():
                 spooled.write(block.data)
                 n_frames += len(block)
