@@ -12,7 +12,7 @@ nightly_refresh = dg.ScheduleDefinition(
     name="nightly_refresh",
     job=refresh,
     cron_schedule="0 3 * * *",
-    description="Every night at 3: take in new, moved, retagged and removed songs.",
+    description="Every night at 3:00 UTC: take in new, moved, retagged and removed songs.",
     default_status=dg.DefaultScheduleStatus.STOPPED,
 )
 
