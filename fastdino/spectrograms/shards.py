@@ -168,8 +168,8 @@ class ShardWriter:
         self._file = pq.ParquetWriter(
             self._part,
             SCHEMA,
-            compression="zstd",
-            compression_level=1,
+            # Spectrograms shrink by a seventh only, and would be read at less than half the speed.
+            compression=dict.fromkeys(INDEX_COLUMNS, "zstd") | {"spectrogram": "none"},
             use_dictionary=["track_id"],
             write_statistics=["track_id"],
         )
