@@ -21,10 +21,11 @@ from assets.stage import (
     run_step,
 )
 from assets.training import fastdino_model
-from fastdino.embeddings.vectors import current_model, vector_files
+from fastdino.embeddings.vectors import vector_files
 from fastdino.errors import UserError
 from fastdino.home import Home
 from fastdino.ingestion import catalog as files_catalog
+from fastdino.training import registry
 
 GROUP = "embeddings"
 UNIT_LENGTH_TOLERANCE = 1e-3
@@ -94,7 +95,7 @@ def wanted_tracks(home: Home) -> set[str]:
 def vectors_are_sound(home: HomeFolder) -> dg.AssetCheckResult:
     """Keep numbers that no distance can be computed from out of the database."""
     try:
-        model = current_model(home.open())
+        model = registry.current(home.open())
     except UserError as error:
         return failed(error)
     dim = model["dim"]
@@ -129,7 +130,7 @@ def every_track_has_a_vector(home: HomeFolder) -> dg.AssetCheckResult:
     """Catch vectors that were lost or made for other shards."""
     try:
         wanted = wanted_tracks(home.open())
-        files = vector_files(home.open(), current_model(home.open())["model_id"])
+        files = vector_files(home.open(), registry.current(home.open())["model_id"])
     except UserError as error:
         return failed(error)
     songs = [pl.scan_parquet(file).filter(pl.col("start_s").is_null()) for file in files]

@@ -19,9 +19,9 @@ from assets.stage import (
     HomeFolder,
     run_step,
 )
-from fastdino.embeddings.vectors import current_model
 from fastdino.errors import UserError
 from fastdino.ingestion import catalog as files_catalog
+from fastdino.training import registry
 
 GROUP = "training"
 # The published objective collapses to a rank of about 6; sound ones are far above 20. A small
@@ -135,7 +135,7 @@ def _warning(passed: bool, description: str, **metadata: float) -> dg.AssetCheck
 def model_has_not_collapsed(home: HomeFolder) -> dg.AssetCheckResult:
     """Warn when training has mapped all songs to nearly the same few directions."""
     try:
-        model = current_model(home.open())
+        model = registry.current(home.open())
     except UserError as error:
         return _warning(False, str(error))
     rank = model["metrics"].get("effective_rank")
@@ -157,7 +157,7 @@ def model_has_not_collapsed(home: HomeFolder) -> dg.AssetCheckResult:
 def model_beats_mel_statistics(home: HomeFolder) -> dg.AssetCheckResult:
     """Warn when a model is not worth its training."""
     try:
-        model = current_model(home.open())
+        model = registry.current(home.open())
     except UserError as error:
         return _warning(False, str(error))
     ours, mel = (model["metrics"].get(key) for key in ("artist_1nn", "artist_1nn_mel"))
@@ -179,7 +179,7 @@ def model_beats_mel_statistics(home: HomeFolder) -> dg.AssetCheckResult:
 def model_fits_the_collection(home: HomeFolder) -> dg.AssetCheckResult:
     """Warn when it is time to run the job ``train``."""
     try:
-        model = current_model(home.open())
+        model = registry.current(home.open())
         tracks = files_catalog.read(home.open())["track_id"].drop_nulls().n_unique()
     except UserError as error:
         return _warning(False, str(error))

@@ -22,6 +22,7 @@ from fastdino.spectrograms import shards as shard_files
 from fastdino.storage import replacing
 from fastdino.summary import Summary
 from fastdino.training import model as models
+from fastdino.training import registry
 
 # Written vectors survive a kill; this much work may be lost.
 FLUSH_EVERY_S = 60.0
@@ -43,12 +44,16 @@ def run(home: Home) -> Summary:
     """Compute song and segment vectors for tracks that have none of the current model.
 
     Raises:
-        UserError: there is no model, or it cannot be read.
+        UserError: there is no model, it cannot be read, or it is of other spectrograms.
     """
-    model_id = models.current_id(home)
-    if model_id is None:
-        raise UserError("there is no model yet: run 'fastdino train' first")
-    shards = shard_files.list_shards(home.shards(SpectrogramSettings().spec_id))
+    about = registry.current(home)
+    model_id, spec_id = about["model_id"], SpectrogramSettings().spec_id
+    if about["spec_id"] != spec_id:
+        raise UserError(
+            f"model {model_id} was trained on spectrograms of other settings ({about['spec_id']}, "
+            f"now {spec_id}): run 'fastdino train' for one that fits"
+        )
+    shards = shard_files.list_shards(home.shards(spec_id))
     folder = home.vectors(model_id)
     todo = {shard: _missing(shard, folder / shard.name) for shard in shards}
     n_tracks = sum(len(tracks) for tracks in todo.values())

@@ -20,11 +20,12 @@ import duckdb
 import polars as pl
 
 from fastdino import __version__
-from fastdino.embeddings.vectors import current_model, read_model, read_vectors, vector_files
+from fastdino.embeddings.vectors import read_vectors, vector_files
 from fastdino.home import Home
 from fastdino.ingestion import catalog
 from fastdino.storage import read_json, replacing
 from fastdino.summary import Summary
+from fastdino.training import registry
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ def publish(home: Home) -> Summary:
         UserError: there is no catalogue or no model yet, or a file of vectors is damaged.
     """
     files = catalog.read(home)
-    model = current_model(home)
+    model = registry.current(home)
     schema = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
     fingerprint = _fingerprint(home, schema)
     if published_fingerprint(home.database) == fingerprint:
@@ -122,7 +123,7 @@ def _inputs(home: Home) -> Iterator[Path]:
         yield from vector_files(home, model["model_id"])
         if folder := _map_folder(home, model["model_id"]):
             yield from folder.iterdir()
-    failures = home.shards(current_model(home)["spec_id"]) / "failures.parquet"
+    failures = home.shards(registry.current(home)["spec_id"]) / "failures.parquet"
     if failures.exists():
         yield failures
 
@@ -130,7 +131,7 @@ def _inputs(home: Home) -> Iterator[Path]:
 def _models(home: Home) -> list[dict[str, Any]]:
     """Finished models, in order of their names; one still in training has no model.json."""
     folders = sorted(path.parent.name for path in home.models.glob("*/model.json"))
-    return [read_model(home, name) for name in folders]
+    return [registry.about(home, name) for name in folders]
 
 
 def _map_folder(home: Home, model_id: str) -> Path | None:

@@ -1,11 +1,11 @@
 """Reading the vectors that were written as Parquet, one file per model and shard.
 
-Belongs here: which model is current, which files hold its vectors, the song vectors as one array.
-Does not: making vectors (``encode``) or serving them to SQL (``publishing``).
+Belongs here: which files hold its vectors, the song vectors as one array.
+Does not: making vectors (``encode``), which model is in use (``training.registry``) or serving
+them to SQL (``publishing``).
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,26 +14,7 @@ import pyarrow.parquet as pq
 
 from fastdino.errors import UserError
 from fastdino.home import Home
-from fastdino.storage import read_json
-
-
-def read_model(home: Home, model_id: str) -> dict[str, Any]:
-    """What ``model.json`` says of one model."""
-    return read_json(home.model(model_id) / "model.json")
-
-
-def current_model(home: Home) -> dict[str, Any]:
-    """What ``model.json`` says of the model in use.
-
-    Raises:
-        UserError: no model has been trained yet.
-    """
-    try:
-        return read_model(home, read_json(home.models / "current.json")["model_id"])
-    except FileNotFoundError:
-        raise UserError(
-            f"there is no trained model under {home.models}: run `fastdino train` first"
-        ) from None
+from fastdino.training import registry
 
 
 def vector_files(home: Home, model_id: str) -> list[Path]:
@@ -75,5 +56,5 @@ def read_songs(home: Home, model_id: str, track_ids: set[str]) -> tuple[list[str
                 found.setdefault(track_id, vector)
     ids = sorted(found)
     if not ids:
-        return [], np.empty((0, int(read_model(home, model_id)["dim"])), np.float32)
+        return [], np.empty((0, int(registry.about(home, model_id)["dim"])), np.float32)
     return ids, np.stack([found[i] for i in ids]).astype(np.float32)

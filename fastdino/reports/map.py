@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from fastdino.embeddings.vectors import current_model, read_songs
+from fastdino.embeddings.vectors import read_songs
 from fastdino.errors import UserError
 from fastdino.home import Home
 from fastdino.ingestion import catalog
@@ -32,6 +32,7 @@ from fastdino.reports.neighbors import nearest
 from fastdino.reports.palette import color
 from fastdino.storage import read_json, replacing, write_json
 from fastdino.summary import Scalar, Summary
+from fastdino.training import registry
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ def run_map(home: Home) -> Summary:
     Raises:
         UserError: there is no catalogue, no model or no vector yet, or vectors are not numbers.
     """
-    model_id = current_model(home)["model_id"]
+    model_id = registry.current(home)["model_id"]
     songs = _read_songs(home, model_id)
     standing = read_standing(home, model_id)
     fingerprint = _fingerprint(model_id, songs)

@@ -19,7 +19,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from fastdino.errors import UserError
-from fastdino.home import Home
 from fastdino.storage import read_json, replacing, write_json
 from fastdino.training.encoder import Encoder, EncoderSettings
 
@@ -202,16 +201,3 @@ def load(folder: Path, device: torch.device) -> tuple[SongModel, dict[str, Any]]
             f"'fastdino train --afresh'"
         ) from error
     return model.to(device).eval(), about
-
-
-def current_id(home: Home) -> str | None:
-    """The id of the current model, or None before the first training."""
-    try:
-        return str(read_json(home.models / "current.json")["model_id"])
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{home.models / 'current.json'} is damaged: write into it "
-            f'{{"model_id": "..."}} with the name of a folder beside it'
-        ) from error

@@ -19,9 +19,9 @@ from fastdino.errors import UserError
 from fastdino.home import Home
 from fastdino.spectrograms import SpectrogramSettings
 from fastdino.spectrograms import shards as shard_files
-from fastdino.storage import read_json, write_json
 from fastdino.summary import Summary
 from fastdino.training import model as models
+from fastdino.training import registry
 from fastdino.training.encoder import EncoderSettings
 from fastdino.training.evaluation import artist_1nn, effective_rank
 from fastdino.training.loop import Run
@@ -62,9 +62,9 @@ def run(home: Home, settings: TrainingSettings, *, afresh: bool = False) -> Summ
         )
     reason = "asked for" if afresh else _why_train(home, settings, spec.spec_id, n_tracks)
     if reason is None:
-        model_id = models.current_id(home)
+        model_id = registry.current_id(home)
         assert model_id is not None
-        about = read_json(home.model(model_id) / "model.json")
+        about = registry.about(home, model_id)
         return Summary(
             "train",
             f"model {model_id} still fits ({about['trained_tracks']} tracks then, {n_tracks} now)",
@@ -110,7 +110,7 @@ def run(home: Home, settings: TrainingSettings, *, afresh: bool = False) -> Summ
     models.save(work, model, about)
     training.checkpoint.unlink()
     os.replace(work, home.model(model_id))
-    write_json(home.models / "current.json", {"model_id": model_id})
+    registry.make_current(home, model_id)
     return Summary(
         "train",
         f"model {model_id}: {training.step} steps on {n_tracks} tracks in "
@@ -124,12 +124,12 @@ def run(home: Home, settings: TrainingSettings, *, afresh: bool = False) -> Summ
 
 
 def _why_train(home: Home, settings: TrainingSettings, spec_id: str, n_tracks: int) -> str | None:
-    model_id = models.current_id(home)
+    model_id = registry.current_id(home)
     if model_id is None:
         return "there is no model yet"
     try:
-        about = read_json(home.model(model_id) / "model.json")
-    except (FileNotFoundError, ValueError):
+        about = registry.about(home, model_id)
+    except UserError:
         return f"the current model {model_id} cannot be read"
     if about["spec_id"] != spec_id:
         return "the spectrogram settings have changed"
