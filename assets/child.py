@@ -73,9 +73,9 @@ def main(step: str) -> int:
 
 def report_failure(pipes: PipesContext, message: str, *, retry: bool) -> None:
     """Tell Dagster why there is no result, and whether trying again may help."""
-    pipes.report_custom_message(
-        {"message": message.strip(), "retry": retry, "traceback": traceback.format_exc()}
-    )
+    # What a person can mend is said in the message; a traceback would only hide it.
+    shown = {"traceback": traceback.format_exc()} if retry else {}
+    pipes.report_custom_message({"message": message.strip(), "retry": retry, "metadata": shown})
 
 
 def run(step: str, extras: Mapping[str, Any]) -> Summary:

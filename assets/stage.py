@@ -83,11 +83,7 @@ def run_step(
     for failure in outcome.get_custom_messages():
         _fail(
             context,
-            dg.Failure(
-                failure["message"],
-                metadata={"traceback": failure["traceback"]},
-                allow_retries=failure["retry"],
-            ),
+            dg.Failure(failure["message"], failure["metadata"], allow_retries=failure["retry"]),
         )
     return outcome.get_materialize_result(implicit_materialization=False)
 
