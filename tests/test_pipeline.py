@@ -1,0 +1,127 @@
+"""All stages, one after the other, on real files."""
+
+import hashlib
+import shutil
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pytest
+import soundfile
+
+from fastdino.__main__ import STEPS, main
+from fastdino.home import Home
+from fastdino.summary import Summary
+
+
+def run(home: Home, music: Path) -> dict[str, Summary]:
+    options = Namespace(music=[str(music)], preset="tiny", minutes=None, seed=0, afresh=False)
+    return {name: step(home, options) for name, step in STEPS.items()}
+
+
+def contents(folder: Path) -> dict[str, tuple[int, str]]:
+    """Time of writing and hash of every file, locks aside."""
+    return {
+        str(path.relative_to(folder)): (
+            path.stat().st_mtime_ns,
+            hashlib.blake2b(path.read_bytes()).hexdigest(),
+        )
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(library: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, Path]:
+    """A finished run on the small library, and a copy of that library. Only read them."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    music = Path(shutil.copytree(library, folder / "music"))
+    home = Home(folder / "home")
+    assert all(summary.did_work for summary in run(home, music).values())
+    return home, music
+
+
+@pytest.fixture
+def collection(finished: tuple[Home, Path], tmp_path: Path) -> Iterator[tuple[Home, Path]]:
+    """The finished run and its library in a place where both may be changed."""
+    home, music = finished
+    # The catalogue holds absolute paths, so the music stays where it is and is put back after.
+    kept = tmp_path / "kept"
+    shutil.copytree(music, kept)
+    copy = Home(Path(shutil.copytree(home.root, tmp_path / "home")))
+    yield copy, music
+    shutil.rmtree(music)
+    shutil.copytree(kept, music)
+
+
+def query(home: Home, sql: str) -> list[tuple]:
+    with duckdb.connect(home.database, read_only=True) as database:
+        return database.execute(sql).fetchall()
+
+
+def test_every_sound_song_is_embedded_and_the_damaged_file_is_in_failures(
+    finished: tuple[Home, Path],
+) -> None:
+    home, _ = finished
+    assert query(home, "SELECT count(*) FROM songs") == [(12,)]
+    assert query(home, "SELECT count(*) FROM current_embeddings") == [(12,)]
+    assert query(home, "SELECT count(*), count(DISTINCT track_id) FROM files") == [(14, 12)]
+    [(path, reason)] = query(home, "SELECT path, reason FROM failures")
+    assert "broken" in path
+    assert reason
+    assert home.page.read_text(encoding="utf-8").startswith("<!")
+
+
+def test_a_second_run_does_no_work_and_writes_nothing(
+    collection: tuple[Home, Path],
+) -> None:
+    home, music = collection
+    before = contents(home.root)
+    summaries = run(home, music)
+    assert not any(summary.did_work for summary in summaries.values())
+    assert contents(home.root) == before
+
+
+def test_one_song_more_costs_only_its_own_work(collection: tuple[Home, Path]) -> None:
+    home, music = collection
+    old = dict(query(home, "SELECT track_id, vec FROM current_embeddings"))
+    places = dict(query(home, "SELECT track_id, (x, y) FROM songs"))
+    t = np.arange(5 * 22_050) / 22_050
+    soundfile.write(music / "new song.wav", 0.3 * np.sin(2 * np.pi * (200 + 90 * t) * t), 22_050)
+
+    summaries = run(home, music)
+
+    assert summaries["ingest"].counts["new"] == 1
+    assert summaries["spectrograms"].counts["new_tracks"] == 1
+    assert not summaries["train"].did_work
+    assert summaries["embed"].counts["new_tracks"] == 1
+    new = dict(query(home, "SELECT track_id, vec FROM current_embeddings"))
+    assert len(new) == 13
+    assert {track: new[track] for track in old} == old
+    moved = dict(query(home, "SELECT track_id, (x, y) FROM songs"))
+    assert {track: moved[track] for track in places} == places
+
+
+def test_moving_and_removing_files_recomputes_nothing(collection: tuple[Home, Path]) -> None:
+    home, music = collection
+    songs = sorted(p for p in music.rglob("*.flac") if p.is_file())
+    songs[0].rename(music / "moved, and renamed ♫.flac")
+    songs[1].unlink()
+    summaries = run(home, music)
+    assert summaries["ingest"].counts["moved"] == 1
+    assert summaries["ingest"].counts["removed"] == 1
+    assert not any(summaries[step].did_work for step in ("spectrograms", "train", "embed"))
+    assert query(home, "SELECT count(*) FROM songs") == [(11,)]
+    assert query(home, "SELECT count(*) FROM songs WHERE path LIKE '%♫.flac'") == [(1,)]
+
+
+def test_the_command_line_says_what_is_wrong_and_ends_with_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = str(tmp_path / "no such folder")
+    assert main(["run", missing, "--home", str(tmp_path / "home")]) == 2
+    assert missing in capsys.readouterr().err
+    assert main(["embed", "--home", str(tmp_path / "home")]) == 2
+    assert "run" in capsys.readouterr().err
