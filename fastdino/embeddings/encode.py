@@ -121,13 +121,13 @@ def _embed(
 ) -> pa.Table:
     # Copied because torch warns of memory, as that of a Parquet buffer, which it may not write to.
     frames = (torch.from_numpy(piece.frames.copy()).to(device) for piece in pieces)
-    song, segments = model.embed(frames, SpectrogramSettings().frames_per_s)
-    vectors = torch.stack([song, *(v for _, _, v in segments)]).cpu().numpy()
+    pooled, spans = model.pool(frames, SpectrogramSettings().frames_per_s)
+    vectors = model.vectors(pooled).cpu().numpy()
     return pa.table(
         [
             pa.array([track_id] * len(vectors), pa.string()),
-            pa.array([None, *(start for start, _, _ in segments)], pa.float32()),
-            pa.array([None, *(end for _, end, _ in segments)], pa.float32()),
+            pa.array([None, *(start for start, _ in spans)], pa.float32()),
+            pa.array([None, *(end for _, end in spans)], pa.float32()),
             pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), model.dim),
         ],
         schema=schema(model.dim),

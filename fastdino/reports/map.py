@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 # Raised when code changes make other maps from the same vectors.
 VERSION = 1
 NEIGHBORS = 20
+PICTURE = "map.png"
 # Past this share of songs added or gone since all were laid out, all are laid out anew.
 REFIT_SHARE = 0.10
 # Group of a song that the map before did not have.
@@ -92,7 +93,9 @@ def run_map(home: Home) -> Summary:
     if standing and standing.described["fingerprint"] == fingerprint:
         shown = f"the map of {len(songs.ids)} songs is up to date"
         folder = home.maps(model_id) / standing.described["map_id"]
-        return Summary("map", shown, False, paths={"map": folder})
+        picture = folder / PICTURE
+        plots = {"map": picture.read_bytes()} if picture.exists() else {}
+        return Summary("map", shown, False, plots=plots, paths={"map": folder})
 
     neighbors, similarities = nearest(songs.vectors, NEIGHBORS)
     drawn = _draw(songs, standing, neighbors)
@@ -289,6 +292,10 @@ def _write(
     for name, frame in frames.items():
         with replacing(folder / f"{name}.parquet") as part:
             frame.write_parquet(part, compression="zstd")
+    with replacing(folder / PICTURE) as part:
+        part.write_bytes(
+            draw(drawn.positions, drawn.labels, {c.cluster_id: c.name for c in clusters})
+        )
     write_json(folder / "map.json", described)
 
 
@@ -336,9 +343,7 @@ def _summary(
         True,
         counts=counts,
         tables={"clusters": table},
-        plots={
-            "map": draw(drawn.positions, drawn.labels, {c.cluster_id: c.name for c in clusters})
-        },
+        plots={"map": (folder / PICTURE).read_bytes()},
         paths={"map": folder},
     )
 

@@ -109,19 +109,20 @@ class SongModel(nn.Module):
         """Pooled features ``[n, 2 * encoder dim]`` to unit vectors ``[n, dim]``."""
         return F.normalize((pooled - self.center) @ self.projection, dim=-1)
 
-    def embed(
+    def pool(
         self, pieces: Iterable[Tensor], frames_per_s: float
-    ) -> tuple[Tensor, list[tuple[float, float, Tensor]]]:
-        """Embed one track, piece by piece, so that a long one needs no more memory.
+    ) -> tuple[Tensor, list[tuple[float, float]]]:
+        """Pool one track's features, piece by piece, so that a long one needs no more memory.
 
         The result depends on the track alone, not on what else is embedded in the same run.
 
         Args:
-            pieces: uint8 ``[frames, n_mels]`` on the model's device, in order.
+            pieces: uint8 ``[frames, n_mels]`` on the model's device, in order; at least one.
             frames_per_s: of the spectrograms.
 
         Returns:
-            The song's vector ``[dim]``, and ``(start_s, end_s, vector)`` of each segment.
+            Pooled features ``[1 + segments, 2 * encoder dim]``, the whole song first, and the
+            segments' ``(start_s, end_s)``.
         """
         song: Moments | None = None
         spans: list[tuple[float, float]] = []
@@ -138,8 +139,7 @@ class SongModel(nn.Module):
             begin += len(piece)
         if song is None:
             raise ValueError("a track of no pieces")
-        vectors = self.vectors(torch.stack([song.pooled, *pooled]))
-        return vectors[0], [(*span, v) for span, v in zip(spans, vectors[1:], strict=True)]
+        return torch.stack([song.pooled, *pooled]), spans
 
     def fit_projection(self, pooled: Tensor) -> None:
         """Fit centre and whitening to ``[n, 2 * encoder dim]`` pooled segments of many songs."""

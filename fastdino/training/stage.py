@@ -6,19 +6,21 @@ Belongs here: what surrounds the loop. Does not: the loop, or the network.
 import json
 import logging
 import os
+import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
 import torch
 
 from fastdino import __version__
 from fastdino.errors import UserError
 from fastdino.home import Home
+from fastdino.progress import progress
 from fastdino.spectrograms import SpectrogramSettings
 from fastdino.spectrograms import shards as shard_files
+from fastdino.storage import replacing
 from fastdino.summary import Summary
 from fastdino.training import model as models
 from fastdino.training import registry
@@ -34,8 +36,9 @@ log = logging.getLogger(__name__)
 # A collection that has grown by more than this since the model was trained is worth a new one.
 GROWTH = 0.2
 # Tracks that the projection is fitted on and the model judged on; more would not change either.
-SAMPLE_TRACKS = 2000
+SAMPLE_TRACKS = 1000
 SEED_OF_SAMPLE = 0
+CURVE = "curve.png"
 
 
 def run(home: Home, settings: TrainingSettings, *, afresh: bool = False) -> Summary:
@@ -64,12 +67,13 @@ def run(home: Home, settings: TrainingSettings, *, afresh: bool = False) -> Summ
     if reason is None:
         model_id = registry.current_id(home)
         assert model_id is not None
-        about = registry.about(home, model_id)
+        about, curve = registry.about(home, model_id), home.model(model_id) / CURVE
         return Summary(
             "train",
             f"model {model_id} still fits ({about['trained_tracks']} tracks then, {n_tracks} now)",
             did_work=False,
             counts={"tracks": n_tracks, **about["metrics"]},
+            plots={"training curve": curve.read_bytes()} if curve.exists() else {},
             paths={"model": home.model(model_id)},
         )
     log.info("Training on %d tracks: %s", n_tracks, reason)
@@ -91,12 +95,10 @@ def run(home: Home, settings: TrainingSettings, *, afresh: bool = False) -> Summ
         log.info("Going on from step %d of an interrupted run", training.step)
     training.train()
 
-    model = finish(training, settings, spec)
-    artists = _artists(home.catalog)
-    metrics = judge(model, sampler, artists, spec)
+    model, metrics = finish(training, spec, _artists(home.catalog))
     metrics |= {"steps": training.step, "training_s": round(training.elapsed_s, 1)}
     metrics["audio_passes"] = round(training.step * settings.songs / n_tracks, 2)
-    model_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{settings.preset}"
+    model_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{settings.preset}-{uuid.uuid4().hex[:4]}"
     about = {
         "model_id": model_id,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -106,8 +108,10 @@ def run(home: Home, settings: TrainingSettings, *, afresh: bool = False) -> Summ
         "code_version": __version__,
         "metrics": metrics,
     }
-    curve = [json.loads(line) for line in training.metrics.read_text().splitlines()]
+    rows = [json.loads(line) for line in training.metrics.read_text().splitlines()]
     models.save(work, model, about)
+    with replacing(work / CURVE) as part:
+        part.write_bytes(_plot(rows))
     training.checkpoint.unlink()
     os.replace(work, home.model(model_id))
     registry.make_current(home, model_id)
@@ -117,8 +121,8 @@ def run(home: Home, settings: TrainingSettings, *, afresh: bool = False) -> Summ
         f"{training.elapsed_s:.0f} s, effective rank {metrics['effective_rank']:.0f}",
         did_work=True,
         counts={"tracks": n_tracks, **metrics},
-        tables={"curve": curve[:: max(1, len(curve) // 20)]},
-        plots={"training curve": _plot(curve)},
+        tables={"curve": rows[:: max(1, len(rows) // 20)]},
+        plots={"training curve": (home.model(model_id) / CURVE).read_bytes()},
         paths={"model": home.model(model_id)},
     )
 
@@ -149,46 +153,37 @@ def _frame_budget(device: torch.device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 3
 
 
-def finish(training: Run, settings: TrainingSettings, spec: SpectrogramSettings) -> SongModel:
-    """The trained encoder with the projection fitted to segments of what was sampled from."""
+def finish(
+    training: Run, spec: SpectrogramSettings, artists: dict[str, str]
+) -> tuple[SongModel, dict[str, float | None]]:
+    """Make a model of a trained encoder: fit its projection, and see how good it is.
+
+    Both on a sample of the tracks in memory.
+
+    Returns:
+        The model, and its figures: ``effective_rank``, and beside plain mel statistics
+        ``artist_1nn`` and ``artist_1nn_mel`` (None where tags name no artist twice).
+    """
+    settings = training.settings
     model = SongModel(EncoderSettings(**vars(settings.encoder)), settings.dim)
     model.encoder.load_state_dict(training.encoder.state_dict())
     model.to(training.device).eval()
-    segment_frames = round(models.SEGMENT_S * spec.frames_per_s)
-    pooled = []
-    n_batches = max(8, min(128, SAMPLE_TRACKS * 6 // (settings.songs * 4)))
-    for number in range(n_batches):
-        crops = training.sampler.batch(
-            training.step + number, settings.songs, 4, segment_frames
-        ).flatten(0, 1)
-        pooled.append(Moments.of(model.features(crops)).pooled.cpu())
-    model.cpu().fit_projection(torch.cat(pooled))
-    return model.to(training.device)
-
-
-def judge(
-    model: SongModel,
-    sampler: CropSampler,
-    artists: dict[str, str],
-    spec: SpectrogramSettings,
-) -> dict[str, float | None]:
-    """Figures of merit on a sample of tracks in memory, each beside plain mel statistics.
-
-    Returns:
-        ``effective_rank``, and ``artist_1nn`` and ``artist_1nn_mel`` (None where tags name no
-        artist twice).
-    """
-    vectors, mel, names = [], [], []
-    for track_id, frames in sampler.tracks(SAMPLE_TRACKS, SEED_OF_SAMPLE):
-        song, _ = model.embed(frames.split(shard_files.PIECE_FRAMES), spec.frames_per_s)
-        vectors.append(song.cpu().numpy())
-        mel.append(Moments.of(frames).pooled.cpu().numpy())
-        names.append(artists.get(track_id))
-    ours, floor = np.stack(vectors), np.stack(mel)
-    return {
-        "effective_rank": effective_rank(ours),
-        "artist_1nn": artist_1nn(ours, names),
-        "artist_1nn_mel": artist_1nn(floor, names),
+    songs, segments, mel, names = [], [], [], []
+    sample = list(training.sampler.tracks(SAMPLE_TRACKS, SEED_OF_SAMPLE))
+    with progress("Judging the model", len(sample), "songs") as shown:
+        for track_id, frames in sample:
+            pooled, _ = model.pool(frames.split(shard_files.PIECE_FRAMES), spec.frames_per_s)
+            songs.append(pooled[0])
+            segments.append(pooled[1:])
+            mel.append(Moments.of(frames).pooled)
+            names.append(artists.get(track_id))
+            shown.advance()
+    model.fit_projection(torch.cat(segments))
+    vectors = model.vectors(torch.stack(songs)).cpu().numpy()
+    return model, {
+        "effective_rank": effective_rank(vectors),
+        "artist_1nn": artist_1nn(vectors, names),
+        "artist_1nn_mel": artist_1nn(torch.stack(mel).cpu().numpy(), names),
     }
 
 

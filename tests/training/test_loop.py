@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.training.conftest import songs, write_songs
 
 from fastdino.home import Home
 from fastdino.spectrograms.shards import list_shards
 from fastdino.training.loop import Run
 from fastdino.training.sampler import CropSampler
 from fastdino.training.settings import PRESETS
+from tests.training.conftest import songs, write_songs
 
 CPU = torch.device("cpu")
 SETTINGS = dataclasses.replace(PRESETS["tiny"], min_steps=12, songs=6, crop_s=2.0)

@@ -1,3 +1,4 @@
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def test_segments_cover_a_piece_without_gap_or_overlap(n_frames: int) -> None:
     bounds = segment_bounds(n_frames, 100.0)
     assert bounds[0][0] == 0
     assert bounds[-1][1] == n_frames
-    assert all(a[1] == b[0] for a, b in zip(bounds, bounds[1:], strict=False))
+    assert all(a[1] == b[0] for a, b in pairwise(bounds))
     assert all(500 <= b - a < 1500 for a, b in bounds) or len(bounds) == 1
 
 
@@ -46,18 +47,18 @@ def test_moments_of_parts_add_up_to_those_of_the_whole(lengths: list[int]) -> No
 
 
 def test_vectors_are_of_unit_length_and_segments_say_where_they_are(model: SongModel) -> None:
-    song, segments = model.embed([frames(6000), frames(2600)], 100.0)
-    assert song.shape == (12,)
-    assert song.norm() == pytest.approx(1, abs=1e-5)
-    assert [(a, b) for a, b, _ in segments][-3:] == [(60, 70), (70, 80), (80, 86)]
-    assert all(v.norm() == pytest.approx(1, abs=1e-5) for _, _, v in segments)
+    pooled, spans = model.pool([frames(6000), frames(2600)], 100.0)
+    vectors = model.vectors(pooled)
+    assert vectors.shape == (1 + len(spans), 12)
+    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(len(vectors)))
+    assert spans[-3:] == [(60, 70), (70, 80), (80, 86)]
 
 
 @pytest.mark.parametrize("n_frames", [1, 7, 8, 33])
 def test_the_shortest_sounds_have_a_vector(model: SongModel, n_frames: int) -> None:
-    song, segments = model.embed([frames(n_frames)], 100.0)
-    assert torch.isfinite(song).all()
-    assert len(segments) == 1
+    pooled, spans = model.pool([frames(n_frames)], 100.0)
+    assert torch.isfinite(model.vectors(pooled)).all()
+    assert len(spans) == 1
 
 
 def test_a_projection_whitens_what_it_was_fitted_on(model: SongModel) -> None:
@@ -80,7 +81,9 @@ def test_a_saved_model_gives_the_same_vectors(model: SongModel, tmp_path: Path) 
     save(tmp_path, model, {"model_id": "m"})
     again, about = load(tmp_path, torch.device("cpu"))
     assert about["model_id"] == "m"
-    assert torch.equal(again.embed([frames(500)], 100.0)[0], model.embed([frames(500)], 100.0)[0])
+    pooled, _ = model.pool([frames(500)], 100.0)
+    assert torch.equal(again.pool([frames(500)], 100.0)[0], pooled)
+    assert torch.equal(again.vectors(pooled), model.vectors(pooled))
 
 
 def test_a_damaged_model_file_is_named_in_the_error(model: SongModel, tmp_path: Path) -> None:

@@ -2,13 +2,13 @@ import dataclasses
 import json
 
 import pytest
-from tests.training.conftest import songs, write_songs
 
 from fastdino import embeddings
 from fastdino.errors import UserError
 from fastdino.home import Home
 from fastdino.training.settings import PRESETS, settings_for
 from fastdino.training.stage import run
+from tests.training.conftest import songs, write_songs
 
 SETTINGS = dataclasses.replace(PRESETS["tiny"], min_steps=5, crop_s=2.0)
 
