@@ -51,7 +51,7 @@ def _words(seed: int) -> tuple[str, str, str]:
 def song(i: int, groups: int = 6) -> dict[str, object]:
     """Row of ``catalog/files.parquet`` for song ``i``."""
     first, _, second = _words(10_000 + artist_of(i, groups))
-    title = " ".join(_words(i)).capitalize() if i else "Night tide"
+    title = " ".join(_words(i)).capitalize() if i else "Paper Bridge"
     path = f"/music/{first} {second}/{i:05d} {title}.flac"
     return {
         "path": path, "folder": "/music", "size": 1_000 + i, "mtime_ns": 1_700_000_000_000_000_000,

@@ -1,6 +1,7 @@
 """All stages, one after the other, on real files."""
 
 import hashlib
+import re
 import shutil
 from argparse import Namespace
 from collections.abc import Iterator
@@ -72,6 +73,16 @@ def test_every_sound_song_is_embedded_and_the_damaged_file_is_in_failures(
     assert "broken" in path
     assert reason
     assert home.page.read_text(encoding="utf-8").startswith("<!")
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_the_queries_of_the_readme_work_as_printed(
+    finished: tuple[Home, Path], number: int
+) -> None:
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    queries = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
+    assert len(queries) == 5
+    assert query(finished[0], queries[number])
 
 
 def test_a_second_run_does_no_work_and_writes_nothing(
