@@ -114,7 +114,7 @@ def _split(text: str) -> list[str]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line's arguments; ``DEMO``, ``BENCH`` and every stage is a sub-command."""
+    """The command line's arguments: a sub-command for every stage, and a few beside them."""
     main_parser = argparse.ArgumentParser(
         prog="fastdino",
         description="Turn a music collection into embeddings you can query, map and listen to.",
@@ -173,9 +173,9 @@ def show(summary: Summary, seconds: float) -> None:
     console = Console(highlight=False)
     mark = "[green]✓[/]" if summary.did_work else "[dim]·[/]"
     console.print(f"{mark} [bold]{summary.stage:<13}[/]", end=" ")
-    console.print(f"{summary.headline} ({seconds:.1f} s)", markup=False)
+    console.print(f"{summary.headline} ({seconds:.1f} s)", markup=False, soft_wrap=True)
     for warning in summary.warnings:
-        console.print(f"  ! {warning}", style="yellow", markup=False)
+        console.print(f"  ! {warning}", style="yellow", markup=False, soft_wrap=True)
 
 
 def execute(options: argparse.Namespace) -> int:
