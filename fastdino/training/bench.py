@@ -41,7 +41,7 @@ def rows() -> Iterator[Row]:
         run = Run(
             settings,
             sampler,
-            n_tracks=SONGS,
+            hours=SONGS * SONG_S / 3600,
             frames_per_s=spec.frames_per_s,
             device=device,
             folder=folder,

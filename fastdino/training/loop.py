@@ -39,7 +39,7 @@ class Run:
         settings: TrainingSettings,
         sampler: CropSampler,
         *,
-        n_tracks: int,
+        hours: float,
         frames_per_s: float,
         device: torch.device,
         folder: Path,
@@ -49,15 +49,15 @@ class Run:
         Args:
             settings: the recipe.
             sampler: where crops come from.
-            n_tracks: size of the collection, which decides how long to train.
+            hours: size of the collection, which decides how long to train.
             frames_per_s: of the spectrograms.
             device: to train on.
             folder: for ``checkpoint.safetensors`` and ``metrics.jsonl``. A checkpoint found there
                 is continued if it is of the same recipe and can be read.
         """
         self.settings, self.sampler, self.device, self.folder = settings, sampler, device, folder
-        self.steps = settings.steps(n_tracks)
-        self.seconds = settings.seconds(n_tracks)
+        self.steps = settings.steps(hours)
+        self.seconds = settings.seconds(hours)
         self.crop_frames = round(settings.crop_s * frames_per_s)
         torch.manual_seed(settings.seed)
         self.encoder = Encoder(EncoderSettings(**asdict(settings.encoder)))

@@ -36,9 +36,9 @@ class TrainingSettings:
         weight_decay: AdamW's, on matrices only.
         warmup: share of the run over which the learning rate rises.
         min_steps: steps for a small collection.
-        passes: how often each song is drawn in a large one.
+        passes: how often a larger one is heard, all of its crops put together.
         minutes: the run ends (and the learning rate has fallen) after so long at the latest;
-            None: 5 minutes up to 1,000 songs, rising to 30 for 6,000 and more.
+            None: 5 minutes up to 125 hours of music, rising to 30 for 750 and more.
         seed: of everything random.
     """
 
@@ -51,18 +51,19 @@ class TrainingSettings:
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     warmup: float = 0.05
-    min_steps: int = 1000
-    passes: float = 30.0
+    min_steps: int = 300
+    passes: float = 60.0
     minutes: float | None = None
     seed: int = 0
 
-    def steps(self, n_tracks: int) -> int:
-        """Steps that a collection of ``n_tracks`` is trained for, if time allows."""
-        return max(self.min_steps, round(self.passes * n_tracks / self.songs))
+    def steps(self, hours: float) -> int:
+        """Steps that a collection of so many hours is trained for, if time allows."""
+        heard_s = self.songs * self.crops * self.crop_s
+        return max(self.min_steps, round(self.passes * 3600 * hours / heard_s))
 
-    def seconds(self, n_tracks: int) -> float:
-        """Seconds that a collection of ``n_tracks`` is trained for at most."""
-        minutes = self.minutes if self.minutes is not None else min(30, max(5, n_tracks / 200))
+    def seconds(self, hours: float) -> float:
+        """Seconds that a collection of so many hours is trained for at most."""
+        minutes = self.minutes if self.minutes is not None else min(30.0, max(5.0, hours / 25))
         return 60 * minutes
 
     @property
@@ -84,7 +85,7 @@ PRESETS = {
         encoder=Shape(widths=(192, 384), depths=(3, 6)),
         dim=384,
         songs=256,
-        min_steps=2000,
+        min_steps=1000,
         passes=200,
     ),
     # For tests: learns little, in seconds.

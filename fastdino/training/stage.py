@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
@@ -57,7 +58,8 @@ def run(home: Home, settings: TrainingSettings, *, afresh: bool = False) -> Summ
     """
     spec = SpectrogramSettings()
     shards = shard_files.list_shards(home.shards(spec.spec_id))
-    n_tracks = len(set(shard_files.read_index(home.shards(spec.spec_id))["track_id"].to_pylist()))
+    index = shard_files.read_index(home.shards(spec.spec_id))
+    n_tracks = pc.count_distinct(index["track_id"]).as_py()
     if not n_tracks:
         raise UserError(
             "there are no spectrograms to train on: run 'fastdino ingest FOLDER' and "
@@ -76,7 +78,8 @@ def run(home: Home, settings: TrainingSettings, *, afresh: bool = False) -> Summ
             plots={"training curve": curve.read_bytes()} if curve.exists() else {},
             paths={"model": home.model(model_id)},
         )
-    log.info("Training on %d tracks: %s", n_tracks, reason)
+    hours = pc.sum(index["n_frames"]).as_py() / spec.frames_per_s / 3600
+    log.info("Training on %d tracks, %.1f hours: %s", n_tracks, hours, reason)
     device = best_device()
     work = home.models / ".training"
     work.mkdir(parents=True, exist_ok=True)
@@ -86,7 +89,7 @@ def run(home: Home, settings: TrainingSettings, *, afresh: bool = False) -> Summ
     training = Run(
         settings,
         sampler,
-        n_tracks=n_tracks,
+        hours=hours,
         frames_per_s=spec.frames_per_s,
         device=device,
         folder=work,
@@ -97,7 +100,8 @@ def run(home: Home, settings: TrainingSettings, *, afresh: bool = False) -> Summ
 
     model, metrics = finish(training, spec, _artists(home.catalog))
     metrics |= {"steps": training.step, "training_s": round(training.elapsed_s, 1)}
-    metrics["audio_passes"] = round(training.step * settings.songs / n_tracks, 2)
+    heard_s = training.step * settings.songs * settings.crops * settings.crop_s
+    metrics["passes"] = round(heard_s / 3600 / hours, 2)
     model_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{settings.preset}-{uuid.uuid4().hex[:4]}"
     about = {
         "model_id": model_id,

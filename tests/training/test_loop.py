@@ -25,7 +25,7 @@ def start(shards: list[Path], folder: Path, **changes: object) -> Run:
     settings = dataclasses.replace(SETTINGS, **changes)  # type: ignore[arg-type]
     sampler = CropSampler(shards, device=CPU, budget_bytes=10**9, seed=settings.seed)
     folder.mkdir(exist_ok=True)
-    return Run(settings, sampler, n_tracks=12, frames_per_s=100, device=CPU, folder=folder)
+    return Run(settings, sampler, hours=0.0, frames_per_s=100, device=CPU, folder=folder)
 
 
 def test_an_interrupted_run_ends_with_the_weights_of_an_undisturbed_one(
