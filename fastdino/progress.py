@@ -37,8 +37,8 @@ class Progress:
             rate = self.done / max(now - self._start, 1e-9)
             left = (self.total - self.done) / rate if rate else 0.0
             log.info(
-                "%s: %.0f of %.0f %s (%.1f/s, %.0f s left) %s",
-                self.title, self.done, self.total, self.unit, rate, left, self.note,
+                "%s: %.0f of %.0f %s, %.0f s left%s",
+                self.title, self.done, self.total, self.unit, left, self.note and f", {self.note}",
             )  # fmt: skip
 
 

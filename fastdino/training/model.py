@@ -23,8 +23,8 @@ from fastdino.storage import read_json, replacing, write_json
 from fastdino.training.encoder import Encoder, EncoderSettings
 
 SEGMENT_S = 10.0
-# Directions with less than this share of the mean variance are mostly noise, and whitening stretches
-# them no further. Measured: 1 keeps the ranking of all songs of an artist, 0.1 loses some of it.
+# Directions with less than this share of the mean variance are mostly noise: whitening stretches
+# them no further. Measured: at 0.1 the nearest song is as good, but the next ones are worse.
 SHRINKAGE = 1.0
 
 
