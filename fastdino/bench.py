@@ -4,6 +4,7 @@ Belongs here: the shape of a measurement and the table. Does not: measuring, whi
 does in a ``bench`` module of its own. Nothing here fails because a machine is slow.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -57,7 +58,7 @@ def main(home: Home, parts: Sequence[str]) -> int:
         table.add_column(column, justify="right")
     for column in ("unit", "compared to", "target"):
         table.add_column(column)
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 132)
     for part in parts or PARTS:
         with console.status(f"measuring {part}"):
             for row in _rows(part):
