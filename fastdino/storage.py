@@ -1,16 +1,19 @@
 """Writing files so that a reader sees the old one or the new one, never half of one.
 
-Belongs here: atomic replacement and the plain formats (JSON) that need nothing more.
+Belongs here: atomic replacement, locks, and the plain formats (JSON) that need nothing more.
 Does not: Parquet schemas, which live with the stage that owns the file.
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from fastdino.errors import UserError
 
 
 @contextlib.contextmanager
@@ -29,6 +32,24 @@ def replacing(target: Path) -> Iterator[Path]:
         os.replace(part, target)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock: two runs writing to it at once would lose each other's work.
+
+    The lock goes with the process, however it ends.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another run is writing to {folder}: wait until it ends") from None
+        yield
 
 
 def write_json(target: Path, value: Any) -> None:

@@ -19,7 +19,7 @@ from fastdino.home import Home
 from fastdino.progress import progress
 from fastdino.spectrograms import SpectrogramSettings
 from fastdino.spectrograms import shards as shard_files
-from fastdino.storage import replacing
+from fastdino.storage import alone, replacing
 from fastdino.summary import Summary
 from fastdino.training import model as models
 from fastdino.training import registry
@@ -67,6 +67,14 @@ def run(home: Home) -> Summary:
         )
     device = models.best_device()
     model, _ = models.load(home.model(model_id), device)
+    with alone(folder):
+        return _embed_all(folder, model, todo, device)
+
+
+def _embed_all(
+    folder: Path, model: models.SongModel, todo: dict[Path, set[str]], device: torch.device
+) -> Summary:
+    n_tracks = sum(len(tracks) for tracks in todo.values())
     start, seconds = time.monotonic(), 0.0
     with progress("Embedding", n_tracks, "songs") as shown:
         for shard, tracks in todo.items():

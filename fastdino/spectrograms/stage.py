@@ -5,7 +5,6 @@ file is decoded or how a shard is written.
 """
 
 import contextlib
-import fcntl
 import logging
 import os
 import shutil
@@ -18,13 +17,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from fastdino.errors import UserError
 from fastdino.home import Home
 from fastdino.ingestion import catalog
 from fastdino.progress import progress
 from fastdino.spectrograms import extract, shards
 from fastdino.spectrograms.settings import SpectrogramSettings
-from fastdino.storage import replacing, write_json
+from fastdino.storage import alone, replacing, write_json
 from fastdino.summary import Summary
 from fastdino.workers import WorkerFailure, available_cores, map_in_workers
 
@@ -81,7 +79,7 @@ def run(home: Home, settings: SpectrogramSettings) -> Summary:
     """
     files = catalog.read(home)
     folder = home.shards(settings.spec_id)
-    with _alone(folder):
+    with alone(folder):
         if not (folder / "spec.json").exists():
             write_json(folder / "spec.json", asdict(settings))
         failures = read_failures(folder)
@@ -196,18 +194,6 @@ def time_limit_s(candidate: Candidate) -> float:
     """Seconds after which decoding a file is given up."""
     seconds, size = candidate.duration_s or 0.0, candidate.size
     return LEAST_LIMIT_S + seconds * LIMIT_S_PER_S + size * LIMIT_S_PER_BYTE
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Two runs at once would each replace the last shard and lose the other's work."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another run is writing to {folder}: wait until it ends") from None
-        yield
 
 
 @contextlib.contextmanager

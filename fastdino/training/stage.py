@@ -21,7 +21,7 @@ from fastdino.home import Home
 from fastdino.progress import progress
 from fastdino.spectrograms import SpectrogramSettings
 from fastdino.spectrograms import shards as shard_files
-from fastdino.storage import replacing
+from fastdino.storage import alone, replacing
 from fastdino.summary import Summary
 from fastdino.training import model as models
 from fastdino.training import registry
@@ -57,7 +57,6 @@ def run(home: Home, settings: TrainingSettings, *, afresh: bool = False) -> Summ
         UserError: there are no spectrograms to train on.
     """
     spec = SpectrogramSettings()
-    shards = shard_files.list_shards(home.shards(spec.spec_id))
     index = shard_files.read_index(home.shards(spec.spec_id))
     n_tracks = pc.count_distinct(index["track_id"]).as_py()
     if not n_tracks:
@@ -80,11 +79,21 @@ def run(home: Home, settings: TrainingSettings, *, afresh: bool = False) -> Summ
         )
     hours = pc.sum(index["n_frames"]).as_py() / spec.frames_per_s / 3600
     log.info("Training on %d tracks, %.1f hours: %s", n_tracks, hours, reason)
+    with alone(home.models):
+        return _train(home, settings, spec, n_tracks, hours)
+
+
+def _train(
+    home: Home, settings: TrainingSettings, spec: SpectrogramSettings, n_tracks: int, hours: float
+) -> Summary:
     device = best_device()
     work = home.models / ".training"
     work.mkdir(parents=True, exist_ok=True)
     sampler = CropSampler(
-        shards, device=device, budget_bytes=_frame_budget(device), seed=settings.seed
+        shard_files.list_shards(home.shards(spec.spec_id)),
+        device=device,
+        budget_bytes=_frame_budget(device),
+        seed=settings.seed,
     )
     training = Run(
         settings,
@@ -116,9 +125,10 @@ def run(home: Home, settings: TrainingSettings, *, afresh: bool = False) -> Summ
     models.save(work, model, about)
     with replacing(work / CURVE) as part:
         part.write_bytes(_plot(rows))
-    training.checkpoint.unlink()
     os.replace(work, home.model(model_id))
     registry.make_current(home, model_id)
+    # Last, so that whoever is killed before can finish from it without training again.
+    (home.model(model_id) / training.checkpoint.name).unlink()
     return Summary(
         "train",
         f"model {model_id}: {training.step} steps on {n_tracks} tracks in "

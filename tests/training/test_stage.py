@@ -6,6 +6,8 @@ import pytest
 from fastdino import embeddings
 from fastdino.errors import UserError
 from fastdino.home import Home
+from fastdino.storage import alone
+from fastdino.training import stage
 from fastdino.training.settings import PRESETS, settings_for
 from fastdino.training.stage import run
 from tests.training.conftest import songs, write_songs
@@ -72,3 +74,26 @@ def test_presets_are_found_by_name_and_keep_what_is_asked_for() -> None:
         PRESETS["tiny"], minutes=3, seed=7
     )
     assert settings_for("auto").preset in ("cpu", "gpu")
+
+
+def test_two_trainings_at_once_are_one_too_many(home_with_shards: Home) -> None:
+    with alone(home_with_shards.models), pytest.raises(UserError, match="another run"):
+        run(home_with_shards, SETTINGS)
+    assert run(home_with_shards, SETTINGS).did_work
+
+
+def test_a_training_killed_after_its_last_step_is_finished_without_training_again(
+    home_with_shards: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stage, "finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(home_with_shards, SETTINGS)
+    before = (home_with_shards.models / ".training" / "metrics.jsonl").read_text()
+    finished = run(home_with_shards, SETTINGS)
+    assert finished.counts["steps"] == 5
+    assert (finished.paths["model"] / "metrics.jsonl").read_text() == before
+    assert not (finished.paths["model"] / "checkpoint.safetensors").exists()
