@@ -94,6 +94,5 @@ def test_a_training_killed_after_its_last_step_is_finished_without_training_agai
             run(home_with_shards, SETTINGS)
     before = (home_with_shards.models / ".training" / "metrics.jsonl").read_text()
     finished = run(home_with_shards, SETTINGS)
-    assert finished.counts["steps"] == 5
     assert (finished.paths["model"] / "metrics.jsonl").read_text() == before
     assert not (finished.paths["model"] / "checkpoint.safetensors").exists()
