@@ -33,7 +33,7 @@ class TrainingSettings:
         crops: crops of each song in a batch.
         crop_s: seconds of a crop.
         learning_rate: at its peak, after warm-up; it then falls along a cosine to zero.
-        weight_decay: AdamW's, on matrices only.
+        weight_decay: on matrices only.
         warmup: share of the run over which the learning rate rises.
         min_steps: steps for a small collection.
         passes: how often a larger one is heard, all of its crops put together.

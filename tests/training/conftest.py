@@ -16,7 +16,7 @@ def song(artist: int, number: int, n_frames: int) -> np.ndarray:
     """Frames with a colour of their artist's and a beat of their own, uint8 [n_frames, 80]."""
     rng = np.random.default_rng([artist, number])
     colour = np.random.default_rng(artist).uniform(40, 160, size=80)
-    beat = 30 * np.sin(np.arange(n_frames) / (3 + number))[:, None]
+    beat = 50 * np.sin(np.arange(n_frames) / (3 + 2 * number))[:, None]
     return np.clip(colour + beat + rng.normal(0, 12, (n_frames, 80)), 0, 255).astype(np.uint8)
 
 
