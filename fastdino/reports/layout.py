@@ -7,6 +7,7 @@ t-SNE on cosine distances, by openTSNE. Collections too small for it get their t
 """
 
 import logging
+import math
 import time
 from typing import Any
 
@@ -19,7 +20,7 @@ from fastdino.workers import available_cores
 log = logging.getLogger(__name__)
 
 SEED = 0
-PERPLEXITY = 30.0
+MOST_PERPLEXITY = 30.0
 PLACING_PERPLEXITY = 5.0
 # Below this many songs t-SNE has nothing to weigh.
 FEWEST = 12
@@ -65,10 +66,19 @@ def lay_out(vectors: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
     return layout - layout.mean(axis=0)
 
 
+def perplexity(n: int) -> float:
+    """How many neighbours of a song count when ``n`` songs are laid out.
+
+    In a small collection an artist has a handful of songs: with the usual 30 neighbours they would
+    be drawn together with half of all others.
+    """
+    return min(MOST_PERPLEXITY, max(math.sqrt(n), 5.0), (n - 1) / 3)
+
+
 def _optimised(vectors: np.ndarray, start: np.ndarray) -> np.ndarray:
     # Threads pay off for many songs only; for few they mostly wait for each other.
     jobs = available_cores() if len(vectors) >= INTERPOLATE_FROM else 1
-    embedding = _embedding(vectors, start, min(PERPLEXITY, (len(vectors) - 1) / 3), jobs)
+    embedding = _embedding(vectors, start, perplexity(len(vectors)), jobs)
     with progress("Laying out the map", 750, "steps") as shown:
 
         def advance(*_: object) -> None:
@@ -131,10 +141,10 @@ def place(vectors: np.ndarray, positions: np.ndarray, new_vectors: np.ndarray) -
     """
     if len(vectors) < FEWEST:
         return _among_neighbours(vectors, positions, new_vectors)
-    perplexity = min(PLACING_PERPLEXITY, (len(vectors) - 1) / 3)
-    embedding = _embedding(vectors, positions, perplexity)
+    near = min(PLACING_PERPLEXITY, (len(vectors) - 1) / 3)
+    embedding = _embedding(vectors, positions, near)
     # openTSNE moves its copy of the layout to the middle; the new songs are moved back with it.
-    placed = embedding.transform(new_vectors, perplexity=perplexity)
+    placed = embedding.transform(new_vectors, perplexity=near)
     moved_by = positions[0] - np.asarray(embedding)[0]
     return np.asarray(placed, np.float64) + moved_by
 
