@@ -195,10 +195,12 @@ def execute(options: argparse.Namespace) -> int:
         summary = STEPS[name](home, options)
         show(summary, time.monotonic() - start)
     if options.command in ("run", "report"):
+        installed = Path(sys.executable).with_name("duckdb")
+        shell = installed if installed.exists() else "duckdb"
         print(
             f"\nThe map:      {home.page}\nThe database: {home.database}\n\n"
             f"Try next:\n"
-            f'  duckdb {home.database} "FROM songs LIMIT 5"\n'
+            f'  {shell} -readonly {home.database} "FROM songs LIMIT 5"\n'
             f"  make ui          # the same pipeline in Dagster, scheduled"
         )
     return 0

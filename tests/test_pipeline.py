@@ -3,6 +3,8 @@
 import hashlib
 import re
 import shutil
+import subprocess
+import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,14 +77,28 @@ def test_every_sound_song_is_embedded_and_the_damaged_file_is_in_failures(
     assert home.page.read_text(encoding="utf-8").startswith("<!")
 
 
+def readme_queries() -> list[str]:
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    return re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
+
+
 @pytest.mark.parametrize("number", range(5))
 def test_the_queries_of_the_readme_work_as_printed(
     finished: tuple[Home, Path], number: int
 ) -> None:
-    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    queries = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
-    assert len(queries) == 5
-    assert query(finished[0], queries[number])
+    assert query(finished[0], readme_queries()[number])
+
+
+def test_the_duckdb_shell_that_is_installed_reads_what_is_published(
+    finished: tuple[Home, Path],
+) -> None:
+    home, _ = finished
+    shell = Path(sys.executable).with_name("duckdb")
+    command = [shell, "-readonly", "-csv", "-bail", home.database]
+    queries = "\n".join(readme_queries())
+    answer = subprocess.run(command, input=queries, capture_output=True, text=True, timeout=60)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert "similarity" in answer.stdout
 
 
 def test_a_second_run_does_no_work_and_writes_nothing(

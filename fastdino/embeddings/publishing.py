@@ -29,6 +29,8 @@ from fastdino.training import registry
 
 log = logging.getLogger(__name__)
 
+# People have their own DuckDB shells and libraries; what is newer than those they could not open.
+READABLE_FROM = "v1.4.0"
 COUNTED = (
     "tracks", "files", "failures", "models", "embeddings", "segments", "neighbors", "maps",
     "map_points", "clusters", "cluster_members",
@@ -52,10 +54,11 @@ def publish(home: Home) -> Summary:
     with replacing(home.database) as part:
         write_ahead_log = part.with_name(part.name + ".wal")
         try:
-            spill: dict[str, str | bool | int | float | list[str]] = {
-                "temp_directory": str(home.scratch / "duckdb")
+            config: dict[str, str | bool | int | float | list[str]] = {
+                "temp_directory": str(home.scratch / "duckdb"),
+                "storage_compatibility_version": READABLE_FROM,
             }
-            with duckdb.connect(str(part), config=spill) as db:
+            with duckdb.connect(str(part), config=config) as db:
                 # In one transaction: a hundred small ones would each wait for the disk.
                 db.begin()
                 db.execute(_for_model(schema, model))
