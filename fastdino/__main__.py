@@ -68,6 +68,11 @@ def page(home: Home, options: argparse.Namespace) -> Summary:
     return reports.run_page(home)
 
 
+# PyTorch's threads wait for each other by spinning. Where a core is also needed elsewhere, as on
+# any computer in use, that more than halved the speed of training; after a short spin they now
+# sleep, which costs nothing measurable on an idle one. Read when torch is loaded, so set before.
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+
 Step = Callable[[Home, argparse.Namespace], Summary]
 STEPS: dict[str, Step] = {
     "ingest": ingest,
