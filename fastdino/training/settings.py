@@ -51,7 +51,7 @@ class TrainingSettings:
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     warmup: float = 0.05
-    min_steps: int = 300
+    min_steps: int = 150
     passes: float = 60.0
     minutes: float | None = None
     seed: int = 0
