@@ -1,6 +1,6 @@
 """The encoder: a 1-D ConvNeXt whose every output position sees a local window and nothing else.
 
-Belongs here: the network, from dB frames to features, and its size and receptive field.
+Belongs here: the network, from dB frames to features. Its shape is ``settings.EncoderSettings``.
 Does not: how it is trained (``objectives``, ``loop``) or what is made of its features
 (``model``).
 
@@ -10,68 +10,11 @@ response normalisation over time, which would tell every position about the whol
 out on purpose.
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class EncoderSettings:
-    """The encoder's shape.
-
-    Attributes:
-        n_mels: mel bands of the input.
-        widths: channels of each stage; the last is the width of the output.
-        depths: blocks of each stage.
-        strides: frames (first) or positions that are merged into one on entering each stage.
-        kernel: width of the depthwise convolution in every block, odd.
-        expansion: how many times wider the hidden layer of a block is.
-    """
-
-    n_mels: int = 80
-    widths: tuple[int, ...] = (128, 256)
-    depths: tuple[int, ...] = (2, 4)
-    strides: tuple[int, ...] = (4, 2)
-    kernel: int = 7
-    expansion: int = 4
-
-    @property
-    def dim(self) -> int:
-        """Channels of the output."""
-        return self.widths[-1]
-
-    @property
-    def stride(self) -> int:
-        """Input frames from one output position to the next."""
-        product = 1
-        for stride in self.strides:
-            product *= stride
-        return product
-
-    @property
-    def receptive_field(self) -> int:
-        """Input frames that one output position sees."""
-        frames, step = 1, 1
-        for depth, stride in zip(self.depths, self.strides, strict=True):
-            frames += (stride - 1) * step
-            step *= stride
-            frames += depth * (self.kernel - 1) * step
-        return frames
-
-    def flops(self, n_frames: int) -> float:
-        """Floating-point operations of one forward pass over ``n_frames`` frames.
-
-        A backward pass costs twice as much again.
-        """
-        total, positions, before = 0.0, float(n_frames), self.n_mels
-        for width, depth, stride in zip(self.widths, self.depths, self.strides, strict=True):
-            positions /= stride
-            total += 2 * positions * before * stride * width
-            total += 2 * positions * depth * width * (self.kernel + 2 * self.expansion * width)
-            before = width
-        return total
+from fastdino.training.settings import EncoderSettings
 
 
 class Block(nn.Module):

@@ -8,7 +8,6 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 from fastdino.progress import progress
 from fastdino.storage import replacing
-from fastdino.training.encoder import Encoder, EncoderSettings
+from fastdino.training.encoder import Encoder
 from fastdino.training.evaluation import effective_rank
 from fastdino.training.model import autocast
 from fastdino.training.objectives.fastdino import FastDINO
@@ -59,7 +58,7 @@ class Run:
         self.seconds = settings.seconds(hours)
         self.crop_frames = round(settings.crop_s * frames_per_s)
         torch.manual_seed(settings.seed)
-        self.encoder = Encoder(EncoderSettings(**asdict(settings.encoder)))
+        self.encoder = Encoder(settings.encoder)
         bands = sampler.sample_frames(BAND_SAMPLE).float().cpu()
         self.encoder.band_mean.copy_(bands.mean(0))
         self.encoder.band_deviation.copy_(bands.std(0).clamp_min(1.0))

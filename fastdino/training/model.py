@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from fastdino.errors import UserError
 from fastdino.storage import read_json, replacing, write_json
-from fastdino.training.encoder import Encoder, EncoderSettings
+from fastdino.training.encoder import Encoder
+from fastdino.training.settings import EncoderSettings
 
 SEGMENT_S = 10.0
 

@@ -11,14 +11,60 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Shape:
-    """The encoder's shape; see ``encoder.EncoderSettings`` for what the numbers mean."""
+class EncoderSettings:
+    """The encoder's shape.
 
+    Attributes:
+        n_mels: mel bands of the input.
+        widths: channels of each stage; the last is the width of the output.
+        depths: blocks of each stage.
+        strides: frames (first) or positions that are merged into one on entering each stage.
+        kernel: width of the depthwise convolution in every block, odd.
+        expansion: how many times wider the hidden layer of a block is.
+    """
+
+    n_mels: int = 80
     widths: tuple[int, ...] = (128, 256)
     depths: tuple[int, ...] = (2, 4)
     strides: tuple[int, ...] = (4, 2)
     kernel: int = 7
     expansion: int = 4
+
+    @property
+    def dim(self) -> int:
+        """Channels of the output."""
+        return self.widths[-1]
+
+    @property
+    def stride(self) -> int:
+        """Input frames from one output position to the next."""
+        product = 1
+        for stride in self.strides:
+            product *= stride
+        return product
+
+    @property
+    def receptive_field(self) -> int:
+        """Input frames that one output position sees."""
+        frames, step = 1, 1
+        for depth, stride in zip(self.depths, self.strides, strict=True):
+            frames += (stride - 1) * step
+            step *= stride
+            frames += depth * (self.kernel - 1) * step
+        return frames
+
+    def flops(self, n_frames: int) -> float:
+        """Floating-point operations of one forward pass over ``n_frames`` frames.
+
+        A backward pass costs twice as much again.
+        """
+        total, positions, before = 0.0, float(n_frames), self.n_mels
+        for width, depth, stride in zip(self.widths, self.depths, self.strides, strict=True):
+            positions /= stride
+            total += 2 * positions * before * stride * width
+            total += 2 * positions * depth * width * (self.kernel + 2 * self.expansion * width)
+            before = width
+        return total
 
 
 @dataclass(frozen=True)
@@ -43,7 +89,7 @@ class TrainingSettings:
     """
 
     preset: str
-    encoder: Shape = field(default_factory=Shape)
+    encoder: EncoderSettings = field(default_factory=EncoderSettings)
     dim: int = 256
     songs: int = 32
     crops: int = 2
@@ -82,7 +128,7 @@ PRESETS = {
     "cpu": TrainingSettings("cpu"),
     "gpu": TrainingSettings(
         "gpu",
-        encoder=Shape(widths=(192, 384), depths=(3, 6)),
+        encoder=EncoderSettings(widths=(192, 384), depths=(3, 6)),
         dim=384,
         songs=256,
         min_steps=1000,
@@ -91,7 +137,7 @@ PRESETS = {
     # For tests: learns little, in seconds.
     "tiny": TrainingSettings(
         "tiny",
-        encoder=Shape(widths=(32, 48), depths=(1, 1)),
+        encoder=EncoderSettings(widths=(32, 48), depths=(1, 1)),
         dim=32,
         songs=8,
         crop_s=4.0,

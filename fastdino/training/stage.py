@@ -25,7 +25,6 @@ from fastdino.storage import alone, replacing
 from fastdino.summary import Summary
 from fastdino.training import model as models
 from fastdino.training import registry
-from fastdino.training.encoder import EncoderSettings
 from fastdino.training.evaluation import artist_1nn, effective_rank
 from fastdino.training.loop import Run
 from fastdino.training.model import Moments, SongModel, best_device
@@ -179,7 +178,7 @@ def finish(
         ``artist_1nn`` and ``artist_1nn_mel`` (None where tags name no artist twice).
     """
     settings = training.settings
-    model = SongModel(EncoderSettings(**vars(settings.encoder)), settings.dim)
+    model = SongModel(settings.encoder, settings.dim)
     model.encoder.load_state_dict(training.encoder.state_dict())
     model.to(training.device).eval()
     songs, segments, mel, names = [], [], [], []

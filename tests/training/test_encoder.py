@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from fastdino.training.encoder import Encoder, EncoderSettings
+from fastdino.training.encoder import Encoder
+from fastdino.training.settings import EncoderSettings
 
 SETTINGS = EncoderSettings(widths=(16, 24), depths=(1, 2), strides=(4, 2), kernel=5)
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastdino.errors import UserError
-from fastdino.training.encoder import EncoderSettings
 from fastdino.training.model import Moments, SongModel, load, save, segment_bounds
+from fastdino.training.settings import EncoderSettings
 
 SMALL = EncoderSettings(widths=(16, 24), depths=(1, 1), strides=(4, 2))
 
