@@ -53,8 +53,14 @@ def run(home: Home) -> Summary:
             f"model {model_id} was trained on spectrograms of other settings ({about['spec_id']}, "
             f"now {spec_id}): run 'fastdino train' for one that fits"
         )
-    shards = shard_files.list_shards(home.shards(spec_id))
+    # Locked before looking: what another run is about to write is not missing.
+    with alone(home.vectors(model_id)):
+        return _embed_missing(home, model_id, spec_id)
+
+
+def _embed_missing(home: Home, model_id: str, spec_id: str) -> Summary:
     folder = home.vectors(model_id)
+    shards = shard_files.list_shards(home.shards(spec_id))
     todo = {shard: _missing(shard, folder / shard.name) for shard in shards}
     n_tracks = sum(len(tracks) for tracks in todo.values())
     if not n_tracks:
@@ -67,14 +73,6 @@ def run(home: Home) -> Summary:
         )
     device = models.best_device()
     model, _ = models.load(home.model(model_id), device)
-    with alone(folder):
-        return _embed_all(folder, model, todo, device)
-
-
-def _embed_all(
-    folder: Path, model: models.SongModel, todo: dict[Path, set[str]], device: torch.device
-) -> Summary:
-    n_tracks = sum(len(tracks) for tracks in todo.values())
     start, seconds = time.monotonic(), 0.0
     with progress("Embedding", n_tracks, "songs") as shown:
         for shard, tracks in todo.items():
