@@ -443,22 +443,23 @@ def collapse_figure(curves: Mapping[str, Sequence[Sequence[Mapping[str, float]]]
     panels = figure.subplots(1, 2, gridspec_kw={"wspace": 0.16})
     titles = ("Effective rank of a batch", "Loss, as a share of its start")
     by_name = {arm.name: arm for arm in ARMS}
-    for axes, figure_name, title in zip(panels, ("rank", "loss"), titles, strict=True):
+    for axes, logged, title in zip(panels, ("rank", "loss"), titles, strict=True):
         for name, runs in curves.items():
             arm = by_name.get(name) or Arm(name, "ablation", name)
-            for number, run in enumerate([*runs, list(itertools.chain(*runs))]):
-                whole = number == len(runs)
-                seconds, values = _thinned(run, figure_name)
-                if figure_name == "loss":
-                    values = values / abs(run[0]["loss"] or 1.0)
-                axes.plot(
-                    seconds, values, color=arm.color, label=arm.label if whole else None,
-                    linewidth=2.2 if whole else 0.8, alpha=1 if whole else 0.35,
-                    zorder=3 if whole else 2,
-                )  # fmt: skip
+            if logged == "loss":
+                runs = [
+                    [{**row, "loss": row["loss"] / (abs(run[0]["loss"]) or 1.0)} for row in run]
+                    for run in runs
+                ]
+            for run in runs:
+                axes.plot(*_thinned(run, logged), color=arm.color, linewidth=0.8, alpha=0.35)
+            every = list(itertools.chain(*runs))
+            axes.plot(
+                *_thinned(every, logged), color=arm.color, label=arm.label, linewidth=2.2, zorder=3
+            )
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
         axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=INK)
         axes.set_xlabel("seconds of training", fontsize=10, color=SOFT)
         _bare(axes)
