@@ -68,6 +68,27 @@ def page(home: Home, options: argparse.Namespace) -> Summary:
     return reports.run_page(home)
 
 
+def compare(home: Home, options: argparse.Namespace) -> Summary:
+    """Train every arm for every budget and seed."""
+    from fastdino.training import compare as comparing
+
+    return comparing.run(
+        home,
+        names=options.arms,
+        minutes=options.minutes,
+        seeds=options.seeds,
+        csv_files=options.labels,
+        preset=options.preset,
+    )
+
+
+def draw_comparison(home: Home, options: argparse.Namespace) -> Summary:
+    """Draw what the comparison found."""
+    from fastdino.reports import comparison
+
+    return comparison.run(home)
+
+
 # PyTorch's threads wait for each other by spinning. Where a core is also needed elsewhere, as on
 # any computer in use, that more than halved the speed of training; after a short spin they now
 # sleep, which costs nothing measurable on an idle one. Read when torch is loaded, so set before.
@@ -82,6 +103,8 @@ STEPS: dict[str, Step] = {
     "map": draw_map,
     "publish": publish,
     "page": page,
+    "compare": compare,
+    "comparison": draw_comparison,
 }
 # What a person calls a stage may be several steps: whoever embeds wants the SQL tables too.
 COMMANDS: dict[str, tuple[str, ...]] = {
@@ -90,7 +113,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "train": ("train",),
     "embed": ("embed", "publish"),
     "report": ("map", "publish", "page"),
-    "run": tuple(STEPS),
+    "run": ("ingest", "spectrograms", "train", "embed", "map", "publish", "page"),
+    "compare": ("compare", "comparison"),
 }
 EPILOG = """\
 The stages, in order: ingest -> spectrograms -> train -> embed -> report. Each does only what is
@@ -137,13 +161,14 @@ def parser() -> argparse.ArgumentParser:
     music.add_argument(
         "music", nargs="*", help="music folders (default: $FASTDINO_MUSIC, separated as in $PATH)"
     )
-    learning = argparse.ArgumentParser(add_help=False)
-    learning.add_argument(
+    size = argparse.ArgumentParser(add_help=False)
+    size.add_argument(
         "--preset",
         default=os.environ.get("FASTDINO_PRESET") or "auto",
         choices=("auto", "cpu", "gpu", "tiny"),
         help="size of the encoder (default: by the device found)",
     )
+    learning = argparse.ArgumentParser(add_help=False, parents=[size])
     learning.add_argument(
         "--minutes",
         type=float,
@@ -166,6 +191,30 @@ def parser() -> argparse.ArgumentParser:
     command("report", "draw the map, clusters and neighbours; write the page")
     demo = command("demo", "synthesise a small tagged library to try things on")
     demo.add_argument("folder", type=Path, help="where to put it")
+    compare = command(
+        "compare", "train FastDINO and its baselines on equal terms; draw quality over time", size
+    )
+    compare.add_argument(
+        "--arms",
+        type=lambda text: text.split(","),
+        default=["fastdino", "published", "dino", "autoencoder"],
+        help="separated by commas (default: fastdino,published,dino,autoencoder)",
+    )
+    compare.add_argument(
+        "--minutes",
+        type=lambda text: [float(part) for part in text.split(",") if part],
+        default=[1.0, 2.0, 5.0],
+        help="budgets of wall time, separated by commas (default: 1,2,5)",
+    )
+    compare.add_argument("--seeds", type=int, default=3, help="runs of each (default: 3)")
+    compare.add_argument(
+        "--labels",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="CSV",
+        help="columns path,label,artist, beside what the tags say; may be given several times",
+    )
     bench = command("bench", "measure speed and memory, each beside what it is compared to")
     bench.add_argument("part", nargs="*", help="spectrograms, training, embeddings (default: all)")
     return main_parser

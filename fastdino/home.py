@@ -56,6 +56,11 @@ class Home:
         return self.root / "reports" / "index.html"
 
     @property
+    def comparison(self) -> Path:
+        """Folder of what ``fastdino compare`` trained and found."""
+        return self.root / "comparison"
+
+    @property
     def scratch(self) -> Path:
         """Files in the making that no one else reads; safe to delete while nothing runs."""
         return self.root / "scratch"

@@ -18,7 +18,8 @@ from fastdino.spectrograms import SpectrogramSettings
 from fastdino.spectrograms.shards import ShardWriter, TrackInfo, list_shards
 from fastdino.training.loop import Run
 from fastdino.training.model import best_device
-from fastdino.training.published import LEARNING_RATE, PublishedEncoder, published_loss
+from fastdino.training.objectives.published import published_loss
+from fastdino.training.published import LEARNING_RATE, PublishedEncoder
 from fastdino.training.sampler import CropSampler
 from fastdino.training.settings import settings_for
 

@@ -97,4 +97,8 @@ class Encoder(nn.Module):
         Returns:
             Features ``[batch, time // stride, dim]``.
         """
-        return self.layers((frames.float() - self.band_mean) / self.band_deviation)
+        return self.layers(self.standardise(frames))
+
+    def standardise(self, frames: Tensor) -> Tensor:
+        """The same frames with every band at zero mean and unit deviation over the collection."""
+        return (frames.float() - self.band_mean) / self.band_deviation

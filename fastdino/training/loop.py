@@ -20,7 +20,7 @@ from fastdino.storage import replacing
 from fastdino.training.encoder import Encoder
 from fastdino.training.evaluation import effective_rank
 from fastdino.training.model import autocast
-from fastdino.training.objectives.fastdino import FastDINO
+from fastdino.training.objectives import OBJECTIVES
 from fastdino.training.sampler import CropSampler
 from fastdino.training.settings import TrainingSettings
 
@@ -57,34 +57,23 @@ class Run:
         self.steps = settings.steps(hours)
         self.seconds = settings.seconds(hours)
         self.crop_frames = round(settings.crop_s * frames_per_s)
-        torch.manual_seed(settings.seed)
-        self.encoder = Encoder(settings.encoder)
-        bands = sampler.sample_frames(BAND_SAMPLE).float().cpu()
-        self.encoder.band_mean.copy_(bands.mean(0))
-        self.encoder.band_deviation.copy_(bands.std(0).clamp_min(1.0))
-        self.objective = FastDINO(settings.encoder.widths[-1])
+        self.encoder = self.untrained()
+        self.objective = OBJECTIVES[settings.objective](self.encoder)
         self.learned = nn.ModuleDict({"encoder": self.encoder, "objective": self.objective})
         self.learned.to(device).train()
-        # Muon, which makes each update of a matrix orthogonal, learned in a third of AdamW's steps;
-        # it is for matrices only.
-        parameters = list(self.learned.parameters())
-        self.optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.Muon(
-                [p for p in parameters if p.ndim == 2],
-                lr=settings.learning_rate,
-                weight_decay=settings.weight_decay,
-                adjust_lr_fn="match_rms_adamw",
-            ),
-            torch.optim.AdamW(
-                [p for p in parameters if p.ndim != 2],
-                lr=settings.learning_rate,
-                weight_decay=0,
-                fused=True,
-            ),
-        ]
+        self.optimizers = _optimizers(settings, self.learned)
         self.step = 0
         self.elapsed_s = 0.0
         self._resume()
+
+    def untrained(self) -> Encoder:
+        """The encoder that the run began with, on the CPU; resets PyTorch's random state."""
+        torch.manual_seed(self.settings.seed)
+        encoder = Encoder(self.settings.encoder)
+        bands = self.sampler.sample_frames(BAND_SAMPLE).float().cpu()
+        encoder.band_mean.copy_(bands.mean(0))
+        encoder.band_deviation.copy_(bands.std(0).clamp_min(1.0))
+        return encoder
 
     @property
     def checkpoint(self) -> Path:
@@ -95,6 +84,11 @@ class Run:
     def metrics(self) -> Path:
         """One JSON object a line: step, elapsed_s, loss, rank, learning_rate, songs_per_s."""
         return self.folder / "metrics.jsonl"
+
+    @property
+    def result(self) -> Encoder:
+        """The encoder that the run has made so far."""
+        return self.objective.kept(self.encoder)
 
     @property
     def share_done(self) -> float:
@@ -133,7 +127,7 @@ class Run:
         self.save()
 
     def one_step(self) -> tuple[Tensor, Tensor]:
-        """One forward pass, one backward pass, one step of the optimiser.
+        """The forward passes that the objective makes, one backward pass, one optimiser step.
 
         Returns:
             The loss and the features ``[songs, crops, positions, dim]``, still on the device.
@@ -146,13 +140,13 @@ class Run:
         crops = self.sampler.batch(self.step, settings.songs, settings.crops, self.crop_frames)
         generator = torch.Generator(self.device).manual_seed(settings.seed * 1_000_003 + self.step)
         with autocast(self.device):
-            features = self.encoder(crops.flatten(0, 1)).unflatten(0, crops.shape[:2])
-            loss = self.objective(features, generator)
+            loss, features = self.objective(self.encoder, crops, generator)
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         loss.backward()
         for optimizer in self.optimizers:
             optimizer.step()
+        self.objective.after_step(self.encoder, self.share_done)
         return loss.detach(), features.detach()
 
     def _measure(self, loss: Tensor, features: Tensor, step_s: float) -> dict[str, float]:
@@ -203,6 +197,21 @@ class Run:
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": state, "param_groups": groups})
         self.step, self.elapsed_s = int(about["step"]), float(about["elapsed_s"])
+
+
+def _optimizers(settings: TrainingSettings, learned: nn.Module) -> list[torch.optim.Optimizer]:
+    """What the settings ask for; weight decay is for matrices alone."""
+    parameters = [p for p in learned.parameters() if p.requires_grad]
+    matrices = [p for p in parameters if p.ndim == 2]
+    others = [p for p in parameters if p.ndim != 2]
+    rate, decay = settings.learning_rate, settings.weight_decay
+    plain = torch.optim.AdamW(others, lr=rate, weight_decay=0, fused=True)
+    if settings.optimizer == "adamw":
+        return [torch.optim.AdamW(matrices, lr=rate, weight_decay=decay, fused=True), plain]
+    # Muon, which makes each update of a matrix orthogonal, learned in a third of AdamW's steps; it
+    # is for matrices only.
+    muon = torch.optim.Muon(matrices, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
+    return [muon, plain]
 
 
 def _schedule(share: float, warmup: float) -> float:

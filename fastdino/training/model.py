@@ -32,6 +32,13 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def device_name(device: torch.device) -> str:
+    """What a device is called by its maker; for a CPU, how many of its cores PyTorch uses."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+
+
 def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
     """bfloat16 where the hardware multiplies it quickly; on other CPUs it would be slower."""
     capabilities = torch.cpu.get_capabilities()

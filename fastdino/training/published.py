@@ -1,13 +1,10 @@
 """FastDINO as it was first published, kept as the baseline that speed and quality are held against.
 
-Belongs here: its encoder and its loss, as they were. Does not: anything the pipeline runs on.
-
-The loss collapses: one of its global optima is a collection in two clusters, and training finds
-it. See ``objectives.fastdino`` for what replaced it.
+Belongs here: its encoder and batch, as they were. Does not: its loss (``objectives.published``), or
+anything the pipeline runs on.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 WIDTHS = (80, 160, 320, 640)
@@ -15,7 +12,6 @@ BLOCKS = 4
 CROP_FRAMES = 6000
 BATCH = 64
 LEARNING_RATE = 1e-4
-TARGET_TEMPERATURE, TEMPERATURE = 0.04, 0.9
 
 
 class _Norm(nn.Module):
@@ -78,12 +74,3 @@ class PublishedEncoder(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """``[batch, time, 80]`` to features ``[batch, time // 16, 640]``."""
         return self.layers(frames.transpose(1, 2)).transpose(1, 2)
-
-
-def published_loss(features: Tensor) -> Tensor:
-    """The published loss of features ``[batch, positions, 640]``: positions predict their mean."""
-    means = features.mean(1)
-    with torch.no_grad():
-        targets = F.softmax((means - means.mean(0)) / TARGET_TEMPERATURE, -1)
-    predictions = F.log_softmax(features / TEMPERATURE, -1)
-    return -(targets[:, None] * predictions).sum(-1).mean()

@@ -9,6 +9,7 @@ at a time, read by a thread while training goes on. It is the same code: a windo
 collection never moves.
 """
 
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -184,6 +185,14 @@ class CropSampler:
             at += n
         bounds = np.array([*starts, at], dtype=np.int64)
         return _Slot(frames, bounds[:-1], np.diff(bounds), track_ids)
+
+
+def frame_budget(device: torch.device) -> int:
+    """Bytes of memory to give to frames: two thirds of what the GPU has free, a third of RAM."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free * 2 // 3
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 3
 
 
 def max_window(sizes: Sequence[int], width: int) -> int:

@@ -78,6 +78,7 @@ class TrainingSettings:
         songs: songs in a batch.
         crops: crops of each song in a batch.
         crop_s: seconds of a crop.
+        optimizer: "muon" (matrices by Muon, the rest by AdamW) or "adamw" (all by AdamW).
         learning_rate: at its peak, after warm-up; it then falls along a cosine to zero.
         weight_decay: on matrices only.
         warmup: share of the run over which the learning rate rises.
@@ -89,11 +90,13 @@ class TrainingSettings:
     """
 
     preset: str
+    objective: str = "fastdino"
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
     dim: int = 256
     songs: int = 32
     crops: int = 2
     crop_s: float = 10.0
+    optimizer: str = "muon"
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     warmup: float = 0.05

@@ -7,28 +7,28 @@ import json
 import logging
 import os
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
-import torch
 
 from fastdino import __version__
 from fastdino.errors import UserError
 from fastdino.home import Home
-from fastdino.progress import progress
 from fastdino.spectrograms import SpectrogramSettings
 from fastdino.spectrograms import shards as shard_files
 from fastdino.storage import alone, replacing
 from fastdino.summary import Summary
+from fastdino.training import labels as label_files
 from fastdino.training import model as models
 from fastdino.training import registry
-from fastdino.training.evaluation import artist_1nn, effective_rank
+from fastdino.training.encoder import Encoder
+from fastdino.training.judge import FIGURES, Listener, MelStatistics, figures, listen
+from fastdino.training.labels import Labels
 from fastdino.training.loop import Run
-from fastdino.training.model import Moments, SongModel, best_device
-from fastdino.training.sampler import CropSampler
+from fastdino.training.model import SongModel, best_device
+from fastdino.training.sampler import CropSampler, frame_budget
 from fastdino.training.settings import TrainingSettings
 
 log = logging.getLogger(__name__)
@@ -73,6 +73,7 @@ def run(home: Home, settings: TrainingSettings, *, afresh: bool = False) -> Summ
             f"model {model_id} still fits ({about['trained_tracks']} tracks then, {n_tracks} now)",
             did_work=False,
             counts={"tracks": n_tracks, **about["metrics"]},
+            tables={"quality": _compared(about.get("quality", {}))},
             plots={"training curve": curve.read_bytes()} if curve.exists() else {},
             paths={"model": home.model(model_id)},
         )
@@ -91,7 +92,7 @@ def _train(
     sampler = CropSampler(
         shard_files.list_shards(home.shards(spec.spec_id)),
         device=device,
-        budget_bytes=_frame_budget(device),
+        budget_bytes=frame_budget(device),
         seed=settings.seed,
     )
     training = Run(
@@ -106,7 +107,8 @@ def _train(
         log.info("Going on from step %d of an interrupted run", training.step)
     training.train()
 
-    model, metrics = finish(training, spec, _artists(home.catalog))
+    model, quality = finish(training, spec, label_files.read(home.catalog))
+    metrics = quality["model"] | {"artist_1nn_mel": quality["mel mean+std"]["artist_1nn"]}
     metrics |= {"steps": training.step, "training_s": round(training.elapsed_s, 1)}
     heard_s = training.step * settings.songs * settings.crops * settings.crop_s
     metrics["passes"] = round(heard_s / 3600 / hours, 2)
@@ -119,6 +121,7 @@ def _train(
         "trained_tracks": n_tracks,
         "code_version": __version__,
         "metrics": metrics,
+        "quality": quality,
     }
     rows = [json.loads(line) for line in training.metrics.read_text().splitlines()]
     models.save(work, model, about)
@@ -134,7 +137,7 @@ def _train(
         f"{training.elapsed_s:.0f} s, effective rank {metrics['effective_rank']:.0f}",
         did_work=True,
         counts={"tracks": n_tracks, **metrics},
-        tables={"curve": rows[:: max(1, len(rows) // 20)]},
+        tables={"quality": _compared(quality), "curve": rows[:: max(1, len(rows) // 20)]},
         plots={"training curve": (home.model(model_id) / CURVE).read_bytes()},
         paths={"model": home.model(model_id)},
     )
@@ -158,55 +161,40 @@ def _why_train(home: Home, settings: TrainingSettings, spec_id: str, n_tracks: i
     return None
 
 
-def _frame_budget(device: torch.device) -> int:
-    """Bytes of memory to give to frames: two thirds of what the GPU has free, a third of RAM."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return free * 2 // 3
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 3
-
-
 def finish(
-    training: Run, spec: SpectrogramSettings, artists: dict[str, str]
-) -> tuple[SongModel, dict[str, float | None]]:
+    training: Run, spec: SpectrogramSettings, labels: Mapping[str, Labels]
+) -> tuple[SongModel, dict[str, dict[str, float | None]]]:
     """Make a model of a trained encoder: fit its projection, and see how good it is.
 
     Both on a sample of the tracks in memory.
 
     Returns:
-        The model, and its figures: ``effective_rank``, and beside plain mel statistics
-        ``artist_1nn`` and ``artist_1nn_mel`` (None where tags name no artist twice).
+        The model, and ``judge.figures`` by name of what they are of: "model", and beside it
+        "mel mean+std" and "untrained".
     """
     settings = training.settings
-    model = SongModel(settings.encoder, settings.dim)
-    model.encoder.load_state_dict(training.encoder.state_dict())
-    model.to(training.device).eval()
-    songs, segments, mel, names = [], [], [], []
     sample = list(training.sampler.tracks(SAMPLE_TRACKS, SEED_OF_SAMPLE))
-    with progress("Judging the model", len(sample), "songs") as shown:
-        for track_id, frames in sample:
-            pooled, _ = model.pool(frames.split(shard_files.PIECE_FRAMES), spec.frames_per_s)
-            songs.append(pooled[0])
-            segments.append(pooled[1:])
-            mel.append(Moments.of(frames).pooled)
-            names.append(artists.get(track_id))
-            shown.advance()
-    model.fit_projection(torch.cat(segments))
-    vectors = model.vectors(torch.stack(songs)).cpu().numpy()
-    return model, {
-        "effective_rank": effective_rank(vectors),
-        "artist_1nn": artist_1nn(vectors, names),
-        "artist_1nn_mel": artist_1nn(torch.stack(mel).cpu().numpy(), names),
+
+    def of(encoder: Encoder) -> SongModel:
+        model = SongModel(settings.encoder, settings.dim)
+        model.encoder.load_state_dict(encoder.state_dict())
+        return model.to(training.device).eval()
+
+    model = of(training.result)
+    listeners: dict[str, Listener] = {
+        "model": model,
+        "mel mean+std": MelStatistics(),
+        "untrained": of(training.untrained()),
     }
+    heard = {name: listen(listener, sample, spec) for name, listener in listeners.items()}
+    return model, {name: figures(each, labels) for name, each in heard.items()}
 
 
-def _artists(catalog: Path) -> dict[str, str]:
-    """Artists by track id, as far as tags tell; none where there is no catalogue (a GPU box)."""
-    if not catalog.exists():
-        return {}
-    table = pq.read_table(catalog, columns=["track_id", "artist"])
-    pairs = zip(table["track_id"].to_pylist(), table["artist"].to_pylist(), strict=True)
-    return {track_id: artist for track_id, artist in pairs if track_id and artist}
+def _compared(quality: Mapping[str, Mapping[str, float | None]]) -> list[dict[str, Any]]:
+    """One row a measure: the model's figure beside those of what costs no training."""
+    return [
+        {"measure": name} | {of: values[name] for of, values in quality.items()} for name in FIGURES
+    ]
 
 
 def _plot(curve: list[dict[str, Any]]) -> bytes:

@@ -1,7 +1,20 @@
 """What is optimised. One module an objective.
 
-An objective is a ``torch.nn.Module`` (with whatever heads it trains) called with the local
-features of a batch, ``[songs, crops, positions, dim]``, and a ``torch.Generator`` for anything it
-draws; it returns the loss, a scalar. It sees features only: one forward pass of the encoder and
-one backward is what a step costs.
+Belongs here: the list of objectives. Does not: the encoder they train or the loop around them,
+which are the same for all.
+
+A new objective is a module with one subclass of ``base.Objective`` and a line here.
 """
+
+from fastdino.training.objectives.autoencoder import Autoencoder
+from fastdino.training.objectives.base import Objective
+from fastdino.training.objectives.dino import DINO
+from fastdino.training.objectives.fastdino import FastDINO
+from fastdino.training.objectives.published import Published
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    "fastdino": FastDINO,
+    "published": Published,
+    "dino": DINO,
+    "autoencoder": Autoencoder,
+}

@@ -15,30 +15,43 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fastdino.training.encoder import Encoder
+from fastdino.training.objectives.base import Objective, encode
+
 HIDDEN, WIDTH = 512, 128
 TEMPERATURE = 0.1
 # Neighbouring positions see nearly the same window: a few drawn at random say as much as all.
 POSITIONS = 16
 
 
-class FastDINO(nn.Module):
+class FastDINO(Objective):
     """Positions against song means, by cross-entropy over the songs of the batch (InfoNCE)."""
 
-    def __init__(self, dim: int) -> None:
-        super().__init__()
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__(encoder)
         self.head = nn.Sequential(
-            nn.Linear(dim, HIDDEN), nn.GELU(approximate="tanh"), nn.Linear(HIDDEN, WIDTH)
+            nn.Linear(encoder.settings.dim, HIDDEN),
+            nn.GELU(approximate="tanh"),
+            nn.Linear(HIDDEN, WIDTH),
         )
 
-    def forward(self, features: Tensor, generator: torch.Generator) -> Tensor:
-        """The loss of local features ``[songs, crops, positions, dim]``; at least two crops."""
-        songs, crops, positions, _ = features.shape
-        local = F.normalize(self.head(features).float(), dim=-1)
-        means = local.mean(2)
-        others = F.normalize(means.sum(1, keepdim=True) - means, dim=-1)
-        drawn = torch.randint(positions, (POSITIONS,), generator=generator, device=local.device)
-        # For each crop index, its positions against every song's mean over the other crops.
-        queries = local[:, :, drawn].transpose(0, 1).reshape(crops, songs * len(drawn), -1)
-        logits = queries @ others.permute(1, 2, 0) / TEMPERATURE
-        answers = torch.arange(songs, device=local.device).repeat_interleave(len(drawn))
-        return F.cross_entropy(logits.flatten(0, 1), answers.repeat(crops))
+    def forward(
+        self, encoder: Encoder, crops: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """See ``Objective``; at least two crops of every song."""
+        features = encode(encoder, crops)
+        return position_loss(self.head(features).float(), generator), features
+
+
+def position_loss(local: Tensor, generator: torch.Generator) -> Tensor:
+    """InfoNCE of local vectors ``[songs, crops, positions, width]``: a scalar."""
+    songs, crops, positions, _ = local.shape
+    local = F.normalize(local, dim=-1)
+    means = local.mean(2)
+    others = F.normalize(means.sum(1, keepdim=True) - means, dim=-1)
+    drawn = torch.randint(positions, (POSITIONS,), generator=generator, device=local.device)
+    # For each crop index, its positions against every song's mean over the other crops.
+    queries = local[:, :, drawn].transpose(0, 1).reshape(crops, songs * len(drawn), -1)
+    logits = queries @ others.permute(1, 2, 0) / TEMPERATURE
+    answers = torch.arange(songs, device=local.device).repeat_interleave(len(drawn))
+    return F.cross_entropy(logits.flatten(0, 1), answers.repeat(crops))

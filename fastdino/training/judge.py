@@ -1,0 +1,227 @@
+"""Listening with a model: what the figures of ``evaluation`` are computed from.
+
+Belongs here: passing songs through a model, or through the plain mel statistics it is held
+against, as they are and with their sound changed; and the figures of the result. Does not: the
+measures themselves (``evaluation``), training, or where names come from (``labels``).
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fastdino.progress import progress
+from fastdino.spectrograms import SpectrogramSettings
+from fastdino.spectrograms import shards as shard_files
+from fastdino.storage import replacing
+from fastdino.training import evaluation
+from fastdino.training.labels import Labels
+from fastdino.training.model import Moments, segment_bounds, split_features
+
+FIGURES = (
+    "artist_1nn",
+    "artist_1nn_other_album",
+    "artist_map",
+    "label_knn",
+    "effective_rank",
+    "target_entropy",
+    "alignment",
+    "uniformity",
+    "gain_invariance",
+    "eq_invariance",
+    "level_tilt_share",
+)
+UNKNOWN = Labels(None, None, None)
+# Segments of one song that are looked at.
+SEGMENTS = 8
+# Songs, and seconds from the middle of each, that are also heard with their sound changed.
+CHANGED_SONGS, CHANGED_S = 200, 20.0
+LOUDER_DB = 6.0
+# Rising evenly from so much less in the lowest band to so much more in the highest.
+TILT_DB = 6.0
+
+
+class Listener(Protocol):
+    """What can turn a track into pooled features, and those into vectors."""
+
+    def pool(
+        self, pieces: Iterable[Tensor], frames_per_s: float
+    ) -> tuple[Tensor, list[tuple[float, float]]]:
+        """See ``model.SongModel.pool``."""
+
+    def fit_projection(self, pooled: Tensor) -> None:
+        """See ``model.SongModel.fit_projection``."""
+
+    def vectors(self, pooled: Tensor) -> Tensor:
+        """See ``model.SongModel.vectors``."""
+
+
+class MelStatistics:
+    """Mean and standard deviation of every mel band over time, in dB: what costs no training."""
+
+    def __init__(self, *, deviations: bool = True) -> None:
+        self.deviations = deviations
+
+    def pool(
+        self, pieces: Iterable[Tensor], frames_per_s: float
+    ) -> tuple[Tensor, list[tuple[float, float]]]:
+        """See ``Listener``."""
+        frames = torch.cat(list(pieces))
+        bounds = segment_bounds(len(frames), frames_per_s)
+        moments = [Moments.of(frames), *split_features(frames, bounds, 1)]
+        spans = [(a / frames_per_s, b / frames_per_s) for a, b in bounds]
+        return torch.stack([part.pooled for part in moments]), spans
+
+    def fit_projection(self, pooled: Tensor) -> None:
+        """Nothing to fit: the statistics are compared as they are."""
+
+    def vectors(self, pooled: Tensor) -> Tensor:
+        """The statistics themselves ``[n, 2 * n_mels]``, or the means alone ``[n, n_mels]``."""
+        return pooled if self.deviations else pooled[:, : pooled.shape[1] // 2]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a listener made of some songs.
+
+    Attributes:
+        track_ids: ``n`` ids.
+        songs: ``[n, dim]``, their vectors.
+        means: ``[n, width]``, their features' mean over time, before any projection.
+        segments: ``[m, dim]``, vectors of parts of them.
+        owners: ``[m]``, the row of the song that a segment is of.
+        excerpts: ``[k, dim]``, vectors of the middle of the first ``k`` songs.
+        louder: ``[k, dim]``, the same, louder.
+        tilted: ``[k, dim]``, the same, brighter above and darker below.
+        level_tilt: ``[n, 2]``, mean level in dB and its slope over the bands.
+    """
+
+    track_ids: list[str]
+    songs: Tensor
+    means: Tensor
+    segments: Tensor
+    owners: Tensor
+    excerpts: Tensor
+    louder: Tensor
+    tilted: Tensor
+    level_tilt: Tensor
+
+    def save(self, path: Path) -> None:
+        """Write everything into one safetensors file, atomically."""
+        tensors = {k: v.contiguous() for k, v in vars(self).items() if isinstance(v, Tensor)}
+        with replacing(path) as part:
+            save_file(tensors, part, metadata={"track_ids": "\n".join(self.track_ids)})
+
+    @classmethod
+    def load(cls, path: Path) -> "Heard":
+        """Read what ``save`` wrote."""
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return cls(file.metadata()["track_ids"].split("\n"), **tensors)
+
+
+def listen(
+    listener: Listener, tracks: Sequence[tuple[str, Tensor]], spec: SpectrogramSettings
+) -> Heard:
+    """Pass tracks through ``listener``, and fit its projection to their segments.
+
+    Args:
+        listener: a model, or what it is compared with.
+        tracks: at least one; id and uint8 ``[frames, n_mels]`` on the listener's device.
+        spec: the spectrograms' settings.
+    """
+    songs, segments, owners, factors = [], [], [], []
+    changed: list[Tensor] = []
+    with progress("Listening", len(tracks), "songs") as shown:
+        for row, (_, frames) in enumerate(tracks):
+            pooled, _ = listener.pool(frames.split(shard_files.PIECE_FRAMES), spec.frames_per_s)
+            songs.append(pooled[0])
+            every = -(-(len(pooled) - 1) // SEGMENTS)
+            segments.append(pooled[1::every])
+            owners.append(torch.full((len(segments[-1]),), row))
+            factors.append(_level_tilt(frames, spec))
+            if row < CHANGED_SONGS:
+                versions = _changed(frames, spec)
+                heard = [listener.pool([f], spec.frames_per_s)[0][0] for f in versions]
+                changed.append(torch.stack(heard))
+            shown.advance()
+    listener.fit_projection(torch.cat(segments))
+
+    excerpts, louder, tilted = (listener.vectors(each).cpu() for each in torch.stack(changed, 1))
+    return Heard(
+        [track_id for track_id, _ in tracks],
+        songs=listener.vectors(torch.stack(songs)).cpu(),
+        means=torch.stack(songs).cpu()[:, : songs[0].shape[0] // 2],
+        segments=listener.vectors(torch.cat(segments)).cpu(),
+        owners=torch.cat(owners),
+        excerpts=excerpts,
+        louder=louder,
+        tilted=tilted,
+        level_tilt=torch.stack(factors),
+    )
+
+
+def _level_tilt(frames: Tensor, spec: SpectrogramSettings) -> Tensor:
+    level = frames.float().mean(0).cpu() * spec.step_db
+    bands = torch.linspace(-1, 1, len(level))
+    return torch.stack([level.mean(), (level * bands).mean() / bands.square().mean()])
+
+
+def _changed(frames: Tensor, spec: SpectrogramSettings) -> tuple[Tensor, Tensor, Tensor]:
+    """The middle of a song: as it is, louder, and with its spectrum tilted."""
+    length = min(len(frames), round(CHANGED_S * spec.frames_per_s))
+    begin = (len(frames) - length) // 2
+    excerpt = frames[begin : begin + length]
+    tilt = torch.linspace(-TILT_DB, TILT_DB, spec.n_mels, device=frames.device)
+
+    def add(decibels: Tensor | float) -> Tensor:
+        # Silence stays silence.
+        moved = (excerpt.float() + decibels / spec.step_db).round().clamp(1, 255)
+        return torch.where(excerpt > 0, moved, 0).to(torch.uint8)
+
+    return excerpt, add(LOUDER_DB), add(tilt)
+
+
+def figures(
+    heard: Heard,
+    labels: Mapping[str, Labels],
+    wanted: Callable[[str], bool] = lambda track_id: True,
+) -> dict[str, float | None]:
+    """How good vectors are, by every measure there is.
+
+    Args:
+        heard: of some songs.
+        labels: by track id; unlabelled songs are only ever wrong answers.
+        wanted: which songs to look at.
+
+    Returns:
+        A figure by name; None where it cannot be measured. For their meaning see ``evaluation``.
+    """
+    rows = np.array([i for i, name in enumerate(heard.track_ids) if wanted(name)], dtype=np.int64)
+    names = [labels.get(heard.track_ids[row], UNKNOWN) for row in rows]
+    artists, albums = [name.artist for name in names], [name.album for name in names]
+    songs = heard.songs.numpy()[rows]
+    of_segments = np.isin(heard.owners.numpy(), rows)
+    few = rows[rows < len(heard.excerpts)]
+    excerpts = heard.excerpts.numpy()[few]
+    return {
+        "artist_1nn": evaluation.artist_1nn(songs, artists),
+        "artist_1nn_other_album": evaluation.artist_1nn(songs, artists, albums),
+        "artist_map": evaluation.artist_map(songs, artists),
+        "label_knn": evaluation.label_knn(songs, [name.label for name in names], artists),
+        "effective_rank": evaluation.effective_rank(songs),
+        "target_entropy": evaluation.target_entropy(heard.means.numpy()[rows]).mean,
+        "alignment": evaluation.alignment(
+            heard.segments.numpy()[of_segments], heard.owners.numpy()[of_segments].tolist()
+        ),
+        "uniformity": evaluation.uniformity(songs),
+        "gain_invariance": evaluation.invariance(excerpts, heard.louder.numpy()[few]),
+        "eq_invariance": evaluation.invariance(excerpts, heard.tilted.numpy()[few]),
+        "level_tilt_share": evaluation.explained_share(songs, heard.level_tilt.numpy()[rows]),
+    }

@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from fastdino.spectrograms import SpectrogramSettings
+from fastdino.training.encoder import Encoder
+from fastdino.training.judge import FIGURES, Heard, MelStatistics, figures, listen
+from fastdino.training.labels import Labels
+from fastdino.training.model import SongModel
+from fastdino.training.settings import EncoderSettings
+from tests.training.conftest import songs
+
+SPEC = SpectrogramSettings()
+TRACKS: list[tuple[str, Tensor]] = [
+    (name, torch.from_numpy(frames)) for name, frames in songs(n_frames=2500).items()
+]
+LABELS = {
+    name: Labels(name[:2], None, "even" if int(name[:2]) % 2 else "odd") for name, _ in TRACKS
+}
+
+
+def model() -> SongModel:
+    torch.manual_seed(0)
+    return SongModel(EncoderSettings(widths=(16, 24), depths=(1, 1)), 16).eval()
+
+
+@pytest.mark.parametrize("listener", [MelStatistics(), MelStatistics(deviations=False), model()])
+def test_every_figure_is_there_and_every_song_counts(listener: MelStatistics | SongModel) -> None:
+    heard = listen(listener, TRACKS, SPEC)
+    found = figures(heard, LABELS)
+    assert tuple(found) == FIGURES
+    assert found["artist_1nn"] == 1.0  # each artist here has a colour of their own
+    assert len(heard.songs) == len(TRACKS)
+    assert len(heard.segments) == len(heard.owners) == sum(len(f) // 1000 + 1 for _, f in TRACKS)
+
+
+def test_a_model_that_hears_no_level_is_unmoved_by_gain() -> None:
+    class Colour(MelStatistics):
+        """Bands against their mean: the same however loud."""
+
+        def vectors(self, pooled: Tensor) -> Tensor:
+            mean = pooled[:, :80]
+            return mean - mean.mean(1, keepdim=True)
+
+    quiet = [(name, frames.clamp(20, 200)) for name, frames in TRACKS]
+    found = figures(listen(Colour(), quiet, SPEC), LABELS)
+    plain = figures(listen(MelStatistics(), quiet, SPEC), LABELS)
+    assert found["gain_invariance"] == pytest.approx(1.0, abs=1e-3)
+    assert (plain["gain_invariance"] or 0) < 0.999
+    assert (found["eq_invariance"] or 0) < 0.999
+
+
+def test_only_the_songs_asked_for_are_looked_at() -> None:
+    heard = listen(MelStatistics(), TRACKS, SPEC)
+    some = [(name, frames) for name, frames in TRACKS if name < "02"]
+    wanted = figures(heard, LABELS, lambda track_id: track_id < "02")
+    alone = figures(listen(MelStatistics(), some, SPEC), LABELS)
+    assert wanted == pytest.approx(alone, nan_ok=True)
+
+
+def test_what_was_heard_survives_a_trip_to_disk(tmp_path: Path) -> None:
+    heard = listen(model(), TRACKS, SPEC)
+    heard.save(tmp_path / "heard.safetensors")
+    again = Heard.load(tmp_path / "heard.safetensors")
+    assert figures(again, LABELS) == figures(heard, LABELS)
+    assert again.track_ids == heard.track_ids
+
+
+def test_the_trained_encoder_is_judged_without_its_objective() -> None:
+    torch.manual_seed(0)
+    shape = EncoderSettings(widths=(16, 24), depths=(1, 1))
+    first, second = SongModel(shape, 16).eval(), SongModel(shape, 16).eval()
+    second.encoder.load_state_dict(first.encoder.state_dict())
+    assert isinstance(first.encoder, Encoder)
+    a, b = listen(first, TRACKS[:4], SPEC), listen(second, TRACKS[:4], SPEC)
+    np.testing.assert_allclose(a.songs, b.songs, atol=1e-5)
