@@ -189,7 +189,7 @@ def test_mean_average_precision_is_that_of_scikit_learn(songs: Songs) -> None:
 
 
 def test_after_a_collapse_the_mean_average_precision_is_that_of_chance() -> None:
-    # Two of the three other songs that each may name are right for nobody: 1 of 3 is.
+    # Of the three other songs that each is asked about one is right.
     assert artist_map(np.ones((4, 3)), ["a", "a", "b", "b"]) == pytest.approx(1 / 3)
 
 
