@@ -97,12 +97,13 @@ def arms(base: TrainingSettings) -> dict[str, Arm]:
             objective="published",
             songs=2 * base.songs,
             crops=1,
-            crop_s=6 * base.crop_s,
+            crop_s=12 * base.crop_s,
             optimizer="adamw",
             learning_rate=1e-4,
             weight_decay=0.0,
         ),
-        arm("dino", "baseline", objective="dino"),
+        # Its local views are a quarter of a crop, and must be as wide as what a position sees.
+        arm("dino", "baseline", objective="dino", crop_s=2 * base.crop_s),
         arm("autoencoder", "baseline", objective="autoencoder"),
         arm("fastdino, AdamW", "ablation", optimizer="adamw"),
     )

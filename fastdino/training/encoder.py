@@ -22,7 +22,8 @@ class Block(nn.Module):
 
     Works on ``[batch, time, channels]``: that is the order in which the perceptron is a plain
     matrix product, and the depthwise convolution sees the same memory as a channels-last image
-    one pixel wide, for which PyTorch's kernels are several times faster than ``Conv1d``.
+    one pixel wide, for which PyTorch's kernels are several times faster than ``Conv1d``. ReLU in
+    place of ConvNeXt's GELU learned as well and saved a quarter of a step.
     """
 
     def __init__(self, width: int, kernel: int, expansion: int) -> None:
@@ -39,7 +40,7 @@ class Block(nn.Module):
         """``[batch, time, width]`` to the same."""
         image = x.unsqueeze(2).permute(0, 3, 1, 2)
         y = self.depthwise(image).permute(0, 2, 3, 1).squeeze(2)
-        y = self.contract(F.gelu(self.expand(self.norm(y)), approximate="tanh"))
+        y = self.contract(F.relu(self.expand(self.norm(y))))
         return x + self.scale * y
 
 

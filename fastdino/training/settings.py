@@ -95,9 +95,9 @@ class TrainingSettings:
     dim: int = 256
     songs: int = 32
     crops: int = 2
-    crop_s: float = 10.0
+    crop_s: float = 5.0
     optimizer: str = "muon"
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-3
     weight_decay: float = 0.05
     warmup: float = 0.05
     min_steps: int = 150

@@ -31,7 +31,7 @@ class FastDINO(Objective):
         super().__init__(encoder)
         self.head = nn.Sequential(
             nn.Linear(encoder.settings.dim, HIDDEN),
-            nn.GELU(approximate="tanh"),
+            nn.ReLU(),
             nn.Linear(HIDDEN, WIDTH),
         )
 
