@@ -7,6 +7,7 @@ would cost each child, and each of its workers, seconds.
 
 import argparse
 import base64
+import io
 import logging
 import math
 import os
@@ -30,6 +31,7 @@ from fastdino.summary import Scalar, Summary
 log = logging.getLogger("fastdino.child")
 
 GRACE_S = 30.0
+PLOT_WIDTH = 960  # pixels
 
 
 class PipesHandler(logging.Handler):
@@ -88,7 +90,10 @@ def run(step: str, extras: Mapping[str, Any]) -> Summary:
 
         log.info("no music folder is configured, so this is the demo library, %s", extras["demo"])
         demo.synthesise(Path(extras["demo"]))
-    summary = STEPS[step](Home(Path(extras["home"])), argparse.Namespace(**extras["options"]))
+    options = argparse.Namespace(**extras["options"])
+    if "labels" in options:  # which on the command line are paths, a type that JSON lacks
+        options.labels = [Path(file) for file in options.labels]
+    summary = STEPS[step](Home(Path(extras["home"])), options)
     log.info("%s", summary.headline)
     for warning in summary.warnings:
         log.warning("%s", warning)
@@ -105,11 +110,12 @@ def metadata(summary: Summary) -> dict[str, Any]:
         shown["warnings"] = _typed("text", "\n".join(summary.warnings))
     shown |= {name: _figure(value) for name, value in summary.counts.items()}
     # Said in the label, for a stage may well have a figure, a table and a path of one name.
-    shown |= {f"{name} (table)": _table(rows) for name, rows in summary.tables.items() if rows}
     for name, png in summary.plots.items():
-        image = base64.b64encode(png).decode("ascii")
+        image = base64.b64encode(_fitting(png)).decode("ascii")
         shown[f"{name} (plot)"] = _typed("md", f"![{name}](data:image/png;base64,{image})")
     shown |= {f"{name} (path)": _typed("path", str(path)) for name, path in summary.paths.items()}
+    # Last, for they are shown in full length.
+    shown |= {f"{name} (table)": _table(rows) for name, rows in summary.tables.items() if rows}
     return shown
 
 
@@ -124,9 +130,14 @@ def _figure(value: Scalar) -> dict[str, Any]:
         case int():
             return _typed("int", value)
         case float() if math.isfinite(value):
-            return _typed("float", value)
+            return _typed("float", _rounded(value))
         case _:
             return _typed("text", "–" if value is None else str(value))
+
+
+def _rounded(value: float) -> float:
+    """What a person reads of a figure: four digits, and no less than its whole part."""
+    return float(f"{value:.4g}") if abs(value) < 1000 else float(round(value))
 
 
 def _table(rows: Sequence[Mapping[str, Scalar]]) -> dict[str, Any]:
@@ -146,6 +157,16 @@ def _table(rows: Sequence[Mapping[str, Scalar]]) -> dict[str, Any]:
             "records": [{name: cell(value) for name, value in row.items()} for row in rows],
         },
     )
+
+
+def _fitting(png: bytes) -> bytes:
+    """A picture no wider than Dagster's dialog, which would cut it off."""
+    from PIL import Image
+
+    picture, fitting = Image.open(io.BytesIO(png)), io.BytesIO()
+    picture.thumbnail((PLOT_WIDTH, PLOT_WIDTH))
+    picture.save(fitting, "PNG")
+    return fitting.getvalue()
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

@@ -29,6 +29,9 @@ GROUP = "training"
 LEAST_RANK = 20.0
 LEAST_RANK_PER_TRACK = 0.1
 GROWTH = 1.2
+# What a model is held against, and by what; the first measure that is known decides.
+FLOOR = "mel mean+std"
+ARTIST_MEASURES = {"artist_map": "artist mAP", "artist_1nn": "artist 1-NN"}
 
 
 class Preset(Enum):
@@ -102,7 +105,8 @@ def fastdino_model(
     """An encoder trained on this collection, without labels.
 
     Trains only if there is no model yet, the collection has outgrown it, or `afresh` asks for it;
-    goes on from its checkpoint after a kill. A model is never overwritten.
+    goes on from its checkpoint after a kill. A model is never overwritten. How good it is, beside
+    what costs no training, and how its training went are shown with every materialisation.
 
     - Lies in: `models/<model_id>/model.safetensors`, `model.json`, `metrics.jsonl`
     - Without Dagster: `fastdino train --minutes 5`
@@ -155,19 +159,39 @@ def model_has_not_collapsed(home: HomeFolder) -> dg.AssetCheckResult:
     description="The model finds songs of the same artist better than plain mel statistics do.",
 )
 def model_beats_mel_statistics(home: HomeFolder) -> dg.AssetCheckResult:
-    """Warn when a model is not worth its training."""
+    """Warn when a model is not worth its training.
+
+    Decided by mean average precision: it counts where all songs of an artist stand, not only
+    whether the nearest song is one, and so depends a third as much on which songs there are. On
+    300 of them the nearest neighbours alone could not tell an untrained encoder from mel
+    statistics. They are shown beside it, for they are what people hear.
+    """
     try:
         model = registry.current(home.open())
     except UserError as error:
         return _warning(False, str(error))
-    ours, mel = (model["metrics"].get(key) for key in ("artist_1nn", "artist_1nn_mel"))
-    if ours is None or mel is None:
+    metrics = model["metrics"]
+    # Models of before there was a table of quality know one measure.
+    quality = model.get("quality") or {
+        "model": {"artist_1nn": metrics.get("artist_1nn")},
+        FLOOR: {"artist_1nn": metrics.get("artist_1nn_mel")},
+    }
+    known = {
+        measure: pair
+        for measure in ARTIST_MEASURES
+        if None not in (pair := tuple(quality[of].get(measure) for of in ("model", FLOOR)))
+    }
+    if not known:
         return _warning(True, "not known: too few songs have an artist tag")
+    ours, mel = next(iter(known.values()))
     return _warning(
         ours >= mel,
-        f"artist 1-NN {ours:.3f}, mel statistics {mel:.3f}",
-        artist_1nn=ours,
-        artist_1nn_mel=mel,
+        "; ".join(
+            f"{ARTIST_MEASURES[measure]} {of_model:.3f}, mel statistics {of_floor:.3f}"
+            for measure, (of_model, of_floor) in known.items()
+        ),
+        **{measure: of_model for measure, (of_model, _) in known.items()},
+        **{f"{measure}_mel": of_floor for measure, (_, of_floor) in known.items()},
     )
 
 

@@ -9,19 +9,19 @@ from typing import Any
 
 import dagster as dg
 
-from assets import embeddings, ingestion, reports, spectrograms, training
+from assets import comparison, embeddings, ingestion, reports, spectrograms, training
 from pipelines.jobs import JOBS
 from pipelines.resources import RESOURCES
 from pipelines.schedules import SCHEDULES
 
-STAGES = [ingestion, spectrograms, training, embeddings, reports]
+MODULES = [ingestion, spectrograms, training, embeddings, reports, comparison]
 
 
 def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """The definitions, with some resources replaced by others of the same name."""
     return dg.Definitions(
-        assets=dg.load_assets_from_modules(STAGES),
-        asset_checks=dg.load_asset_checks_from_modules(STAGES),
+        assets=dg.load_assets_from_modules(MODULES),
+        asset_checks=dg.load_asset_checks_from_modules(MODULES),
         jobs=JOBS,
         schedules=SCHEDULES,
         resources={**RESOURCES, **(resource_overrides or {})},

@@ -126,9 +126,40 @@ def test_a_collapsed_model_is_noticed(rank: float, passed: bool, made: Home) -> 
     assert look(training.model_has_not_collapsed, made).passed is passed
 
 
-def test_a_model_worse_than_mel_statistics_is_noticed(made: Home) -> None:
-    edit_model(made, metrics={"artist_1nn": 0.2, "artist_1nn_mel": 0.3})
-    assert not look(training.model_beats_mel_statistics, made).passed
+@pytest.mark.parametrize(
+    ("ours", "mel", "passed"), [((0.2, 0.5), (0.3, 0.4), False), ((0.3, 0.4), (0.2, 0.5), True)]
+)
+def test_a_model_worse_than_mel_statistics_is_noticed_by_mean_average_precision(
+    ours: tuple[float, float], mel: tuple[float, float], passed: bool, made: Home
+) -> None:
+    measures = ("artist_map", "artist_1nn")
+    edit_model(
+        made,
+        quality={
+            "model": dict(zip(measures, ours, strict=True)),
+            "mel mean+std": dict(zip(measures, mel, strict=True)),
+        },
+    )
+    result = look(training.model_beats_mel_statistics, made)
+    assert result.passed is passed
+    assert f"artist 1-NN {ours[1]:.3f}, mel statistics {mel[1]:.3f}" in str(result.description)
+    assert result.metadata["artist_map_mel"].value == mel[0]
+
+
+def test_songs_without_artists_make_no_model_a_bad_one(made: Home) -> None:
+    unknown = {"artist_map": None, "artist_1nn": None}
+    edit_model(made, quality={"model": unknown, "mel mean+std": unknown})
+    result = look(training.model_beats_mel_statistics, made)
+    assert result.passed
+    assert "artist tag" in str(result.description)
+
+
+@pytest.mark.parametrize(("ours", "passed"), [(0.2, False), (0.4, True)])
+def test_an_older_model_is_judged_by_what_is_known_of_it(
+    ours: float, passed: bool, made: Home
+) -> None:
+    edit_model(made, metrics={"artist_1nn": ours, "artist_1nn_mel": 0.3})
+    assert look(training.model_beats_mel_statistics, made).passed is passed
 
 
 @pytest.mark.parametrize(("trained", "passed"), [(10, True), (9, False)])

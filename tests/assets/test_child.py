@@ -1,12 +1,20 @@
+import base64
+import io
 import math
 from pathlib import Path
 
+import pytest
 from dagster._core.definitions.metadata import metadata_map_from_external
+from PIL import Image
 
-from assets.child import metadata
+from assets.child import PLOT_WIDTH, metadata
 from fastdino.summary import Summary
 
-PNG = b"\x89PNG\r\n\x1a\n..."
+
+def png(width: int = 2, height: int = 1) -> bytes:
+    image = io.BytesIO()
+    Image.new("RGB", (width, height)).save(image, "PNG")
+    return image.getvalue()
 
 
 def shown(summary: Summary) -> dict[str, object]:
@@ -22,6 +30,29 @@ def test_figures_keep_their_types_so_that_the_ui_can_plot_them() -> None:
 def test_figures_that_are_not_known_are_shown_as_text() -> None:
     values = shown(Summary("s", "h", True, counts={"rank": None, "loss": math.nan}))
     assert (values["rank"], values["loss"]) == ("–", "nan")
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [(0.123456, 0.1235), (-2.81947, -2.819), (4.7474e-05, 4.747e-05), (12345.6, 12346.0)],
+)
+def test_figures_are_rounded_to_what_a_person_reads(value: float, read: float) -> None:
+    summary = Summary("s", "h", True, counts={"loss": value}, tables={"t": [{"loss": value}]})
+    values = shown(summary)
+    assert values["loss"] == read
+    assert values["t (table)"].records[0].data == {"loss": read}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("size", "fitting"),
+    [((2 * PLOT_WIDTH, 600), (PLOT_WIDTH, 300)), ((700, 300), (700, 300))],
+)
+def test_a_plot_is_never_wider_than_dagster_shows_it(
+    size: tuple[int, int], fitting: tuple[int, int]
+) -> None:
+    values = shown(Summary("s", "h", True, plots={"p": png(*size)}))
+    image = str(values["p (plot)"]).removeprefix("![p](data:image/png;base64,").removesuffix(")")
+    assert Image.open(io.BytesIO(base64.b64decode(image))).size == fitting
 
 
 def test_tags_in_a_table_stay_what_they_are() -> None:
@@ -41,7 +72,7 @@ def test_a_figure_a_table_a_plot_and_a_path_of_one_name_are_all_shown() -> None:
         True,
         counts={"shards": 1},
         tables={"shards": [{"name": "a"}]},
-        plots={"shards": PNG},
+        plots={"shards": png()},
         paths={"shards": Path("/x")},
     )
     values = shown(summary)

@@ -6,7 +6,8 @@ import dagster as dg
 import pytest
 import yaml
 
-from assets import ingestion, training
+from assets import comparison, ingestion, training
+from fastdino.__main__ import parser
 from fastdino.errors import UserError
 from pipelines.definitions import build_defs, defs
 from pipelines.schedules import nightly_refresh
@@ -22,6 +23,7 @@ STORY = [
     ("reports", "report_page"),
 ]
 NAMES = [name for _, name in STORY]
+RESEARCH = "comparison"
 
 
 def assets_of(job: str) -> set[str]:
@@ -43,11 +45,19 @@ def test_the_assets_tell_the_story_of_the_stages_in_order() -> None:
     order = [
         key.to_user_string() for level in graph.toposorted_asset_keys_by_level for key in level
     ]
+    order.remove(RESEARCH)
     assert order == NAMES
     assert [(graph.get(dg.AssetKey(name)).group_name, name) for name in order] == STORY
 
 
-@pytest.mark.parametrize("name", NAMES)
+def test_research_stands_beside_the_story() -> None:
+    node = defs.resolve_asset_graph().get(dg.AssetKey(RESEARCH))
+    assert node.group_name == "research"
+    assert {key.to_user_string() for key in node.parent_keys} == {"spectrogram_shards"}
+    assert not node.child_keys
+
+
+@pytest.mark.parametrize("name", [*NAMES, RESEARCH])
 def test_an_asset_says_what_it_is_and_shares_no_file_with_another_writer(name: str) -> None:
     asset = defs.resolve_assets_def(name)
     spec = asset.get_asset_spec()
@@ -79,6 +89,18 @@ def test_train_makes_the_model_and_what_comes_after_it() -> None:
     assert assets_of("train") == set(NAMES[2:])
 
 
+def test_compare_alone_makes_the_comparison_and_as_the_command_line_does() -> None:
+    job = defs.resolve_job_def("compare")
+    assert assets_of("compare") == {RESEARCH}
+    options = dg.validate_run_config(job, job.run_config)["ops"][RESEARCH]["config"]
+    asked = vars(parser().parse_args(["compare"]))
+    assert options == {name: asked[name] for name in options}
+
+
+def test_a_comparison_that_nobody_asks_for_trains_nothing() -> None:
+    assert comparison.ComparisonConfig().minutes == []
+
+
 def test_the_nightly_schedule_asks_for_one_refresh_and_is_off_at_first() -> None:
     assert defs.resolve_schedule_def("nightly_refresh") == nightly_refresh
     assert nightly_refresh.default_status is dg.DefaultScheduleStatus.STOPPED
@@ -94,6 +116,7 @@ def test_the_nightly_schedule_asks_for_one_refresh_and_is_off_at_first() -> None
     [
         (ingestion.CatalogConfig, {"music"}),
         (training.TrainingConfig, {"preset", "minutes", "seed", "afresh"}),
+        (comparison.ComparisonConfig, {"arms", "minutes", "seeds", "labels", "preset"}),
     ],
 )
 def test_every_option_in_the_launchpad_is_described_and_optional(
