@@ -91,8 +91,6 @@ def run(step: str, extras: Mapping[str, Any]) -> Summary:
         log.info("no music folder is configured, so this is the demo library, %s", extras["demo"])
         demo.synthesise(Path(extras["demo"]))
     options = argparse.Namespace(**extras["options"])
-    if "labels" in options:  # which on the command line are paths, a type that JSON lacks
-        options.labels = [Path(file) for file in options.labels]
     summary = STEPS[step](Home(Path(extras["home"])), options)
     log.info("%s", summary.headline)
     for warning in summary.warnings:

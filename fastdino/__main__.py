@@ -77,7 +77,7 @@ def compare(home: Home, options: argparse.Namespace) -> Summary:
         names=options.arms,
         minutes=options.minutes,
         seeds=options.seeds,
-        csv_files=options.labels,
+        csv_files=[Path(file).expanduser() for file in options.labels],
         preset=options.preset,
     )
 
@@ -209,7 +209,6 @@ def parser() -> argparse.ArgumentParser:
     compare.add_argument("--seeds", type=int, default=3, help="runs of each (default: 3)")
     compare.add_argument(
         "--labels",
-        type=Path,
         action="append",
         default=[],
         metavar="CSV",

@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from fastdino.__main__ import STEPS, main
+from fastdino.__main__ import COMMANDS, STEPS, main
 from fastdino.home import Home
 from fastdino.summary import Summary
 
 
 def run(home: Home, music: Path) -> dict[str, Summary]:
     options = Namespace(music=[str(music)], preset="tiny", minutes=None, seed=0, afresh=False)
-    return {name: step(home, options) for name, step in STEPS.items()}
+    return {name: STEPS[name](home, options) for name in COMMANDS["run"]}
 
 
 def contents(folder: Path) -> dict[str, tuple[int, str]]:

@@ -130,8 +130,10 @@ def run(
         preset: size of the encoder, as for training.
 
     Raises:
-        UserError: there are no spectrograms, or an arm has no such name.
+        UserError: there are no spectrograms, an arm has no such name, or a budget is no time.
     """
+    if any(budget <= 0 for budget in minutes):
+        raise UserError(f"a budget must be more than 0 minutes: {min(minutes):g} is not")
     spec = SpectrogramSettings()
     folder = home.shards(spec.spec_id)
     index = shard_files.read_index(folder)

@@ -83,7 +83,8 @@ class TrainingSettings:
         weight_decay: on matrices only.
         warmup: share of the run over which the learning rate rises.
         min_steps: steps for a small collection.
-        passes: how often a larger one is heard, all of its crops put together.
+        passes: how often a larger one is heard, all of its crops put together. After some ten the
+            question is answered, and going on only drives songs apart that sound alike.
         minutes: the run ends (and the learning rate has fallen) after so long at the latest;
             None: 5 minutes up to 125 hours of music, rising to 30 for 750 and more.
         seed: of everything random.
@@ -100,8 +101,8 @@ class TrainingSettings:
     learning_rate: float = 5e-3
     weight_decay: float = 0.05
     warmup: float = 0.05
-    min_steps: int = 150
-    passes: float = 60.0
+    min_steps: int = 60
+    passes: float = 10.0
     minutes: float | None = None
     seed: int = 0
 
@@ -134,8 +135,7 @@ PRESETS = {
         encoder=EncoderSettings(widths=(192, 384), depths=(3, 6)),
         dim=384,
         songs=256,
-        min_steps=1000,
-        passes=200,
+        min_steps=300,
     ),
     # For tests: learns little, in seconds.
     "tiny": TrainingSettings(

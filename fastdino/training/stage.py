@@ -73,7 +73,7 @@ def run(home: Home, settings: TrainingSettings, *, afresh: bool = False) -> Summ
             f"model {model_id} still fits ({about['trained_tracks']} tracks then, {n_tracks} now)",
             did_work=False,
             counts={"tracks": n_tracks, **about["metrics"]},
-            tables={"quality": _compared(about.get("quality", {}))},
+            tables={"quality": table} if (table := _compared(about.get("quality", {}))) else {},
             plots={"training curve": curve.read_bytes()} if curve.exists() else {},
             paths={"model": home.model(model_id)},
         )
@@ -192,6 +192,8 @@ def finish(
 
 def _compared(quality: Mapping[str, Mapping[str, float | None]]) -> list[dict[str, Any]]:
     """One row a measure: the model's figure beside those of what costs no training."""
+    if not quality:  # of a model made before this was kept
+        return []
     return [
         {"measure": name} | {of: values[name] for of, values in quality.items()} for name in FIGURES
     ]
