@@ -63,10 +63,10 @@ def find(positions: np.ndarray, neighbors: np.ndarray) -> tuple[np.ndarray, np.n
     from sklearn.cluster import HDBSCAN
 
     n = len(positions)
-    fewest = max(3, round(0.5 * math.sqrt(n)))
+    fewest = max(3, round(0.4 * math.sqrt(n)))
     if n < 2 * fewest:
         return np.full(n, NONE), np.zeros(n, np.float32)
-    found = HDBSCAN(min_cluster_size=fewest, min_samples=3, copy=True).fit(positions)
+    found = HDBSCAN(min_cluster_size=fewest, min_samples=2, copy=True).fit(positions)
     return joined(found.labels_.astype(np.int64), found.probabilities_, neighbors)
 
 
