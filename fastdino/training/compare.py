@@ -88,13 +88,15 @@ def arms(base: TrainingSettings) -> dict[str, Arm]:
     def arm(name: str, kind: str, **changes: Any) -> Arm:
         return Arm(name, kind, dataclasses.replace(base, **changes))
 
+    def baseline(name: str, **changes: Any) -> Arm:
+        return arm(name, "baseline", objective=name, min_steps=NEVER, **changes)
+
     every = (
+        # The default recipe, which may be done before its time is up.
         arm("fastdino", "ours"),
         # As it was published, down to batch, optimiser and step size; the encoder is everyone's.
-        arm(
+        baseline(
             "published",
-            "baseline",
-            objective="published",
             songs=2 * base.songs,
             crops=1,
             crop_s=12 * base.crop_s,
@@ -103,9 +105,11 @@ def arms(base: TrainingSettings) -> dict[str, Arm]:
             weight_decay=0.0,
         ),
         # Its local views are a quarter of a crop, and must be as wide as what a position sees.
-        arm("dino", "baseline", objective="dino", crop_s=2 * base.crop_s),
-        arm("autoencoder", "baseline", objective="autoencoder"),
+        baseline("dino", crop_s=2 * base.crop_s),
+        baseline("autoencoder"),
         arm("fastdino, AdamW", "ablation", optimizer="adamw"),
+        arm("fastdino, AdamW at 0.001", "ablation", optimizer="adamw", learning_rate=1e-3),
+        arm("fastdino, no last pass", "ablation", min_steps=NEVER),
     )
     return {each.name: each for each in every}
 
@@ -150,12 +154,12 @@ def run(
     data = _Data.of(index, spec)
     home.comparison.mkdir(parents=True, exist_ok=True)
     plan = [
-        dataclasses.replace(known[name].settings, minutes=budget, seed=seed, min_steps=NEVER)
+        dataclasses.replace(known[name].settings, minutes=budget, seed=seed)
         for seed in range(seeds)
         for budget in sorted(minutes)
         for name in names
     ]
-    names_of_plan = [name for _ in range(seeds) for _ in minutes for name in names]
+    arms_of_plan = [known[name] for _ in range(seeds) for _ in minutes for name in names]
     trained, device = 0, best_device()
     with alone(home.comparison):
         about = {"device": device_name(device), "preset": base.preset}
@@ -163,18 +167,18 @@ def run(
         write_json(home.comparison / "about.json", about)
         laboratory = _Laboratory(home, spec, data, device)
         laboratory.floors(seeds, base)
-        for number, (name, settings) in enumerate(zip(names_of_plan, plan, strict=True), 1):
-            if laboratory.is_done(name, settings):
+        for number, (arm, settings) in enumerate(zip(arms_of_plan, plan, strict=True), 1):
+            if laboratory.is_done(arm.name, settings):
                 continue
             log.info(
                 "Run %d of %d: %s, %g minutes, seed %d",
                 number,
                 len(plan),
-                name,
+                arm.name,
                 settings.minutes,
                 settings.seed,
             )
-            laboratory.train(known[name], settings)
+            laboratory.train(arm, settings)
             laboratory.tabulate(labels)
             trained += 1
         rows = laboratory.tabulate(labels)
