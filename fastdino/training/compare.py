@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,8 @@ class Arm:
 
     Attributes:
         name: what it is called in tables.
-        kind: "ours", "baseline", or "ablation" (ours with one thing changed back).
+        kind: "ours", "baseline", "ablation" (ours with one thing changed back), or "floor" (what
+            costs no training).
         settings: its recipe.
     """
 
@@ -92,6 +93,9 @@ def arms(base: TrainingSettings) -> dict[str, Arm]:
         return arm(name, "baseline", objective=name, min_steps=NEVER, **changes)
 
     every = (
+        arm("mel mean", "floor"),
+        arm("mel mean+std", "floor"),
+        arm("untrained", "floor"),
         # The default recipe, which may be done before its time is up.
         arm("fastdino", "ours"),
         # As it was published, down to batch, optimiser and step size; the encoder is everyone's.
@@ -148,37 +152,30 @@ def run(
         )
     base = settings_for(preset)
     known = arms(base)
-    if unknown := [name for name in names if name not in known]:
-        raise UserError(f"no arm is called {unknown[0]!r}: there are {', '.join(known)}")
+    trainable = [arm.name for arm in known.values() if arm.kind != "floor"]
+    if unknown := [name for name in names if name not in trainable]:
+        raise UserError(f"no arm is called {unknown[0]!r}: there are {', '.join(trainable)}")
     labels = label_files.read(home.catalog, csv_files)
-    data = _Data.of(index, spec)
-    home.comparison.mkdir(parents=True, exist_ok=True)
+    data, device = _Data.of(index, spec), best_device()
     plan = [
-        dataclasses.replace(known[name].settings, minutes=budget, seed=seed)
+        (known[name], float(budget), seed)
         for seed in range(seeds)
         for budget in sorted(minutes)
         for name in names
     ]
-    arms_of_plan = [known[name] for _ in range(seeds) for _ in minutes for name in names]
-    trained, device = 0, best_device()
+    trained = 0
     with alone(home.comparison):
-        about = {"device": device_name(device), "preset": base.preset}
-        about |= {"tracks": data.n_tracks, "hours": data.hours}
-        write_json(home.comparison / "about.json", about)
-        laboratory = _Laboratory(home, spec, data, device)
-        laboratory.floors(seeds, base)
-        for number, (arm, settings) in enumerate(zip(arms_of_plan, plan, strict=True), 1):
-            if laboratory.is_done(arm.name, settings):
+        where = {"device": device_name(device), "preset": base.preset}
+        on = {"tracks": data.n_tracks, "hours": data.hours}
+        write_json(home.comparison / "about.json", where | on)
+        laboratory = _Laboratory(home, spec, data, device, known)
+        laboratory.floors(seeds)
+        for number, (arm, budget, seed) in enumerate(plan, 1):
+            if laboratory.is_done(arm, budget, seed):
                 continue
-            log.info(
-                "Run %d of %d: %s, %g minutes, seed %d",
-                number,
-                len(plan),
-                arm.name,
-                settings.minutes,
-                settings.seed,
-            )
-            laboratory.train(arm, settings)
+            what = f"{arm.name}, {budget:g} minutes, seed {seed}"
+            log.info("Run %d of %d: %s", number, len(plan), what)
+            laboratory.train(arm, budget, seed)
             laboratory.tabulate(labels)
             trained += 1
         rows = laboratory.tabulate(labels)
@@ -213,13 +210,19 @@ class _Data:
 
 
 class _Laboratory:
-    """Trains arms and keeps what came out."""
+    """Trains arms and keeps what came out: a folder for each run, whole once it has a result."""
 
     def __init__(
-        self, home: Home, spec: SpectrogramSettings, data: _Data, device: torch.device
+        self,
+        home: Home,
+        spec: SpectrogramSettings,
+        data: _Data,
+        device: torch.device,
+        known: Mapping[str, Arm],
     ) -> None:
         self.home, self.spec, self.data, self.device = home, spec, data, device
         self.runs = home.comparison / "runs"
+        self.known = known
         self._sampler: CropSampler | None = None
 
     def sampler(self, seed: int) -> CropSampler:
@@ -238,63 +241,53 @@ class _Laboratory:
         """The songs that everything is judged on."""
         return list(self.sampler(seed).tracks(SAMPLE_TRACKS, SEED_OF_SAMPLE))
 
-    def floors(self, seeds: int, base: TrainingSettings) -> None:
+    def floors(self, seeds: int) -> None:
         """What needs no training: mel statistics, and an encoder that never learned."""
         for name, deviations in (("mel mean", False), ("mel mean+std", True)):
-            folder = self.runs / _slug(name, 0, 0)
-            if not self._is_whole(folder, {"name": name}):
+            arm = self.known[name]
+            if not self.is_done(arm, 0.0, 0):
                 heard = listen(MelStatistics(deviations=deviations), self.songs(0), self.spec)
-                self._keep(folder, heard, {"name": name}, arm=name, kind="floor", seed=0)
+                self._keep(arm, 0.0, 0, heard)
+        arm = self.known["untrained"]
         for seed in range(seeds):
-            name, settings = "untrained", dataclasses.replace(base, minutes=0.0, seed=seed)
-            folder = self.runs / _slug(name, 0, seed)
-            identity = {"name": name, "recipe_id": settings.recipe_id}
-            if not self._is_whole(folder, identity):
-                shutil.rmtree(folder, ignore_errors=True)
-                untrained = self._run(folder, settings)
-                heard = self._listen(untrained.encoder, settings)
-                self._keep(folder, heard, identity, arm=name, kind="floor", seed=seed)
+            if not self.is_done(arm, 0.0, seed):
+                untrained = self._begin(arm, 0.0, seed).untrained()
+                self._keep(arm, 0.0, seed, self._listen(untrained, arm.settings, seed))
 
-    def is_done(self, name: str, settings: TrainingSettings) -> bool:
-        """Whether this run has been made, on these songs."""
-        assert settings.minutes is not None
-        folder = self.runs / _slug(name, settings.minutes, settings.seed)
-        return self._is_whole(folder, {"name": name, "recipe_id": settings.recipe_id})
+    def is_done(self, arm: Arm, minutes: float, seed: int) -> bool:
+        """Whether this run has been made, by this recipe, on these songs."""
+        try:
+            result = read_json(self._folder(arm, minutes, seed) / "result.json")
+        except (FileNotFoundError, ValueError):
+            return False
+        return bool(result["identity"] == self._identity(arm, minutes, seed))
 
-    def train(self, arm: Arm, settings: TrainingSettings) -> None:
-        """Make one run."""
-        assert settings.minutes is not None
-        folder = self.runs / _slug(arm.name, settings.minutes, settings.seed)
-        identity = {"name": arm.name, "recipe_id": settings.recipe_id}
-        beginning = folder / "begun.json"
-        if not beginning.exists() or read_json(beginning) != self._identity(identity):
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            write_json(beginning, self._identity(identity))
-        training = self._run(folder, settings)
+    def train(self, arm: Arm, minutes: float, seed: int) -> None:
+        """Make one run, or go on with it."""
+        training = self._begin(arm, minutes, seed)
         training.train()
-        heard = self._listen(training.result, settings)
-        steps, elapsed_s = training.step, training.elapsed_s
+        heard = self._listen(training.result, arm.settings, seed)
+        steps, settings = training.step, arm.settings
         with FlopCounterMode(display=False) as counter:
             training.one_step()
         self._keep(
-            folder,
+            arm,
+            minutes,
+            seed,
             heard,
-            identity,
-            arm=arm.name,
-            kind=arm.kind,
-            minutes=settings.minutes,
-            seed=settings.seed,
             steps=steps,
-            elapsed_s=elapsed_s,
+            elapsed_s=training.elapsed_s,
             heard_s=steps * settings.songs * settings.crops * settings.crop_s,
             flops=float(steps * counter.get_total_flops()),
-            run=folder.name,
+            run=training.folder.name,
         )
         training.checkpoint.unlink()
 
     def tabulate(self, labels: Mapping[str, Labels]) -> int:
-        """Write ``results.parquet``: the figures of every run on these songs; returns the rows."""
+        """Write ``results.parquet``: the figures of every run that still holds; returns the rows.
+
+        Runs on other songs, or by a recipe that has changed since, are left out.
+        """
         rows = [row for folder in sorted(self.runs.iterdir()) for row in self._rows(folder, labels)]
         with replacing(self.home.comparison / "results.parquet") as part:
             pq.write_table(pa.Table.from_pylist(rows, SCHEMA), part, compression="zstd")
@@ -302,67 +295,66 @@ class _Laboratory:
 
     def _rows(self, folder: Path, labels: Mapping[str, Labels]) -> Iterator[dict[str, Any]]:
         try:
-            result = read_json(folder / "result.json")
-        except FileNotFoundError:
+            row = read_json(folder / "result.json")["row"]
+        except (FileNotFoundError, ValueError):
             return
-        if result["identity"]["data"] != self.data.digest:
+        arm = self.known.get(row["arm"])
+        if arm is None or not self.is_done(arm, row["minutes"], row["seed"]):
             return
         heard = Heard.load(folder / "heard.safetensors")
 
-        def artist(track_id: str) -> str | None:
-            return labels[track_id].artist if track_id in labels else None
+        def artist(track_id: str) -> str:
+            return (labels[track_id].artist if track_id in labels else None) or ""
 
-        subsets = {
-            "all": lambda _: True,
-            "chosen on": lambda track_id: not held_out(artist(track_id) or ""),
-            "held out": lambda track_id: held_out(artist(track_id) or ""),
+        subsets: dict[str, Callable[[str], bool]] = {
+            "all": lambda track_id: True,
+            "chosen on": lambda track_id: not held_out(artist(track_id)),
+            "held out": lambda track_id: held_out(artist(track_id)),
         }
         for subset, wanted in subsets.items():
             n_tracks = sum(map(wanted, heard.track_ids))
-            if n_tracks < 2:
-                continue
-            yield {
-                **result["row"],
-                "subset": subset,
-                "n_tracks": n_tracks,
-                **figures(heard, labels, wanted),
-            }
+            if n_tracks > 1:
+                found = figures(heard, labels, wanted)
+                yield {**row, "subset": subset, "n_tracks": n_tracks, **found}
 
-    def _run(self, folder: Path, settings: TrainingSettings) -> Run:
-        folder.mkdir(parents=True, exist_ok=True)
+    def _begin(self, arm: Arm, minutes: float, seed: int) -> Run:
+        folder, identity = self._folder(arm, minutes, seed), self._identity(arm, minutes, seed)
+        begun = folder / "begun.json"
+        if not begun.exists() or read_json(begun) != identity:
+            shutil.rmtree(folder, ignore_errors=True)
+            write_json(begun, identity)
         return Run(
-            settings,
-            self.sampler(settings.seed),
+            dataclasses.replace(arm.settings, minutes=minutes, seed=seed),
+            self.sampler(seed),
             hours=self.data.hours,
             frames_per_s=self.spec.frames_per_s,
             device=self.device,
             folder=folder,
         )
 
-    def _listen(self, encoder: Encoder, settings: TrainingSettings) -> Heard:
-        model = SongModel(settings.encoder, settings.dim)
-        model.encoder.load_state_dict(encoder.state_dict())
-        model.to(self.device).eval()
-        return listen(model, self.songs(settings.seed), self.spec)
+    def _listen(self, encoder: Encoder, settings: TrainingSettings, seed: int) -> Heard:
+        model = SongModel.of(encoder, settings.dim).to(self.device)
+        return listen(model, self.songs(seed), self.spec)
 
-    def _identity(self, identity: Mapping[str, str]) -> dict[str, str]:
-        return {**identity, "data": self.data.digest, "code_version": __version__}
+    def _folder(self, arm: Arm, minutes: float, seed: int) -> Path:
+        words = "".join(c if c.isalnum() else "-" for c in arm.name.lower())
+        return self.runs / f"{words}-{minutes:g}min-seed{seed}"
 
-    def _is_whole(self, folder: Path, identity: Mapping[str, str]) -> bool:
-        try:
-            return bool(read_json(folder / "result.json")["identity"] == self._identity(identity))
-        except (FileNotFoundError, ValueError, KeyError):
-            return False
+    def _identity(self, arm: Arm, minutes: float, seed: int) -> dict[str, str]:
+        """What a run depends on; another one is another run."""
+        settings = dataclasses.replace(arm.settings, minutes=minutes, seed=seed)
+        return {
+            "name": arm.name,
+            "recipe_id": settings.recipe_id,
+            "data": self.data.digest,
+            "code_version": __version__,
+        }
 
-    def _keep(self, folder: Path, heard: Heard, identity: Mapping[str, str], **row: Any) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        nothing = {"minutes": 0.0, "steps": 0, "elapsed_s": 0.0, "heard_s": 0.0, "flops": 0.0}
+    def _keep(self, arm: Arm, minutes: float, seed: int, heard: Heard, **figures: Any) -> None:
+        folder = self._folder(arm, minutes, seed)
+        row = {"arm": arm.name, "kind": arm.kind, "minutes": float(minutes), "seed": seed}
+        nothing = {"steps": 0, "elapsed_s": 0.0, "heard_s": 0.0, "flops": 0.0, "run": None}
         heard.save(folder / "heard.safetensors")
         # Last: who finds it finds the rest.
-        result = {"identity": self._identity(identity), "row": {**nothing, "run": None, **row}}
-        write_json(folder / "result.json", result)
-
-
-def _slug(name: str, minutes: float, seed: int) -> str:
-    words = "".join(c if c.isalnum() else "-" for c in name.lower())
-    return f"{words}-{minutes:g}min-seed{seed}"
+        identity = self._identity(arm, minutes, seed)
+        write_json(folder / "result.json", {"identity": identity, "row": row | nothing | figures})

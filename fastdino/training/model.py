@@ -93,6 +93,13 @@ class SongModel(nn.Module):
         self.register_buffer("center", torch.zeros(2 * settings.dim))
         self.register_buffer("projection", torch.eye(2 * settings.dim, dim))
 
+    @classmethod
+    def of(cls, encoder: Encoder, dim: int) -> "SongModel":
+        """A model, ready for use, with the weights of ``encoder`` and vectors ``dim`` long."""
+        model = cls(encoder.settings, dim)
+        model.encoder.load_state_dict(encoder.state_dict())
+        return model.eval()
+
     @property
     def dim(self) -> int:
         """Length of a vector."""

@@ -124,7 +124,7 @@ class CropSampler:
         where = np.searchsorted(ends, songs, side="right")
         within = songs - np.concatenate([[0], ends[:-1]])[where]
         parts = (np.arange(n_crops) + rng.random((n_songs, n_crops))) / n_crops
-        offsets = np.arange(n_frames)
+        offsets = torch.arange(n_frames, device=self.device)
         crops: list[Tensor | None] = [None] * n_songs
         for number, slot in enumerate(slots):
             mine = np.flatnonzero(where == number)
@@ -133,8 +133,10 @@ class CropSampler:
             starts, lengths = slot.starts[within[mine]], slot.lengths[within[mine]]
             room = np.maximum(lengths - n_frames, 0)
             begin = (parts[mine] * (room[:, None] + 1)).astype(np.int64)
-            frames = (begin[..., None] + offsets) % lengths[:, None, None] + starts[:, None, None]
-            index = torch.from_numpy(frames).to(self.device, non_blocking=True)
+            # A few numbers a crop go to the device; the indices of its frames are made there.
+            places = np.stack(np.broadcast_arrays(begin, lengths[:, None], starts[:, None]))
+            first, length, start = torch.from_numpy(places).to(self.device)[..., None]
+            index = (first + offsets) % length + start
             for song, crop in zip(mine, slot.frames[index], strict=True):
                 crops[song] = crop
         return torch.stack([crop for crop in crops if crop is not None])

@@ -23,7 +23,6 @@ from fastdino.summary import Summary
 from fastdino.training import labels as label_files
 from fastdino.training import model as models
 from fastdino.training import registry
-from fastdino.training.encoder import Encoder
 from fastdino.training.judge import FIGURES, Listener, MelStatistics, figures, listen
 from fastdino.training.labels import Labels
 from fastdino.training.loop import Run
@@ -174,17 +173,14 @@ def finish(
     """
     settings = training.settings
     sample = list(training.sampler.tracks(SAMPLE_TRACKS, SEED_OF_SAMPLE))
-
-    def of(encoder: Encoder) -> SongModel:
-        model = SongModel(settings.encoder, settings.dim)
-        model.encoder.load_state_dict(encoder.state_dict())
-        return model.to(training.device).eval()
-
-    model = of(training.result)
+    model, untrained = (
+        SongModel.of(encoder, settings.dim).to(training.device)
+        for encoder in (training.result, training.untrained())
+    )
     listeners: dict[str, Listener] = {
         "model": model,
         "mel mean+std": MelStatistics(),
-        "untrained": of(training.untrained()),
+        "untrained": untrained,
     }
     heard = {name: listen(listener, sample, spec) for name, listener in listeners.items()}
     return model, {name: figures(each, labels) for name, each in heard.items()}

@@ -1,5 +1,6 @@
 """Comparisons of seconds: what is trained, what is not trained again, what the table says."""
 
+import dataclasses
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -10,6 +11,7 @@ from fastdino.home import Home
 from fastdino.summary import Summary
 from fastdino.training import compare
 from fastdino.training.judge import FIGURES
+from fastdino.training.settings import TrainingSettings
 from tests.training.conftest import songs, write_songs
 
 SECOND = 1 / 60
@@ -92,3 +94,20 @@ def test_without_spectrograms_it_says_what_to_do(tmp_path: Path) -> None:
 def test_a_third_of_the_artists_is_set_aside_whatever_the_collection() -> None:
     share = sum(compare.held_out(f"artist {i}") for i in range(3000)) / 3000
     assert 0.3 < share < 0.37
+
+
+def test_runs_by_a_recipe_that_has_changed_since_leave_the_table(
+    home_with_shards: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(home_with_shards, ["fastdino", "dino"])
+    real = compare.arms
+
+    def changed(base: TrainingSettings) -> dict[str, compare.Arm]:
+        arms = real(base)
+        dino = arms["dino"]
+        slower = dataclasses.replace(dino.settings, learning_rate=1e-4)
+        return arms | {"dino": dataclasses.replace(dino, settings=slower)}
+
+    monkeypatch.setattr(compare, "arms", changed)
+    run(home_with_shards, [])
+    assert {"fastdino"} == {row["arm"] for row in rows(home_with_shards) if row["run"]}

@@ -24,8 +24,8 @@ STUDENT_TEMPERATURE = 0.1
 TEACHER_TEMPERATURE = (0.04, 0.07)
 WARMUP = 0.3
 CENTRE_MOMENTUM = 0.9
-# The paper's 0.996 is for a hundred thousand steps; a run here has some hundreds, for which 0.95 was
-# found better than 0.99.
+# The paper's 0.996 is for a hundred thousand steps; a run here has some hundreds, for which 0.95
+# was found better than 0.99.
 TEACHER_MOMENTUM = 0.95
 
 
