@@ -196,15 +196,17 @@ def parser() -> argparse.ArgumentParser:
     )
     compare.add_argument(
         "--arms",
-        type=lambda text: text.split(","),
+        nargs="+",
         default=["fastdino", "published", "dino", "autoencoder"],
-        help="separated by commas (default: fastdino,published,dino,autoencoder)",
+        metavar="ARM",
+        help="(default: fastdino published dino autoencoder)",
     )
     compare.add_argument(
         "--minutes",
-        type=lambda text: [float(part) for part in text.split(",") if part],
+        type=float,
+        nargs="*",
         default=[1.0, 2.0, 5.0],
-        help="budgets of wall time, separated by commas (default: 1,2,5)",
+        help="budgets of wall time (default: 1 2 5; none: only make the table anew)",
     )
     compare.add_argument("--seeds", type=int, default=3, help="runs of each (default: 3)")
     compare.add_argument(
