@@ -186,9 +186,18 @@ ARMS = (
         "published",
         "baseline",
         "FastDINO as published",
-        "Every position predicts the softmax of its own song's mean.",
+        "Every position predicts the softmax of its own song's mean; batch, crops and optimiser as "
+        "published too.",
         "#d55e00",
         "s",
+    ),
+    Arm(
+        "published loss",
+        "baseline",
+        "The published loss",
+        "The same loss with FastDINO's batch, crops and optimiser, which make many more steps.",
+        "#e69f00",
+        "v",
     ),
     Arm(
         "dino",

@@ -89,8 +89,9 @@ def arms(base: TrainingSettings) -> dict[str, Arm]:
     def arm(name: str, kind: str, **changes: Any) -> Arm:
         return Arm(name, kind, dataclasses.replace(base, **changes))
 
-    def baseline(name: str, **changes: Any) -> Arm:
-        return arm(name, "baseline", objective=name, min_steps=NEVER, **changes)
+    def baseline(name: str, *, objective: str = "", **changes: Any) -> Arm:
+        changes = {"objective": objective or name, "min_steps": NEVER, **changes}
+        return arm(name, "baseline", **changes)
 
     every = (
         arm("mel mean", "floor"),
@@ -108,6 +109,7 @@ def arms(base: TrainingSettings) -> dict[str, Arm]:
             learning_rate=1e-4,
             weight_decay=0.0,
         ),
+        baseline("published loss", objective="published"),
         # Its local views are a quarter of a crop, and must be as wide as what a position sees.
         baseline("dino", crop_s=2 * base.crop_s),
         baseline("autoencoder"),
