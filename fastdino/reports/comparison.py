@@ -548,7 +548,7 @@ def receptive_field_figure(
     song.set(xlim=(0, song_s), ylim=(-0.4, 0.4))
     song.text(song_s, 0, f"{song_s:g} s  ", ha="right", va="center", fontsize=10, color=SOFT)
     song.set_axis_off()
-    _head(song, "The song, whose mean every position is held to", 1.25)
+    _head(song, "The song that every position has to find among others", 1.25)
 
     for shift in (-0.3, -0.15, 0.15, 0.3):
         crop.fill_between(seconds + shift * crop_s, -8, powers, color=NONE, alpha=0.13, linewidth=0)
