@@ -6,7 +6,8 @@ comparisons. Does not: making the vectors, or reading labels (``labels``).
 Wherever vectors are compared with each other they are first centred and brought to unit length:
 that is how songs are searched for, and without it a representation whose vectors all share a large
 common part, such as plain mel statistics, would look as if everything were alike. A name that is
-None or empty is unknown, and equal to no other.
+None or empty is unknown, and equal to no other. Measures that ask songs can be told which to ask;
+all songs can be the answer in any case, as they would be to a user.
 """
 
 from collections.abc import Iterator, Sequence
@@ -41,6 +42,7 @@ def artist_1nn(
     vectors: np.ndarray,
     artists: Sequence[str | None],
     albums: Sequence[str | None] | None = None,
+    asked: np.ndarray | None = None,
 ) -> float | None:
     """Share of songs whose nearest other song is by the same artist.
 
@@ -53,25 +55,29 @@ def artist_1nn(
         artists: ``n`` names.
         albums: ``n`` titles. Two artists' albums of the same title are two albums, so that
             tags such as "Greatest Hits" do not take wrong answers away.
+        asked: bool ``[n]``, which songs to ask; None: all.
 
     Returns:
         0 to 1, or None if nobody can be asked.
     """
     artist = _codes(artists)
     album = None if albums is None else _codes(albums)
-    right = asked = 0
+    ask = np.ones(len(artist), bool) if asked is None else asked
+    right = total = 0
     for rows, similarity in _similarities(centred_unit(vectors)):
         same = artist[rows, None] == artist
         if album is not None:
             similarity[same & (album[rows, None] == album)] = -np.inf
-        possible = (same & (similarity > -np.inf)).any(1)
+        possible = (same & (similarity > -np.inf)).any(1) & ask[rows]
         nearest = similarity.argmax(1)
         right += int((possible & (artist[rows] == artist[nearest])).sum())
-        asked += int(possible.sum())
-    return right / asked if asked else None
+        total += int(possible.sum())
+    return right / total if total else None
 
 
-def artist_map(vectors: np.ndarray, artists: Sequence[str | None]) -> float | None:
+def artist_map(
+    vectors: np.ndarray, artists: Sequence[str | None], asked: np.ndarray | None = None
+) -> float | None:
     """Mean average precision of "by the same artist" when all other songs are ranked.
 
     Every song of an artist with two or more asks. Where ``artist_1nn`` hangs on one neighbour a
@@ -81,14 +87,16 @@ def artist_map(vectors: np.ndarray, artists: Sequence[str | None]) -> float | No
     Args:
         vectors: ``[n, dim]``.
         artists: ``n`` names.
+        asked: bool ``[n]``, which songs to ask; None: all.
 
     Returns:
         0 to 1, about the artists' mean share of the songs by chance; None if no artist has two.
     """
     artist = _codes(artists)
+    ask = np.ones(len(artist), bool) if asked is None else asked
     precisions = []
     for rows, similarity in _similarities(centred_unit(vectors)):
-        same = (artist[rows, None] == artist) & (similarity > -np.inf)
+        same = (artist[rows, None] == artist) & (similarity > -np.inf) & ask[rows, None]
         for theirs, everyone in zip(same, similarity, strict=True):
             if theirs.any():
                 wanted, ranked = np.sort(everyone[theirs]), np.sort(everyone)
@@ -104,6 +112,7 @@ def label_knn(
     artists: Sequence[str | None],
     k: int = 10,
     temperature: float = 0.07,
+    asked: np.ndarray | None = None,
 ) -> float | None:
     """Share of songs whose label is told by the nearest labelled songs of other artists.
 
@@ -118,6 +127,7 @@ def label_knn(
         artists: ``n`` names.
         k: songs that vote.
         temperature: the smaller, the more the nearest of them count.
+        asked: bool ``[n]``, which songs to ask; None: all.
 
     Returns:
         0 to 1, or None if nobody can be asked.
@@ -125,10 +135,11 @@ def label_knn(
     labelled = np.array([bool(label) for label in labels], bool)
     kinds, label = np.unique(_codes(labels)[labelled], return_inverse=True)
     artist = _codes(artists)[labelled]
-    right = asked = 0
+    ask = np.ones(len(label), bool) if asked is None else asked[labelled]
+    right = total = 0
     for rows, similarity in _similarities(centred_unit(vectors)[labelled]):
         similarity[artist[rows, None] == artist] = -np.inf
-        possible = ((label[rows, None] == label) & (similarity > -np.inf)).any(1)
+        possible = ((label[rows, None] == label) & (similarity > -np.inf)).any(1) & ask[rows]
         if not possible.any():
             continue
         similarity, truth = similarity[possible], label[rows][possible]
@@ -139,8 +150,8 @@ def label_knn(
         votes = np.zeros((len(truth), len(kinds)))
         np.add.at(votes, (np.arange(len(truth))[:, None], label[nearest]), weights)
         right += int((votes.argmax(1) == truth).sum())
-        asked += len(truth)
-    return right / asked if asked else None
+        total += len(truth)
+    return right / total if total else None
 
 
 class TargetEntropy(NamedTuple):

@@ -198,23 +198,27 @@ def figures(
     Args:
         heard: of some songs.
         labels: by track id; unlabelled songs are only ever wrong answers.
-        wanted: which songs to look at.
+        wanted: which songs to ask, and to look at where nothing is asked. All songs can be the
+            answer.
 
     Returns:
         A figure by name; None where it cannot be measured. For their meaning see ``evaluation``.
     """
-    rows = np.array([i for i, name in enumerate(heard.track_ids) if wanted(name)], dtype=np.int64)
-    names = [labels.get(heard.track_ids[row], UNKNOWN) for row in rows]
+    asked = np.array([wanted(track_id) for track_id in heard.track_ids], bool)
+    rows = np.flatnonzero(asked)
+    names = [labels.get(track_id, UNKNOWN) for track_id in heard.track_ids]
     artists, albums = [name.artist for name in names], [name.album for name in names]
-    songs = heard.songs.numpy()[rows]
+    kinds = [name.label for name in names]
+    every = heard.songs.numpy()
+    songs = every[rows]
     of_segments = np.isin(heard.owners.numpy(), rows)
     few = rows[rows < len(heard.excerpts)]
     excerpts = heard.excerpts.numpy()[few]
     return {
-        "artist_1nn": evaluation.artist_1nn(songs, artists),
-        "artist_1nn_other_album": evaluation.artist_1nn(songs, artists, albums),
-        "artist_map": evaluation.artist_map(songs, artists),
-        "label_knn": evaluation.label_knn(songs, [name.label for name in names], artists),
+        "artist_1nn": evaluation.artist_1nn(every, artists, asked=asked),
+        "artist_1nn_other_album": evaluation.artist_1nn(every, artists, albums, asked),
+        "artist_map": evaluation.artist_map(every, artists, asked),
+        "label_knn": evaluation.label_knn(every, kinds, artists, asked=asked),
         "effective_rank": evaluation.effective_rank(songs),
         "target_entropy": evaluation.target_entropy(heard.means.numpy()[rows]).mean,
         "alignment": evaluation.alignment(

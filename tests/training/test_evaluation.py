@@ -332,3 +332,22 @@ def test_too_few_songs_or_none_that_differ_leave_nothing_to_explain() -> None:
     rng = np.random.default_rng(0)
     assert explained_share(rng.normal(size=(3, 5)), rng.normal(size=(3, 2))) is None
     assert explained_share(np.full((9, 5), 0.1), rng.normal(size=(9, 2))) is None
+
+
+def test_asking_each_half_of_the_songs_and_taking_the_mean_is_asking_all() -> None:
+    rng = np.random.default_rng(5)
+    vectors = rng.normal(size=(60, 8))
+    names = [str(name) for name in rng.permutation(np.arange(60) % 6)]
+    others = [str(name) for name in range(60)]
+    half = np.arange(60) < 30
+
+    def measures(asked: np.ndarray | None) -> np.ndarray:
+        found = [
+            artist_1nn(vectors, names, asked=asked),
+            artist_map(vectors, names, asked),
+            label_knn(vectors, names, others, asked=asked),
+        ]
+        return np.array(found, float)
+
+    np.testing.assert_allclose(measures(None), (measures(half) + measures(~half)) / 2)
+    assert not np.allclose(measures(half), measures(~half))
