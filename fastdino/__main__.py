@@ -1,7 +1,8 @@
 """The command line: every stage without Dagster.
 
 Belongs here: arguments, what is printed, exit codes. Does not: any of the work.
-Exit codes: 0 done, 1 a bug (with traceback), 2 something the user can mend, 130 interrupted.
+Exit codes: 0 done, 1 a bug (with traceback), 2 something the user can mend, 3 ``verify`` found
+something wrong, 130 interrupted.
 """
 
 import argparse
@@ -216,6 +217,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="CSV",
         help="columns path,label,artist, beside what the tags say; may be given several times",
     )
+    verify = command("verify", "check that every file is what was written, and say how to mend it")
+    verify.add_argument(
+        "--repair",
+        action="store_true",
+        help="take out what is damaged or no longer needed; the next run computes what is missing",
+    )
     bench = command("bench", "measure speed and memory, each beside what it is compared to")
     bench.add_argument("part", nargs="*", help="spectrograms, training, embeddings (default: all)")
     return main_parser
@@ -245,6 +252,10 @@ def execute(options: argparse.Namespace) -> int:
         from fastdino import bench
 
         return bench.main(home, options.part)
+    if options.command == "verify":
+        from fastdino import verify
+
+        return verify.main(home, repair=options.repair)
     for name in COMMANDS[options.command]:
         start = time.monotonic()
         summary = STEPS[name](home, options)

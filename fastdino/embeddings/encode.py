@@ -14,12 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from fastdino.embeddings.vectors import read_vectors, write_vectors
 from fastdino.errors import UserError
 from fastdino.home import Home
 from fastdino.progress import progress
 from fastdino.spectrograms import SpectrogramSettings
 from fastdino.spectrograms import shards as shard_files
-from fastdino.storage import alone, replacing
+from fastdino.storage import alone
 from fastdino.summary import Summary
 from fastdino.training import model as models
 from fastdino.training import registry
@@ -105,13 +106,16 @@ def _embed_missing(home: Home, model_id: str, spec_id: str) -> Summary:
 
 def _missing(shard: Path, vectors: Path) -> set[str]:
     """Tracks of a shard that its vector file lacks."""
-    there = set(pq.read_table(shard, columns=["track_id"]).column(0).to_pylist())
+    there = shard_files.track_ids(shard)
     try:
-        done = set(pq.read_table(vectors, columns=["track_id"]).column(0).to_pylist())
-    except (FileNotFoundError, pa.ArrowInvalid):
+        done = pq.read_table(vectors, columns=["track_id"], partitioning=None)
+        missing = there - set(done.column(0).to_pylist())
+        if missing:
+            read_vectors(vectors)  # it is going to be added to
+    except (OSError, ValueError, pa.ArrowException, UserError):
         # None yet, or spoilt: then all of it is computed again.
         return there
-    return there - done
+    return missing
 
 
 def _tracks(shard: Path, track_ids: set[str]) -> Iterator[tuple[str, Iterator[shard_files.Piece]]]:
@@ -141,7 +145,6 @@ def _embed(
 
 
 def _append(target: Path, tables: list[pa.Table]) -> None:
-    with contextlib.suppress(FileNotFoundError, pa.ArrowInvalid):
-        tables = [pq.read_table(target, partitioning=None), *tables]
-    with replacing(target) as part:
-        pq.write_table(pa.concat_tables(tables), part, compression="zstd", compression_level=1)
+    with contextlib.suppress(UserError):
+        tables = [read_vectors(target), *tables]
+    write_vectors(target, pa.concat_tables(tables))

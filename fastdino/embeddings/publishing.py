@@ -21,8 +21,11 @@ import polars as pl
 
 from fastdino import __version__
 from fastdino.embeddings.vectors import read_vectors, vector_files
+from fastdino.errors import UserError
 from fastdino.home import Home
 from fastdino.ingestion import catalog
+from fastdino.reports import map as maps
+from fastdino.spectrograms.stage import read_failures
 from fastdino.storage import read_json, replacing
 from fastdino.summary import Summary
 from fastdino.training import registry
@@ -45,8 +48,7 @@ def publish(home: Home) -> Summary:
     """
     files = catalog.read(home)
     model = registry.current(home)
-    schema = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
-    fingerprint = _fingerprint(home, schema)
+    fingerprint = fingerprint_of(home)
     if published_fingerprint(home.database) == fingerprint:
         return Summary(
             "publish", f"{home.database.name} is up to date", False, paths={"duckdb": home.database}
@@ -61,7 +63,7 @@ def publish(home: Home) -> Summary:
             with duckdb.connect(str(part), config=config) as db:
                 # In one transaction: a hundred small ones would each wait for the disk.
                 db.begin()
-                db.execute(_for_model(schema, model))
+                db.execute(_for_model(_schema(), model))
                 warnings = _fill(db, home, files, model)
                 db.execute(
                     "INSERT INTO published VALUES (?, now(), ?, ?)",
@@ -108,9 +110,17 @@ def _for_model(schema: str, model: dict[str, Any]) -> str:
     return schema.replace("FLOAT[D]", dimension).replace("'CURRENT_MODEL'", quoted)
 
 
-def _fingerprint(home: Home, schema: str) -> str:
-    """Hash over all inputs by name, size and time; equal inputs give an equal file."""
-    digest = hashlib.blake2b(f"{__version__}\n{schema}".encode(), digest_size=16)
+def _schema() -> str:
+    return resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
+
+
+def fingerprint_of(home: Home) -> str:
+    """Hash over all inputs by name, size and time; equal inputs give an equal file.
+
+    Raises:
+        UserError: a model's description, or what says which map stands, is damaged.
+    """
+    digest = hashlib.blake2b(f"{__version__}\n{_schema()}".encode(), digest_size=16)
     for path in sorted(_inputs(home)):
         status = path.stat()
         line = f"\n{path.relative_to(home.root)}\0{status.st_size}\0{status.st_mtime_ns}"
@@ -124,7 +134,8 @@ def _inputs(home: Home) -> Iterator[Path]:
     for model in _models(home):
         yield home.model(model["model_id"]) / "model.json"
         yield from vector_files(home, model["model_id"])
-        if folder := _map_folder(home, model["model_id"]):
+        folder = _map_folder(home, model["model_id"])
+        if folder and folder.is_dir():
             yield from folder.iterdir()
     failures = home.shards(registry.current(home)["spec_id"]) / "failures.parquet"
     if failures.exists():
@@ -141,9 +152,14 @@ def _map_folder(home: Home, model_id: str) -> Path | None:
     """Folder of the newest map of a model, if it has one."""
     try:
         current = read_json(home.maps(model_id) / "current.json")
+        return home.maps(model_id) / str(current["map_id"])
     except FileNotFoundError:
         return None
-    return home.maps(model_id) / current["map_id"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{home.maps(model_id) / 'current.json'} is damaged ({error}): run `fastdino verify "
+            "--repair`, then `fastdino run`"
+        ) from error
 
 
 def _fill(
@@ -190,10 +206,10 @@ def _fill_catalog(
         failed_at=pl.lit(None, pl.Datetime("us", "UTC")),
     )
     _insert(db, "failures", bad)
-    path = home.shards(spec_id) / "failures.parquet"
-    if path.exists():
+    failures = read_failures(home.shards(spec_id))
+    if len(failures):
         wanted = files.select("track_id").unique()
-        undecoded = pl.read_parquet(path, glob=False).join(wanted, on="track_id", how="semi")
+        undecoded = failures.join(wanted, on="track_id", how="semi")
         undecoded = undecoded.with_columns(stage=pl.lit("spectrograms"), modified_at=modified_at)
         _insert(db, "failures", undecoded)
 
@@ -230,7 +246,14 @@ def _fill_vectors(db: duckdb.DuckDBPyConnection, home: Home, model_id: str) -> N
 
 
 def _fill_map(db: duckdb.DuckDBPyConnection, folder: Path, *, is_current: bool) -> None:
-    described = read_json(folder / "map.json")
+    try:
+        described = read_json(folder / "map.json")
+        drawn = {name: maps.read_table(folder, name) for name in maps.SCHEMAS}
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"the map in {folder} is damaged ({error}): run `fastdino verify --repair`, then "
+            "`fastdino run`"
+        ) from error
     map_id, model_id = described["map_id"], described["model_id"]
     created_at = datetime.datetime.fromisoformat(described["created_at"])
     db.execute(
@@ -242,10 +265,9 @@ def _fill_map(db: duckdb.DuckDBPyConnection, folder: Path, *, is_current: bool) 
     )  # fmt: skip
     tracks = db.sql("SELECT track_id FROM tracks").pl()
     known = {
-        name: pl.read_parquet(folder / f"{name}.parquet", glob=False).join(
-            tracks, on="track_id", how="semi"
-        )
-        for name in ("points", "members", "neighbors")
+        name: table.join(tracks, on="track_id", how="semi")
+        for name, table in drawn.items()
+        if name != "clusters"
     }
     near = known["neighbors"].join(tracks.rename({"track_id": "neighbor_id"}), on="neighbor_id")
     _insert(db, "neighbors", near.with_columns(model_id=pl.lit(model_id)))
@@ -254,7 +276,7 @@ def _fill_map(db: duckdb.DuckDBPyConnection, folder: Path, *, is_current: bool) 
     _insert(db, "cluster_members", known["members"].with_columns(map_column))
     # Songs may have left the collection since the map was drawn.
     sizes = known["members"].group_by("cluster_id").agg(pl.len().alias("size"))
-    clusters = pl.read_parquet(folder / "clusters.parquet", glob=False).drop("size")
+    clusters = drawn["clusters"].drop("size")
     is_known = pl.col("medoid_id").is_in(tracks["track_id"].implode())
     clusters = clusters.join(sizes, on="cluster_id").with_columns(
         map_column, medoid_id=pl.when(is_known).then("medoid_id")

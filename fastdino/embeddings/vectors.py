@@ -1,8 +1,8 @@
-"""Reading the vectors that were written as Parquet, one file per model and shard.
+"""The vectors as Parquet, one file per model and shard.
 
-Belongs here: which files hold its vectors, the song vectors as one array.
-Does not: making vectors (``encode``), which model is in use (``training.registry``) or serving
-them to SQL (``publishing``).
+Belongs here: reading and writing such a file, which files hold a model's vectors, the song vectors
+as one array. Does not: making vectors (``encode``), which model is in use (``training.registry``)
+or serving them to SQL (``publishing``).
 """
 
 from pathlib import Path
@@ -14,7 +14,10 @@ import pyarrow.parquet as pq
 
 from fastdino.errors import UserError
 from fastdino.home import Home
+from fastdino.storage import replacing
 from fastdino.training import registry
+
+COLUMNS = ["track_id", "start_s", "end_s", "vec"]
 
 
 def vector_files(home: Home, model_id: str) -> list[Path]:
@@ -32,11 +35,21 @@ def read_vectors(path: Path) -> pa.Table:
         UserError: the file is damaged.
     """
     try:
-        return pq.read_table(path, columns=["track_id", "start_s", "end_s", "vec"])
-    except (pa.ArrowInvalid, OSError) as error:
+        return pq.read_table(
+            path, columns=COLUMNS, partitioning=None, page_checksum_verification=True
+        )
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise UserError(
-            f"cannot read {path} ({error}): delete it and run `fastdino embed`"
+            f"cannot read {path} ({error}): run `fastdino verify --repair`, then `fastdino run`"
         ) from error
+
+
+def write_vectors(path: Path, table: pa.Table) -> None:
+    """Write one file's rows, as ``read_vectors`` gives them, atomically."""
+    with replacing(path) as part:
+        pq.write_table(
+            table, part, compression="zstd", compression_level=1, write_page_checksum=True
+        )
 
 
 def read_songs(home: Home, model_id: str, track_ids: set[str]) -> tuple[list[str], np.ndarray]:

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from fastdino import tables
 from fastdino.embeddings.vectors import read_songs
 from fastdino.errors import UserError
 from fastdino.home import Home
@@ -44,6 +45,39 @@ PICTURE = "map.png"
 REFIT_SHARE = 0.10
 # Group of a song that the map before did not have.
 UNKNOWN = -2
+# A map's tables: columns of the files of these names.
+SCHEMAS = {
+    "points": pl.Schema(
+        {
+            "track_id": pl.String(),
+            "x": pl.Float64(),
+            "y": pl.Float64(),
+            "placed_by": pl.String(),
+        }
+    ),
+    "members": pl.Schema(
+        {"track_id": pl.String(), "cluster_id": pl.Int32(), "probability": pl.Float32()}
+    ),
+    "neighbors": pl.Schema(
+        {
+            "track_id": pl.String(),
+            "rank": pl.Int32(),
+            "neighbor_id": pl.String(),
+            "similarity": pl.Float32(),
+        }
+    ),
+    "clusters": pl.Schema(
+        {
+            "cluster_id": pl.Int32(),
+            "name": pl.String(),
+            "terms": pl.List(pl.String),
+            "size": pl.Int32(),
+            "medoid_id": pl.String(),
+            "top_genres": pl.List(pl.String),
+            "top_artists": pl.List(pl.String),
+        }
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -61,11 +95,14 @@ class Songs:
 
 @dataclass(frozen=True)
 class Standing:
-    """The map before: what map.json says, its songs by id, and its clusters."""
+    """The map before: what map.json says, its songs by id, its clusters, and whether its table of
+    neighbours can be read: without that it is drawn again, each song in its place.
+    """
 
     described: dict[str, Any]
     songs: pl.DataFrame
     clusters: pl.DataFrame
+    has_neighbors: bool
 
 
 @dataclass(frozen=True)
@@ -90,7 +127,7 @@ def run_map(home: Home) -> Summary:
     songs = _read_songs(home, model_id)
     standing = read_standing(home, model_id)
     fingerprint = _fingerprint(model_id, songs)
-    if standing and standing.described["fingerprint"] == fingerprint:
+    if standing and standing.described["fingerprint"] == fingerprint and standing.has_neighbors:
         shown = f"the map of {len(songs.ids)} songs is up to date"
         folder = home.maps(model_id) / standing.described["map_id"]
         picture = folder / PICTURE
@@ -160,18 +197,37 @@ def read_standing(home: Home, model_id: str) -> Standing | None:
     """The map that stands for a model; None if there is none or it cannot be read."""
     try:
         folder = home.maps(model_id) / read_json(home.maps(model_id) / "current.json")["map_id"]
-        points = pl.read_parquet(folder / "points.parquet", glob=False)
-        members = pl.read_parquet(folder / "members.parquet", glob=False)
+        points = read_table(folder, "points")
         return Standing(
             read_json(folder / "map.json"),
-            points.join(members, on="track_id", how="left"),
-            pl.read_parquet(folder / "clusters.parquet", glob=False),
+            points.join(read_table(folder, "members"), on="track_id", how="left"),
+            read_table(folder, "clusters"),
+            _has_neighbors(folder),
         )
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, OSError, pl.exceptions.PolarsError) as error:
+    except (ValueError, KeyError, TypeError, OSError) as error:
         log.warning("the map under %s is damaged and is made anew: %s", home.maps(model_id), error)
         return None
+
+
+def _has_neighbors(folder: Path) -> bool:
+    try:
+        read_table(folder, "neighbors")
+    except (ValueError, OSError) as error:
+        log.warning("the neighbours are found anew: %s", error)
+        return False
+    return True
+
+
+def read_table(folder: Path, name: str) -> pl.DataFrame:
+    """One of the tables of a map, by its name in ``SCHEMAS``.
+
+    Raises:
+        FileNotFoundError: the map has no such file.
+        ValueError: it is damaged.
+    """
+    return tables.read(folder / f"{name}.parquet", SCHEMAS[name])
 
 
 def _draw(songs: Songs, standing: Standing | None, neighbors: np.ndarray) -> Drawn:
@@ -258,14 +314,16 @@ def _write(
                 "x": drawn.positions[:, 0],
                 "y": drawn.positions[:, 1],
                 "placed_by": drawn.placed_by,
-            }
+            },
+            SCHEMAS["points"],
         ),
         "members": pl.DataFrame(
             {
                 "track_id": songs.ids,
                 "cluster_id": drawn.labels.astype(np.int32),
                 "probability": drawn.probabilities.astype(np.float32),
-            }
+            },
+            SCHEMAS["members"],
         ),
         "neighbors": pl.DataFrame(
             {
@@ -274,24 +332,15 @@ def _write(
                 "neighbor_id": ids[neighbors.ravel()].tolist(),
                 "similarity": similarities.ravel(),
             },
-            schema_overrides={"track_id": pl.String, "neighbor_id": pl.String},
+            SCHEMAS["neighbors"],
         ),
         "clusters": pl.DataFrame(
             [{**row, "medoid_id": songs.ids[row.pop("medoid")]} for row in rows],
-            schema={
-                "cluster_id": pl.Int32,
-                "name": pl.String,
-                "terms": pl.List(pl.String),
-                "size": pl.Int32,
-                "medoid_id": pl.String,
-                "top_genres": pl.List(pl.String),
-                "top_artists": pl.List(pl.String),
-            },
+            SCHEMAS["clusters"],
         ),
     }
     for name, frame in frames.items():
-        with replacing(folder / f"{name}.parquet") as part:
-            frame.write_parquet(part, compression="zstd")
+        tables.write(folder / f"{name}.parquet", frame)
     with replacing(folder / PICTURE) as part:
         part.write_bytes(
             draw(drawn.positions, drawn.labels, {c.cluster_id: c.name for c in clusters})

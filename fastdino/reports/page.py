@@ -31,7 +31,8 @@ def run_page(home: Home) -> Summary:
     """Write ``reports/index.html``, unless it already shows what is published.
 
     Raises:
-        UserError: nothing is published yet, or another program has the database open to write.
+        UserError: nothing is published yet, or the database is damaged, or another program has it
+            open to write.
     """
     import plotly
 
@@ -80,7 +81,13 @@ def _connect(database: Path) -> duckdb.DuckDBPyConnection:
 
 
 def _rows(db: duckdb.DuckDBPyConnection, query: str) -> list[tuple[Any, ...]]:
-    return db.execute(query).fetchall()
+    try:
+        return db.execute(query).fetchall()
+    except duckdb.Error as error:
+        raise UserError(
+            f"the database is damaged ({error}): run `fastdino verify --repair`, then "
+            "`fastdino run`"
+        ) from error
 
 
 def gather(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:

@@ -4,15 +4,18 @@ Belongs here: the schema, the writer with its open last shard, the readers. Does
 frames come from.
 """
 
-from collections.abc import Iterable, Iterator
+import contextlib
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from fastdino.errors import UserError
 from fastdino.storage import replacing
 
 SCHEMA = pa.schema(
@@ -35,6 +38,8 @@ INDEX_COLUMNS = [name for name in SCHEMA.names if name != "spectrogram"]
 PIECE_FRAMES = 6000
 ROW_GROUP_BYTES = 10_000_000
 SHARD_BYTES = 256_000_000
+# What reading a damaged Parquet file raises, depending on where the damage is.
+UNREADABLE = (OSError, ValueError, pa.ArrowException)
 
 
 @dataclass(frozen=True)
@@ -71,14 +76,30 @@ def list_shards(folder: Path) -> list[Path]:
 
 
 def read_index(folder: Path) -> pa.Table:
-    """Every column of every piece but the spectrogram itself, and ``shard``, its file's name."""
+    """Every column of every piece but the spectrogram itself, and ``shard``, its file's name.
+
+    Raises:
+        UserError: a shard is damaged.
+    """
     tables = []
     for path in list_shards(folder):
-        table = pq.read_table(path, columns=INDEX_COLUMNS, partitioning=None)
+        with _naming(path):
+            table = pq.read_table(path, columns=INDEX_COLUMNS, partitioning=None)
         names = pa.array([path.name] * len(table), pa.string())
         tables.append(table.append_column("shard", names))
     empty = pa.schema([SCHEMA.field(name) for name in INDEX_COLUMNS])
     return pa.concat_tables(tables or [empty.append(pa.field("shard", pa.string())).empty_table()])
+
+
+def track_ids(shard: Path) -> set[str]:
+    """The tracks that a shard holds.
+
+    Raises:
+        UserError: the shard is damaged.
+    """
+    with _naming(shard):
+        table = pq.read_table(shard, columns=["track_id"], partitioning=None)
+        return set(table.column(0).to_pylist())
 
 
 def iter_pieces(shard: Path, track_ids: Iterable[str] | None = None) -> Iterator[Piece]:
@@ -87,9 +108,12 @@ def iter_pieces(shard: Path, track_ids: Iterable[str] | None = None) -> Iterator
     Args:
         shard: one of ``list_shards``.
         track_ids: only these tracks; row groups without them are not read. All if None.
+
+    Raises:
+        UserError: the shard is damaged.
     """
     wanted = None if track_ids is None else set(track_ids)
-    with pq.ParquetFile(shard) as file:
+    with _naming(shard), pq.ParquetFile(shard) as file:
         for group in range(file.num_row_groups):
             if wanted is not None:
                 ids = file.read_row_group(group, columns=["track_id"]).column(0).to_pylist()
@@ -111,6 +135,61 @@ def iter_pieces(shard: Path, track_ids: Iterable[str] | None = None) -> Iterator
                 )
 
 
+@contextlib.contextmanager
+def _naming(shard: Path) -> Iterator[None]:
+    """Whatever reading finds wrong with a shard is told with its name and the way out."""
+    try:
+        yield
+    except UNREADABLE as error:
+        raise UserError(
+            f"{shard} cannot be read ({error}): run 'fastdino verify --repair', then 'fastdino run'"
+        ) from error
+
+
+def _row_groups(shard: Path) -> Iterator[pa.Table]:
+    # What is copied gets new checksums: damage that went unnoticed here would be sealed by them.
+    with _naming(shard), pq.ParquetFile(shard, page_checksum_verification=True) as file:
+        for group in range(file.num_row_groups):
+            yield file.read_row_group(group)
+
+
+def rewrite(shard: Path, keep: Collection[str]) -> None:
+    """Write a shard anew with the tracks in ``keep`` alone; without any it is deleted.
+
+    Row groups that cannot be read are left out, so none may hold a part of a track to keep.
+    """
+    if not keep:
+        shard.unlink()
+        return
+    kept = pa.array(list(keep), pa.string())
+    with (
+        replacing(shard) as part,
+        _new_file(part) as file,
+        pq.ParquetFile(shard, page_checksum_verification=True) as old,
+    ):
+        for group in range(old.num_row_groups):
+            try:
+                table = old.read_row_group(group)
+            except UNREADABLE:
+                continue
+            table = table.filter(pc.is_in(table["track_id"], kept))
+            if len(table):
+                file.write_table(table, row_group_size=len(table))
+
+
+def _new_file(path: Path) -> pq.ParquetWriter:
+    return pq.ParquetWriter(
+        path,
+        SCHEMA,
+        # Spectrograms shrink by a seventh only, and would be read at less than half the speed.
+        compression=dict.fromkeys(INDEX_COLUMNS, "zstd") | {"spectrogram": "none"},
+        use_dictionary=["track_id"],
+        write_statistics=["track_id"],
+        # A flipped bit in what is not compressed would go unnoticed otherwise.
+        write_page_checksum=True,
+    )
+
+
 class ShardWriter:
     """Appends tracks to the shards in a folder.
 
@@ -128,9 +207,9 @@ class ShardWriter:
 
     def append(self, info: TrackInfo, frames: np.ndarray) -> None:
         """Append one track's frames, uint8 ``[n_frames, n_mels]`` (a memory map will do)."""
+        self._whole = False
         if self._file is None:
             self._open()
-        self._whole = False
         for piece, start in enumerate(range(0, len(frames), PIECE_FRAMES)):
             part = np.ascontiguousarray(frames[start : start + PIECE_FRAMES])
             row = {
@@ -165,19 +244,11 @@ class ShardWriter:
             target = last
         self._replacing = replacing(target)
         self._part = self._replacing.__enter__()
-        self._file = pq.ParquetWriter(
-            self._part,
-            SCHEMA,
-            # Spectrograms shrink by a seventh only, and would be read at less than half the speed.
-            compression=dict.fromkeys(INDEX_COLUMNS, "zstd") | {"spectrogram": "none"},
-            use_dictionary=["track_id"],
-            write_statistics=["track_id"],
-        )
+        self._file = _new_file(self._part)
         self._file_bytes = 0
         if last is not None:
-            with pq.ParquetFile(last) as old:
-                for group in range(old.num_row_groups):
-                    self._add(old.read_row_group(group))
+            for table in _row_groups(last):
+                self._add(table)
 
     def _add(self, table: pa.Table) -> None:
         self._waiting.append(table)

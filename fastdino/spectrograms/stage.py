@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from fastdino import tables
 from fastdino.home import Home
 from fastdino.ingestion import catalog
 from fastdino.progress import progress
 from fastdino.spectrograms import extract, shards
 from fastdino.spectrograms.settings import SpectrogramSettings
-from fastdino.storage import alone, replacing, write_json
+from fastdino.storage import alone, write_json
 from fastdino.summary import Summary
 from fastdino.workers import WorkerFailure, available_cores, map_in_workers
 
@@ -98,15 +99,23 @@ def run(home: Home, settings: SpectrogramSettings) -> Summary:
         known = pl.concat([known, pl.DataFrame(failed, FAILURES, orient="row")])
         changed = not known.equals(failures)
         if changed:
-            with replacing(_failures_path(folder)) as part:
-                known.write_parquet(part, compression="zstd")
+            tables.write(_failures_path(folder), known)
     return _summary(folder, files, index, known, new, failed, missing, seconds, changed)
 
 
 def read_failures(folder: Path) -> pl.DataFrame:
-    """The files of a shard folder's ``failures.parquet``, see ``FAILURES``; none if it is new."""
+    """The files of a shard folder's ``failures.parquet``, see ``FAILURES``.
+
+    None if there is no such file, or it is damaged: then all of them are tried again.
+    """
     path = _failures_path(folder)
-    return pl.read_parquet(path) if path.exists() else FAILURES.to_frame()
+    try:
+        return tables.read(path, FAILURES)
+    except FileNotFoundError:
+        return FAILURES.to_frame()
+    except ValueError as error:
+        log.warning("%s; what failed is tried again", error)
+        return FAILURES.to_frame()
 
 
 def find_work(

@@ -1,0 +1,103 @@
+"""Checking ``music.duckdb``.
+
+Belongs here: reading it to the last block, and beside the files it is published from. Does not: any
+repair but deleting it, as it is made from those files alone.
+"""
+
+from collections.abc import Generator
+from pathlib import Path
+
+import duckdb
+
+from fastdino.embeddings.publishing import COUNTED, fingerprint_of
+from fastdino.errors import UserError
+from fastdino.home import Home
+from fastdino.ingestion import catalog
+from fastdino.training import registry
+from fastdino.verify.finding import Finding, Mender
+
+Findings = Generator[Finding, None, None]
+
+
+def check(home: Home, expected: set[str] | None, *, repair: bool) -> Findings:
+    """Check the published database.
+
+    Args:
+        home: where it is.
+        expected: the songs that should have a vector in it; None if something else is wrong, and
+            it cannot be told whether it holds what it should.
+        repair: delete it if it is damaged, and can be published again.
+    """
+    try:
+        files = catalog.read(home)
+        model_id = registry.current(home)["model_id"]
+        fingerprint = fingerprint_of(home)
+        can_publish = True
+    except (UserError, OSError, TypeError, LookupError):
+        can_publish = False
+    if not home.database.exists():
+        if can_publish:
+            yield Finding(home.database, "it is missing", "publishes it", Mender.RUN)
+        return
+    wrong = _unreadable(home.database)
+    if wrong is None and can_publish and expected is not None:
+        published, counts = _published(home.database, model_id)
+        if published != fingerprint:
+            yield Finding(
+                home.database,
+                "it was published from other files than are there now",
+                "publishes it anew",
+                Mender.RUN,
+            )
+            return
+        rows = {
+            "tracks": files["track_id"].drop_nulls().n_unique(),
+            "files": len(files),
+            "embeddings": len(expected),
+        }
+        wrong = "; ".join(
+            f"table {name} has {counts[name]:,} rows where the files have {n:,}"
+            for name, n in rows.items()
+            if counts[name] != n
+        )
+    if not wrong:
+        return
+    if not can_publish:
+        yield Finding(
+            home.database, wrong, "mend what stands above first, then verify again", Mender.PERSON
+        )
+        return
+    found = Finding(home.database, wrong, "deleted; the next run publishes it again")
+    if repair:
+        home.database.unlink()
+        found = found.now_mended()
+    yield found
+
+
+def _unreadable(database: Path) -> str | None:
+    """Why not all of it can be read; every block has a checksum that reading compares."""
+    try:
+        with duckdb.connect(str(database), read_only=True) as db:
+            for name in ("published", *COUNTED):
+                db.execute(f"SELECT bit_xor(hash(t)) FROM {name} AS t").fetchall()
+    except duckdb.Error as error:
+        if "could not set lock" in str(error).lower():
+            raise UserError(
+                f"{database} is open elsewhere for writing: close that program first ({error})"
+            ) from error
+        return f"it cannot be read ({str(error).splitlines()[0][:160]})"
+    return None
+
+
+def _published(database: Path, model_id: str) -> tuple[str, dict[str, int]]:
+    """What it was published from, and rows of its tables; embeddings are of one model."""
+    with duckdb.connect(str(database), read_only=True) as db:
+        fingerprint = db.execute("SELECT fingerprint FROM published").fetchall()
+        counts = {
+            name: db.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]
+            for name in ("tracks", "files")
+        }
+        counts["embeddings"] = db.execute(
+            "SELECT count(*) FROM embeddings WHERE model_id = ?", [model_id]
+        ).fetchall()[0][0]
+    return fingerprint[0][0] if fingerprint else "", counts
