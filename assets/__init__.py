@@ -2,5 +2,6 @@
 
 Belongs here: what Dagster shows of a stage (names, order, descriptions, options, checks) and how a
 stage's child process is run (``stage`` at Dagster's end, ``child`` at the other). Does not: the
-work itself, which is ``fastdino``'s; jobs, schedules and resources, which are ``pipelines``'.
+work itself, which is ``fastdino``'s; jobs, schedules, sensors and resources, which are
+``pipelines``'.
 """

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
-from assets.spectrograms import decoded_tracks, spectrogram_shards
+from assets.spectrograms import spectrogram_shards, wanted_tracks
 from assets.stage import (
     CODE_VERSION,
     DUCKDB_POOL,
@@ -23,7 +23,6 @@ from assets.stage import (
 from assets.training import fastdino_model
 from fastdino.embeddings.vectors import vector_files
 from fastdino.errors import UserError
-from fastdino.home import Home
 from fastdino.ingestion import catalog as files_catalog
 from fastdino.training import registry
 
@@ -76,15 +75,6 @@ def music_duckdb(
     - Without Dagster: `fastdino embed` or `fastdino report`
     """
     return run_step(context, pipes, home, "publish")
-
-
-def wanted_tracks(home: Home) -> set[str]:
-    """The ids of the tracks that should have vectors: in the catalogue, and decoded.
-
-    Raises:
-        UserError: there is no catalogue.
-    """
-    return set(files_catalog.read(home)["track_id"].drop_nulls()) & decoded_tracks(home)
 
 
 @dg.asset_check(

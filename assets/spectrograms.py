@@ -51,10 +51,23 @@ def spectrogram_shards(
     return run_step(context, pipes, home, "spectrograms")
 
 
-def decoded_tracks(home: Home) -> set[str]:
-    """The ids of the tracks that have a spectrogram."""
+def decoded_tracks(home: Home) -> list[str]:
+    """The ids of the tracks that have a spectrogram, in the order they were decoded in.
+
+    Raises:
+        UserError: a shard is damaged.
+    """
     index = read_index(home.shards(SpectrogramSettings().spec_id))
-    return set(index.column("track_id").unique().to_pylist())
+    return list(index.column("track_id").unique().to_pylist())
+
+
+def wanted_tracks(home: Home) -> set[str]:
+    """The ids of the tracks that can be learned from: in the catalogue, and decoded.
+
+    Raises:
+        UserError: there is no catalogue, or a shard is damaged.
+    """
+    return set(files_catalog.read(home)["track_id"].drop_nulls()).intersection(decoded_tracks(home))
 
 
 def failed_tracks(home: Home) -> set[str]:
@@ -72,7 +85,7 @@ def every_track_is_accounted_for(home: HomeFolder) -> dg.AssetCheckResult:
     """Catch shards that were deleted, cut short or written for other settings."""
     try:
         wanted = set(files_catalog.read(home.open())["track_id"].drop_nulls())
-        decoded = decoded_tracks(home.open())
+        decoded = set(decoded_tracks(home.open()))
     except UserError as error:
         return failed(error)
     lost = wanted - decoded - failed_tracks(home.open())

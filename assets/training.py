@@ -8,10 +8,12 @@ import os
 from enum import Enum
 
 import dagster as dg
+import numpy as np
+import polars as pl
 from pydantic import Field
 
-from assets.ingestion import catalog
-from assets.spectrograms import spectrogram_shards
+from assets.novelty import among_their_own
+from assets.spectrograms import decoded_tracks, spectrogram_shards, wanted_tracks
 from assets.stage import (
     CODE_VERSION,
     GPU_POOL,
@@ -19,6 +21,7 @@ from assets.stage import (
     HomeFolder,
     run_step,
 )
+from fastdino.embeddings.vectors import read_songs
 from fastdino.errors import UserError
 from fastdino.ingestion import catalog as files_catalog
 from fastdino.training import registry
@@ -28,7 +31,10 @@ GROUP = "training"
 # collection cannot fill many dimensions, hence the share.
 LEAST_RANK = 20.0
 LEAST_RANK_PER_TRACK = 0.1
-GROWTH = 1.2
+# By how much the collection may grow, and by how much of it in songs of a new kind.
+GROWTH = 0.2
+NOVELTY = GROWTH / 10
+LEAST_NOVELTY = 10
 # What a model is held against, and by what; the first measure that is known decides.
 FLOOR = "mel mean+std"
 ARTIST_MEASURES = {"artist_map": "artist mAP", "artist_1nn": "artist 1-NN"}
@@ -55,17 +61,17 @@ def preset_from_environment() -> Preset:
     return Preset[name]
 
 
-def minutes_from_environment() -> float | None:
-    """``$FASTDINO_MINUTES``, or None for the preset's own length.
+def minutes_from_environment(name: str = "FASTDINO_MINUTES") -> float | None:
+    """The variable ``name``, by default how long to train; None if it is not set.
 
     Raises:
         UserError: it is not a number.
     """
-    text = os.environ.get("FASTDINO_MINUTES")
+    text = os.environ.get(name)
     try:
         return float(text) if text else None
     except ValueError:
-        raise UserError(f"FASTDINO_MINUTES is {text!r}: set a number of minutes") from None
+        raise UserError(f"{name} is {text!r}: set a number of minutes") from None
 
 
 class TrainingConfig(dg.Config):
@@ -197,20 +203,64 @@ def model_beats_mel_statistics(home: HomeFolder) -> dg.AssetCheckResult:
 
 @dg.asset_check(
     asset=fastdino_model,
-    additional_deps=[catalog],
-    description=f"The collection has grown less than {GROWTH - 1:.0%} since training.",
+    additional_deps=[spectrogram_shards],
+    description=f"The collection has grown less than {GROWTH:.0%} since training.",
 )
 def model_fits_the_collection(home: HomeFolder) -> dg.AssetCheckResult:
     """Warn when it is time to run the job ``train``."""
     try:
         model = registry.current(home.open())
-        tracks = files_catalog.read(home.open())["track_id"].drop_nulls().n_unique()
+        tracks = len(wanted_tracks(home.open()))
     except UserError as error:
         return _warning(False, str(error))
     trained = model["trained_tracks"]
+    most = (1 + GROWTH) * trained
+    now = f"{tracks} songs now, {trained} when the model was trained ({tracks / trained - 1:+.0%})"
+    fits = tracks <= most
     return _warning(
-        tracks <= GROWTH * trained,
-        f"{tracks} tracks now, {trained} when it was trained; past that run the job train",
+        fits,
+        f"{now}; past {most:.0f} a new one is due" if fits else f"{now}: run the job train",
         tracks=tracks,
         trained_tracks=trained,
+        growth=tracks / trained - 1,
+    )
+
+
+@dg.asset_check(
+    asset=fastdino_model,
+    # By name: that module imports this one.
+    additional_deps=["embedding_vectors"],
+    description="Songs added since training mingle with those that the model was trained on.",
+)
+def new_songs_are_of_a_known_kind(home: HomeFolder) -> dg.AssetCheckResult:
+    """Warn when songs arrive that the model has had little occasion to learn to tell apart.
+
+    That is those of which most of the nearest songs were not trained on either (see ``novelty``).
+    """
+    try:
+        model = registry.current(home.open())
+        # Tracks are appended to the shards: those that training found there are the first ones.
+        # A repair decodes some again; they then count as new, as many new ones as known.
+        trained = set(decoded_tracks(home.open())[: model["trained_tracks"]])
+        tracks = files_catalog.tracks(files_catalog.read(home.open()))
+        ids, vectors = read_songs(home.open(), model["model_id"], set(tracks["track_id"]))
+    except UserError as error:
+        return _warning(False, str(error))
+    new = np.array([track not in trained for track in ids], bool)
+    if not new.any():
+        return _warning(True, "no song is newer than the model", new_songs=0)
+    folder = pl.col("path").str.replace(r"/[^/]*$", "")
+    artists = tracks.select("track_id", artist=pl.coalesce("artist", folder))
+    order = pl.DataFrame({"track_id": ids}).join(artists, on="track_id", maintain_order="left")
+    unlike = round(new.sum() * among_their_own(vectors, order["artist"].to_list(), new).mean())
+    worth = max(LEAST_NOVELTY, round(NOVELTY * (~new).sum()))
+    found = f"{unlike} of {new.sum()} new songs have mostly new songs for neighbours"
+    return _warning(
+        unlike < worth,
+        f"{found}; from {worth} on a new model is due"
+        if unlike < worth
+        else f"{found}: the model has hardly heard their like; run the job train with afresh: true",
+        new_songs=int(new.sum()),
+        among_their_own=unlike,
+        worth_training_from=worth,
     )

@@ -1,5 +1,5 @@
 """When and where: what Dagster loads.
 
-Belongs here: definitions, resources, jobs, schedules. Does not: what is made (``assets``) and how
-(``fastdino``).
+Belongs here: definitions, resources, jobs, schedules, sensors. Does not: what is made
+(``assets``) and how (``fastdino``).
 """

@@ -1,7 +1,7 @@
 """Everything Dagster is told, put together.
 
-Belongs here: the one list of assets, checks, jobs, schedules and resources, the same for the real
-thing and for tests. Does not: any of those themselves.
+Belongs here: the one list of assets, checks, jobs, schedules, sensors and resources, the same for
+the real thing and for tests. Does not: any of those themselves.
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ from assets import comparison, embeddings, ingestion, reports, spectrograms, tra
 from pipelines.jobs import JOBS
 from pipelines.resources import RESOURCES
 from pipelines.schedules import SCHEDULES
+from pipelines.sensors import SENSORS
 
 MODULES = [ingestion, spectrograms, training, embeddings, reports, comparison]
 
@@ -24,6 +25,7 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
         asset_checks=dg.load_asset_checks_from_modules(MODULES),
         jobs=JOBS,
         schedules=SCHEDULES,
+        sensors=SENSORS,
         resources={**RESOURCES, **(resource_overrides or {})},
         # The stages have processes of their own; one more around each costs 5-20 s a step.
         executor=dg.in_process_executor,

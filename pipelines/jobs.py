@@ -1,7 +1,7 @@
 """Which assets are made together.
 
-Belongs here: jobs. Does not: when they run (``schedules``). All of it at once is "Materialize all"
-on the assets page.
+Belongs here: jobs. Does not: when they run (``schedules``, ``sensors``). All of it at once is
+"Materialize all" on the assets page.
 """
 
 import dagster as dg

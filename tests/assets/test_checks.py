@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import dagster as dg
 import numpy as np
@@ -22,7 +22,17 @@ from fastdino.spectrograms.settings import SpectrogramSettings
 from fastdino.spectrograms.shards import ShardWriter, TrackInfo
 
 SONGS = 12
+GROUPS = 12
 SHARDS = SpectrogramSettings().spec_id
+
+
+def decode(home: Home, songs: Iterable[int]) -> None:
+    """Append silent spectrograms to the shards."""
+    home.shards(SHARDS).mkdir(parents=True, exist_ok=True)
+    with ShardWriter(home.shards(SHARDS)) as writer:
+        for i in songs:
+            info = TrackInfo(synthetic.track_id(i), -90.0, 0.375, 0.2, 0.2, False)
+            writer.append(info, np.zeros((20, 80), np.uint8))
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +40,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """All that the stages leave of twelve songs, published. Made once: only read it."""
     home = Home(tmp_path_factory.mktemp("sound"))
     synthetic.write_home(home, SONGS)
-    home.shards(SHARDS).mkdir(parents=True)
-    with ShardWriter(home.shards(SHARDS)) as writer:
-        for i in range(SONGS):
-            info = TrackInfo(synthetic.track_id(i), -90.0, 0.375, 0.2, 0.2, False)
-            writer.append(info, np.zeros((20, 80), np.uint8))
+    decode(home, range(SONGS))
     publish(home)
     return home
 
@@ -64,6 +70,7 @@ ALL_CHECKS = [
     training.model_has_not_collapsed,
     training.model_beats_mel_statistics,
     training.model_fits_the_collection,
+    training.new_songs_are_of_a_known_kind,
     embeddings.vectors_are_sound,
     embeddings.every_track_has_a_vector,
     embeddings.database_matches_the_files,
@@ -167,7 +174,58 @@ def test_a_collection_grown_by_more_than_a_fifth_is_noticed(
     trained: int, passed: bool, made: Home
 ) -> None:
     edit_model(made, trained_tracks=trained)
-    assert look(training.model_fits_the_collection, made).passed is passed
+    result = look(training.model_fits_the_collection, made)
+    assert result.passed is passed
+    assert ("run the job train" in str(result.description)) is not passed
+    assert result.metadata["growth"].value == pytest.approx(SONGS / trained - 1)
+
+
+def test_songs_that_could_not_be_decoded_make_no_model_too_small(made: Home) -> None:
+    synthetic.write_catalog(made, [synthetic.song(i) for i in range(2 * SONGS)])
+    assert look(training.model_fits_the_collection, made).passed
+
+
+def grown(home: Home, known: Sequence[int], new: Sequence[int]) -> dg.AssetCheckResult:
+    """The check on new songs, where a model was trained on some and others came later."""
+    songs = [*known, *new]
+    synthetic.write_catalog(home, [synthetic.song(i, GROUPS) for i in songs])
+    synthetic.write_model(home)
+    edit_model(home, trained_tracks=len(known))
+    # In the order of their ids, as the vectors are read, known songs and new ones lie mixed.
+    decode(home, known)
+    decode(home, new)
+    synthetic.write_vectors(home, songs, groups=GROUPS)
+    return look(training.new_songs_are_of_a_known_kind, home)
+
+
+KNOWN = [i for i in range(408) if i % GROUPS < 6]
+
+
+def test_new_songs_of_the_known_kinds_need_no_new_model(home: Home) -> None:
+    result = grown(home, KNOWN, [i for i in range(408, 480) if i % GROUPS < 6])
+    assert result.passed
+    assert result.metadata["new_songs"].value == 36
+    assert "from 10 on a new model is due" in str(result.description)
+
+
+def test_new_songs_of_another_kind_are_noticed(home: Home) -> None:
+    # Every other song of one more genre, by five artists.
+    new = [i for i in range(720) if i % (2 * GROUPS) == 7]
+    result = grown(home, KNOWN, new)
+    assert not result.passed
+    assert result.metadata["among_their_own"].value == len(new) == 30
+    assert "run the job train with afresh: true" in str(result.description)
+
+
+def test_a_few_new_songs_of_another_kind_are_no_reason_for_a_new_model(home: Home) -> None:
+    new = [i for i in range(720) if i % (8 * GROUPS) == 7]
+    assert grown(home, KNOWN, new).passed
+
+
+def test_without_new_songs_there_is_nothing_to_say_about_them(home: Home) -> None:
+    result = grown(home, KNOWN, [])
+    assert result.passed
+    assert result.metadata["new_songs"].value == 0
 
 
 @pytest.mark.parametrize("spoiled", [np.nan, np.inf, 2.0])

@@ -85,6 +85,13 @@ def test_refresh_looks_whether_the_model_still_fits_once_the_catalogue_is_new() 
     assert steps.index("fastdino_model_model_fits_the_collection") > steps.index("catalog")
 
 
+@pytest.mark.parametrize("job", ["refresh", "train"])
+def test_whether_new_songs_are_of_a_known_kind_is_asked_once_they_have_vectors(job: str) -> None:
+    steps = steps_of(job)
+    check = steps.index("fastdino_model_new_songs_are_of_a_known_kind")
+    assert check > steps.index("embedding_vectors")
+
+
 def test_train_makes_the_model_and_what_comes_after_it() -> None:
     assert assets_of("train") == set(NAMES[2:])
 

@@ -1,0 +1,165 @@
+"""When jobs run because something happened.
+
+Belongs here: sensors, and what they keep in mind from tick to tick. Does not: how music folders
+are listed (``fastdino.ingestion.scan``) or what the jobs make. All are off until someone switches
+them on in the UI, under Automation.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+import polars as pl
+
+from assets.ingestion import music_from_environment
+from assets.stage import HomeFolder
+from assets.training import minutes_from_environment
+from fastdino.__main__ import music_folders
+from fastdino.errors import UserError
+from fastdino.ingestion import catalog as files_catalog
+from fastdino.ingestion import scan
+from pipelines.jobs import refresh
+
+QUIET_MINUTES = 2.0
+# Listing 15,000 files takes a few tenths of a second, but may keep a disk from going to sleep.
+LOOK_EVERY_S = 60
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What is kept from tick to tick: a few bytes, however large the collection.
+
+    Attributes:
+        fingerprint: of what lies in the music folders.
+        since_s: when they were first seen like that, Unix time.
+        requested: whether a run has been requested for it.
+    """
+
+    fingerprint: str
+    since_s: float
+    requested: bool = False
+
+    @classmethod
+    def parse(cls, cursor: str | None) -> "Watch | None":
+        """What ``cursor`` holds; None if nothing, or what another version or a person wrote."""
+        try:
+            return cls(**json.loads(cursor or ""))
+        except (ValueError, TypeError):
+            return None
+
+    @property
+    def cursor(self) -> str:
+        """The same as text."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @property
+    def run_key(self) -> str:
+        """What Dagster starts only one run for.
+
+        With the time, for a song may come and go and come again: the folders are then as they were
+        before, and yet there is something to do.
+        """
+        return f"{self.fingerprint}-{self.since_s:.0f}"
+
+
+def look(before: Watch | None, fingerprint: str, now_s: float) -> Watch:
+    """What is known after the folders were found with ``fingerprint``."""
+    if before is None or before.fingerprint != fingerprint:
+        return Watch(fingerprint, now_s)
+    # A clock set back must not make the quiet time last until the old hour is reached again.
+    return dataclasses.replace(before, since_s=min(before.since_s, now_s))
+
+
+def why_not(watch: Watch, known: str, now_s: float, quiet_s: float) -> str | None:
+    """Why no run is due; None if one is.
+
+    Args:
+        watch: the folders as they were found just now.
+        known: fingerprint of what the catalogue knows.
+        now_s: Unix time.
+        quiet_s: how long the folders must have stayed as they are.
+    """
+    if watch.fingerprint == known:
+        return "the music folders are as the catalogue knows them"
+    if watch.requested:
+        return (
+            "a refresh was requested for the music folders as they are; if it failed, mend what "
+            "it says and start the job refresh"
+        )
+    left_s = watch.since_s + quiet_s - now_s
+    if left_s > 0:
+        return f"something has changed; waiting {left_s:.0f} s more for copying to end"
+    return None
+
+
+def fingerprint(files: pl.DataFrame, unlisted: Sequence[str] = ()) -> str:
+    """32 hex characters that stand for the paths, sizes and times of files.
+
+    Args:
+        files: sorted by path; a catalogue or what ``scan`` lists.
+        unlisted: folders that cannot be read: what the catalogue knows of them is no news.
+    """
+    inside = [
+        (pl.col("path") == folder) | pl.col("path").str.starts_with(os.path.join(folder, ""))
+        for folder in unlisted
+    ]
+    seen = files.filter(~pl.any_horizontal(pl.lit(False), *inside))
+    rows = json.dumps(seen.select("path", "size", "mtime_ns").rows())
+    return hashlib.blake2b(rows.encode(), digest_size=16).hexdigest()
+
+
+@dg.sensor(
+    name="refresh_when_music_changes",
+    job=refresh,
+    minimum_interval_seconds=LOOK_EVERY_S,
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    description=(
+        "Looks at the music folders ($FASTDINO_MUSIC) every minute, without opening a file. Takes "
+        "in what changed once nothing has changed any more for $FASTDINO_QUIET_MINUTES "
+        f"({QUIET_MINUTES:.0f} if not set), so that copying is over."
+    ),
+)
+def refresh_when_music_changes(
+    context: dg.SensorEvaluationContext, home: HomeFolder
+) -> dg.SensorResult | dg.SkipReason:
+    """Request one refresh for each change of the music folders, when it is complete."""
+    try:
+        quiet_minutes = minutes_from_environment("FASTDINO_QUIET_MINUTES")
+        folders = music_folders(music_from_environment())
+        known = files_catalog.read(home.open())
+        listing = scan.scan(folders, populated=frozenset(known["path"]))
+    except UserError as error:
+        return dg.SkipReason(str(error))
+    now_s = time.time()
+    found = fingerprint(listing.files, listing.unlisted)
+    watch = look(Watch.parse(context.cursor), found, now_s)
+    quiet_s = 60 * (QUIET_MINUTES if quiet_minutes is None else quiet_minutes)
+    reason = why_not(watch, fingerprint(known, listing.unlisted), now_s, quiet_s)
+    if reason is None and (run_id := _run_in_progress(context.instance)):
+        reason = f"something has changed; waiting for run {run_id[:8]} to end"
+    if reason:
+        blind = "".join(f"; cannot read {folder}" for folder in listing.unlisted)
+        return dg.SensorResult(skip_reason=reason + blind, cursor=watch.cursor)
+    return dg.SensorResult(
+        run_requests=[dg.RunRequest(run_key=watch.run_key)],
+        cursor=dataclasses.replace(watch, requested=True).cursor,
+    )
+
+
+def _run_in_progress(instance: dg.DagsterInstance) -> str | None:
+    runs = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED), limit=1)
+    return runs[0].run_id if runs else None
+
+
+SENSORS = [refresh_when_music_changes]

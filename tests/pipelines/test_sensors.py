@@ -1,0 +1,296 @@
+"""The sensor, tick by tick as Dagster evaluates it, on folders that really change."""
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from assets.stage import HomeFolder
+from fastdino import ingestion
+from fastdino.home import Home
+from fastdino.ingestion import catalog
+from fastdino.ingestion.scan import scan
+from pipelines.definitions import defs
+from pipelines.sensors import Watch, fingerprint, look, refresh_when_music_changes, why_not
+
+MINUTE = 60.0
+
+
+def put(path: Path, content: bytes = b"sound") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+@dataclasses.dataclass
+class Daemon:
+    """What Dagster's daemon keeps of the sensor from one tick to the next."""
+
+    instance: dg.DagsterInstance
+    home: Home
+    cursor: str | None = None
+    skipped: str = ""
+
+    def tick(self) -> str | None:
+        """Evaluate one tick; the key of the run that it requests, if it does."""
+        context = dg.build_sensor_context(
+            instance=self.instance,
+            cursor=self.cursor,
+            resources={"home": HomeFolder(path=str(self.home.root))},
+        )
+        result = refresh_when_music_changes.evaluate_tick(context)
+        self.cursor, self.skipped = result.cursor, result.skip_message or ""
+        requests = result.run_requests or []
+        assert len(requests) <= 1
+        return requests[0].run_key if requests else None
+
+    def wait(self, minutes: float) -> None:
+        """Make what it saw last as much older, which is what waiting does."""
+        watch = Watch.parse(self.cursor)
+        assert watch is not None
+        since_s = watch.since_s - minutes * MINUTE
+        self.cursor = dataclasses.replace(watch, since_s=since_s).cursor
+
+    def later(self, minutes: float) -> str | None:
+        """Tick again after some minutes."""
+        self.wait(minutes)
+        return self.tick()
+
+
+@pytest.fixture(scope="module")
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.instance_for_test() as instance:
+        yield instance
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A music folder of three files, the one that is configured."""
+    for name in ("a/one.mp3", "a/two.mp3", "b/three.mp3"):
+        put(tmp_path / "disk" / name)
+    monkeypatch.setenv("FASTDINO_MUSIC", str(tmp_path / "disk"))
+    monkeypatch.delenv("FASTDINO_QUIET_MINUTES", raising=False)
+    return tmp_path / "disk"
+
+
+@pytest.fixture
+def daemon(instance: dg.DagsterInstance, home: Home, folder: Path) -> Daemon:
+    """The sensor just switched on, with everything in the folder taken in."""
+    ingestion.run(home, [folder])
+    return Daemon(instance, home)
+
+
+def test_the_sensor_asks_for_refresh_and_is_off_at_first() -> None:
+    sensor = defs.resolve_sensor_def("refresh_when_music_changes")
+    assert sensor.job_name == "refresh"
+    assert sensor.default_status is dg.DefaultSensorStatus.STOPPED
+    assert "FASTDINO_QUIET_MINUTES" in str(sensor.description)
+
+
+def test_nothing_is_requested_while_nothing_changes(daemon: Daemon) -> None:
+    assert daemon.tick() is None
+    assert daemon.later(minutes=1000) is None
+    assert daemon.skipped == "the music folders are as the catalogue knows them"
+
+
+def test_a_new_song_is_requested_once_after_two_quiet_minutes(daemon: Daemon, folder: Path) -> None:
+    daemon.tick()
+    put(folder / "a/new.mp3")
+    assert daemon.tick() is None
+    assert "waiting 120 s more" in daemon.skipped
+    assert daemon.later(minutes=1.9) is None
+    assert daemon.later(minutes=0.2)
+    assert daemon.later(minutes=1000) is None
+    assert "was requested" in daemon.skipped
+    ingestion.run(daemon.home, [folder])
+    assert daemon.tick() is None
+    assert "as the catalogue knows them" in daemon.skipped
+
+
+def test_while_songs_are_copied_in_one_after_the_other_it_waits(
+    daemon: Daemon, folder: Path
+) -> None:
+    for number in range(4):
+        put(folder / f"album/{number}.flac")
+        assert daemon.tick() is None
+        assert daemon.later(minutes=1.9) is None
+    assert daemon.later(minutes=0.2)
+
+
+def test_while_a_file_grows_it_waits(daemon: Daemon, folder: Path) -> None:
+    for size in (1, 10, 100):
+        put(folder / "long.wav", b"s" * size)
+        assert daemon.tick() is None
+        assert daemon.later(minutes=1.9) is None
+    assert daemon.later(minutes=0.2)
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "removed": lambda folder: (folder / "a/one.mp3").unlink(),
+    "renamed": lambda folder: (folder / "a/one.mp3").rename(folder / "a/first.mp3"),
+    "retagged": lambda folder: os.utime(folder / "a/one.mp3", (0, 0)),
+    "replaced": lambda folder: put(folder / "a/one.mp3", b"another sound"),
+    "folder moved": lambda folder: (folder / "b").rename(folder / "c"),
+    "folder removed": lambda folder: shutil.rmtree(folder / "a"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_every_change_counts(change: str, daemon: Daemon, folder: Path) -> None:
+    daemon.tick()
+    CHANGES[change](folder)
+    daemon.tick()
+    assert daemon.later(minutes=2)
+
+
+@pytest.mark.parametrize("name", ["cover.jpg", "a/.hidden.mp3", "@eaDir/thumb.mp3"])
+def test_what_is_no_music_does_not_count(name: str, daemon: Daemon, folder: Path) -> None:
+    put(folder / name)
+    daemon.tick()
+    assert daemon.later(minutes=2) is None
+
+
+@pytest.mark.parametrize("mount_point_stays", [True, False])
+def test_an_unmounted_disk_is_named_and_requests_nothing(
+    mount_point_stays: bool, daemon: Daemon, folder: Path
+) -> None:
+    daemon.tick()
+    folder.rename(folder.with_name("away"))
+    if mount_point_stays:
+        folder.mkdir()
+    for _ in range(2):
+        assert daemon.later(minutes=1000) is None
+        assert str(folder) in daemon.skipped
+        assert "Is its disk mounted?" in daemon.skipped
+    if mount_point_stays:
+        folder.rmdir()
+    folder.with_name("away").rename(folder)
+    assert daemon.later(minutes=1000) is None
+    assert "as the catalogue knows them" in daemon.skipped
+
+
+def test_one_of_two_folders_that_is_gone_holds_back_the_other(
+    daemon: Daemon, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = folder.with_name("other")
+    monkeypatch.setenv("FASTDINO_MUSIC", f"{folder}{os.pathsep}{other}")
+    put(folder / "new.mp3")
+    assert daemon.tick() is None
+    assert str(other) in daemon.skipped
+    put(other / "song.mp3")
+    daemon.tick()
+    assert daemon.later(minutes=2)
+
+
+def test_a_state_that_comes_back_is_a_change_again_and_one_that_stays_is_not(
+    daemon: Daemon, folder: Path
+) -> None:
+    song = folder / "a/one.mp3"
+    status = song.stat()
+    keys = []
+    for number in range(4):
+        if number % 2:
+            os.utime(put(song), ns=(status.st_atime_ns, status.st_mtime_ns))
+        else:
+            song.unlink()
+        daemon.tick()
+        keys.append(daemon.later(minutes=2 + number))
+        assert daemon.tick() is None
+        ingestion.run(daemon.home, [folder])
+    assert all(keys)
+    assert len(set(keys)) == 4
+
+
+def test_the_key_of_a_run_is_the_same_if_the_daemon_dies_before_it_notes_the_request(
+    daemon: Daemon, folder: Path
+) -> None:
+    put(folder / "new.mp3")
+    daemon.tick()
+    daemon.wait(minutes=2)
+    before = daemon.cursor
+    key = daemon.tick()
+    daemon.cursor = before
+    assert key
+    assert daemon.tick() == key
+
+
+def test_a_run_in_progress_is_waited_for(daemon: Daemon, folder: Path) -> None:
+    run = daemon.instance.add_run(dg.DagsterRun("train", status=dg.DagsterRunStatus.STARTED))
+    put(folder / "new.mp3")
+    daemon.tick()
+    assert daemon.later(minutes=1000) is None
+    assert run.run_id[:8] in daemon.skipped
+    daemon.instance.report_run_canceled(run)
+    assert daemon.tick()
+
+
+def test_the_quiet_time_can_be_set(
+    daemon: Daemon, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FASTDINO_QUIET_MINUTES", "10")
+    put(folder / "new.mp3")
+    daemon.tick()
+    assert daemon.later(minutes=9) is None
+    monkeypatch.setenv("FASTDINO_QUIET_MINUTES", "0")
+    assert daemon.tick()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("FASTDINO_QUIET_MINUTES", "two", "FASTDINO_QUIET_MINUTES is 'two': set a number"),
+        ("FASTDINO_MUSIC", "", "set FASTDINO_MUSIC"),
+    ],
+)
+def test_a_setting_that_is_wrong_or_missing_is_told(
+    variable: str, value: str, told: str, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert daemon.tick() is None
+    assert told in daemon.skipped
+
+
+def test_before_the_first_run_it_says_what_to_do(
+    instance: dg.DagsterInstance, home: Home, folder: Path
+) -> None:
+    daemon = Daemon(instance, home)
+    assert daemon.tick() is None
+    assert "there is no catalogue" in daemon.skipped
+
+
+@pytest.mark.parametrize("cursor", ["", "written by hand", "[]", '{"of": "another version"}'])
+def test_a_cursor_that_is_not_its_own_is_begun_anew(
+    cursor: str, daemon: Daemon, folder: Path
+) -> None:
+    put(folder / "new.mp3")
+    daemon.cursor = cursor
+    assert daemon.tick() is None
+    assert daemon.later(minutes=2)
+
+
+def test_the_cursor_stays_small_however_many_files_there_are(daemon: Daemon, folder: Path) -> None:
+    for number in range(300):
+        put(folder / f"many/{number}.mp3")
+    daemon.tick()
+    assert len(str(daemon.cursor)) < 120
+    assert set(json.loads(str(daemon.cursor))) == {"fingerprint", "since_s", "requested"}
+
+
+def test_a_sub_folder_that_cannot_be_read_is_no_change(daemon: Daemon, folder: Path) -> None:
+    known = catalog.read(daemon.home)
+    (folder / "a").rename(folder.with_name("away"))
+    seen = scan([folder]).files
+    assert fingerprint(known) != fingerprint(seen)
+    assert fingerprint(known, [str(folder / "a")]) == fingerprint(seen, [str(folder / "a")])
+
+
+def test_a_clock_that_is_set_back_begins_the_quiet_time_anew() -> None:
+    watch = look(Watch("new", since_s=1_000_000.0), "new", now_s=1_000.0)
+    assert why_not(watch, "old", 1_000.0, quiet_s=120.0)
+    watch = look(watch, "new", now_s=1_120.0)
+    assert why_not(watch, "old", 1_120.0, quiet_s=120.0) is None
