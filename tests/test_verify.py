@@ -297,19 +297,21 @@ def test_without_the_database_a_damaged_map_gives_way_to_the_one_before_and_no_s
     assert set(before) < set(after)
 
 
+@pytest.mark.parametrize("damage", [flip, cut, delete])
 def test_without_the_database_a_lost_catalogue_is_made_anew_and_what_was_computed_is_kept(
-    collection: tuple[Home, Path],
+    collection: tuple[Home, Path], damage: Damage
 ) -> None:
     home, music = collection
     before = tables(home)["embeddings"]
     cut(home.catalog)
     spoilt = home.catalog.read_bytes()
-    home.database.unlink()
-    found(home, repair=True)
+    damage(home.database)
+    assert main(["verify", "--repair", "--home", str(home.root)]) == 0
     assert home.catalog.with_name("files.parquet.damaged").read_bytes() == spoilt
     summaries = run(home, music)
     assert not any(summaries[step].did_work for step in ("spectrograms", "train", "embed", "map"))
     assert tables(home)["embeddings"] == before
+    assert found(home) == []
 
 
 def test_a_damaged_model_is_left_to_a_person_and_nothing_of_it_is_touched(
