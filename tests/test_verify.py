@@ -141,16 +141,22 @@ def test_a_sound_home_gives_no_findings_and_nothing_changes(collection: tuple[Ho
     assert contents(home.root) == before
 
 
-@pytest.mark.parametrize("damage", [flip, cut, delete])
-@pytest.mark.parametrize("what", FILES)
+# That nothing failed is no damage: the next run finds what does.
+DAMAGES = [
+    (what, damage)
+    for what in FILES
+    for damage in (flip, cut, delete)
+    if (what, damage) != ("failures", delete)
+]
+
+
+@pytest.mark.parametrize(("what", "damage"), DAMAGES)
 def test_damage_is_named_and_after_repair_and_a_run_all_tables_are_as_before(
     collection: tuple[Home, Path], what: str, damage: Damage
 ) -> None:
     home, music = collection
     before = tables(home)
     path = FILES[what](home)
-    if (what, damage) == ("failures", delete):
-        pytest.skip("that nothing failed is no damage; the next run finds what does")
     if (what, damage) == ("catalogue", flip):
         path.write_bytes(b"nonsense" + path.read_bytes())
     elif path.suffix == ".json" and damage is flip:
