@@ -10,7 +10,7 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 DEMO := var/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help run ui test check bench constraints clean
+.PHONY: help run ui test thorough check bench constraints clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,9 @@ ui: $(INSTALLED) ## the same in Dagster, on http://127.0.0.1:3000 (or PORT=...)
 
 test: $(INSTALLED_DEV) ## run the tests
 	$(BIN)/python -m pytest
+
+thorough: $(INSTALLED_DEV) ## run all tests, those of many minutes too
+	$(BIN)/python -m pytest -m "thorough or not thorough"
 
 check: $(INSTALLED_DEV) ## lint, formatting, types
 	$(BIN)/ruff check .

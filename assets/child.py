@@ -90,8 +90,7 @@ def run(step: str, extras: Mapping[str, Any]) -> Summary:
 
         log.info("no music folder is configured, so this is the demo library, %s", extras["demo"])
         demo.synthesise(Path(extras["demo"]))
-    options = argparse.Namespace(**extras["options"])
-    summary = STEPS[step](Home(Path(extras["home"])), options)
+    summary = STEPS[step](Home(Path(extras["home"])), argparse.Namespace(**extras["options"]))
     log.info("%s", summary.headline)
     for warning in summary.warnings:
         log.warning("%s", warning)

@@ -12,6 +12,7 @@ from pydantic import Field
 from assets.spectrograms import decoded_tracks, spectrogram_shards
 from assets.stage import CODE_VERSION, GPU_POOL, OWNERS, HomeFolder, run_step
 from assets.training import Preset, preset_from_environment
+from fastdino.training.settings import ARMS, SEEDS
 
 GROUP = "research"
 
@@ -20,7 +21,7 @@ class ComparisonConfig(dg.Config):
     """Options of a comparison."""
 
     arms: list[str] = Field(
-        default=["fastdino", "published", "dino", "autoencoder"],
+        default=list(ARMS),
         description=(
             "Ways of learning: fastdino, published, dino, autoencoder, 'fastdino, AdamW'. What "
             "costs no training is always shown beside them."
@@ -33,7 +34,7 @@ class ComparisonConfig(dg.Config):
             "nothing is trained, and what has been compared so far is drawn again."
         ),
     )
-    seeds: int = Field(default=3, description="Runs of each arm and budget.")
+    seeds: int = Field(default=SEEDS, description="Runs of each arm and budget.")
     labels: list[str] = Field(
         default=[],
         description=(
@@ -64,12 +65,12 @@ def comparison(
     """Every way of learning on the same songs, for the same time: which one finds artists best?
 
     Trains only if budgets are given in `minutes`, as the job `compare` does: 4 arms, 3 seeds and
-    1, 2 and 5 minutes take 96 minutes. Without, as in "Materialize all", it draws what has been
-    compared so far, which takes seconds. A run that has been made is not made again.
+    1, 2 and 5 minutes take 96 minutes at most. Without, as in "Materialize all", it draws what has
+    been compared so far, which takes seconds. A run that has been made is not made again.
 
     - Lies in: `reports/comparison.html`, `comparison/results.parquet`, `comparison/figures/`
     - Look at it: `polars.read_parquet("var/comparison/results.parquet")`, or the page
-    - Without Dagster: `fastdino compare --minutes 1,2,5`
+    - Without Dagster: `fastdino compare --minutes 1 2 5`
     """
     asked = config.minutes or config.labels
     compared = (home.open().comparison / "results.parquet").exists()

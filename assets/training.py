@@ -25,14 +25,14 @@ from fastdino.embeddings.vectors import read_songs
 from fastdino.errors import UserError
 from fastdino.ingestion import catalog as files_catalog
 from fastdino.training import registry
+from fastdino.training.settings import GROWTH
 
 GROUP = "training"
 # The published objective collapses to a rank of about 6; sound ones are far above 20. A small
 # collection cannot fill many dimensions, hence the share.
 LEAST_RANK = 20.0
 LEAST_RANK_PER_TRACK = 0.1
-# By how much the collection may grow, and by how much of it in songs of a new kind.
-GROWTH = 0.2
+# Of growth, how much may be songs of a new kind.
 NOVELTY = GROWTH / 10
 LEAST_NOVELTY = 10
 # What a model is held against, and by what; the first measure that is known decides.

@@ -17,6 +17,7 @@ from fastdino import __version__
 from fastdino.errors import UserError
 from fastdino.home import Home
 from fastdino.summary import Summary
+from fastdino.training.settings import ARMS, BUDGETS, SEEDS
 
 
 def ingest(home: Home, options: argparse.Namespace) -> Summary:
@@ -198,18 +199,18 @@ def parser() -> argparse.ArgumentParser:
     compare.add_argument(
         "--arms",
         nargs="+",
-        default=["fastdino", "published", "dino", "autoencoder"],
+        default=list(ARMS),
         metavar="ARM",
-        help="(default: fastdino published dino autoencoder)",
+        help=f"(default: {' '.join(ARMS)})",
     )
     compare.add_argument(
         "--minutes",
         type=float,
         nargs="*",
-        default=[1.0, 2.0, 5.0],
+        default=list(BUDGETS),
         help="budgets of wall time (default: 1 2 5; none: only make the table anew)",
     )
-    compare.add_argument("--seeds", type=int, default=3, help="runs of each (default: 3)")
+    compare.add_argument("--seeds", type=int, default=SEEDS, help="runs of each (default: 3)")
     compare.add_argument(
         "--labels",
         action="append",

@@ -8,6 +8,7 @@ import dagster as dg
 
 from assets.comparison import ComparisonConfig, comparison
 from assets.training import fastdino_model
+from fastdino.training.settings import BUDGETS
 
 COMPARISON = dg.AssetSelection.assets(comparison)
 MODEL = dg.AssetSelection.assets(fastdino_model)
@@ -31,10 +32,10 @@ train = dg.define_asset_job(
 compare = dg.define_asset_job(
     "compare",
     selection=COMPARISON,
-    config=dg.RunConfig(ops={"comparison": ComparisonConfig(minutes=[1.0, 2.0, 5.0])}),
+    config=dg.RunConfig(ops={"comparison": ComparisonConfig(minutes=list(BUDGETS))}),
     description=(
         "Train FastDINO and its baselines on equal terms and draw quality over time. With the "
-        "options as they stand 96 minutes, and some to listen to what came out."
+        "options as they stand 96 minutes at most, and some to listen to what came out."
     ),
 )
 

@@ -1,6 +1,7 @@
 """Fixtures that every stage's tests share: a folder for output, and a small real library."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -35,3 +36,15 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def music(library: Path, tmp_path: Path) -> Path:
     """A copy of the small library that the test may change."""
     return Path(shutil.copytree(library, tmp_path / "music"))
+
+
+@pytest.fixture
+def collection(finished: tuple[Home, Path], tmp_path: Path) -> Iterator[tuple[Home, Path]]:
+    """The module's finished run and its music in a place where both may be changed."""
+    home, music = finished
+    # The catalogue holds absolute paths, so the music stays where it is and is put back after.
+    kept = tmp_path / "kept"
+    shutil.copytree(music, kept)
+    yield Home(Path(shutil.copytree(home.root, tmp_path / "home"))), music
+    shutil.rmtree(music)
+    shutil.copytree(kept, music)

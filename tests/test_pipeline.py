@@ -1,12 +1,9 @@
 """All stages, one after the other, on real files."""
 
-import hashlib
 import re
 import shutil
 import subprocess
 import sys
-from argparse import Namespace
-from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -14,26 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from fastdino.__main__ import COMMANDS, STEPS, main
+from fastdino.__main__ import main
 from fastdino.home import Home
-from fastdino.summary import Summary
-
-
-def run(home: Home, music: Path) -> dict[str, Summary]:
-    options = Namespace(music=[str(music)], preset="tiny", minutes=None, seed=0, afresh=False)
-    return {name: STEPS[name](home, options) for name in COMMANDS["run"]}
-
-
-def contents(folder: Path) -> dict[str, tuple[int, str]]:
-    """Time of writing and hash of every file, locks aside."""
-    return {
-        str(path.relative_to(folder)): (
-            path.stat().st_mtime_ns,
-            hashlib.blake2b(path.read_bytes()).hexdigest(),
-        )
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != ".lock"
-    }
+from tests.stages import contents, run
 
 
 @pytest.fixture(scope="module")
@@ -44,19 +24,6 @@ def finished(library: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[H
     home = Home(folder / "home")
     assert all(summary.did_work for summary in run(home, music).values())
     return home, music
-
-
-@pytest.fixture
-def collection(finished: tuple[Home, Path], tmp_path: Path) -> Iterator[tuple[Home, Path]]:
-    """The finished run and its library in a place where both may be changed."""
-    home, music = finished
-    # The catalogue holds absolute paths, so the music stays where it is and is put back after.
-    kept = tmp_path / "kept"
-    shutil.copytree(music, kept)
-    copy = Home(Path(shutil.copytree(home.root, tmp_path / "home")))
-    yield copy, music
-    shutil.rmtree(music)
-    shutil.copytree(kept, music)
 
 
 def query(home: Home, sql: str) -> list[tuple]:

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import shutil
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
@@ -22,21 +22,15 @@ from fastdino.errors import UserError
 from fastdino.home import Home
 from fastdino.spectrograms import SpectrogramSettings, shards
 from fastdino.storage import alone
-from fastdino.summary import Summary
 from fastdino.training import registry
 from fastdino.training.loop import Run
 from fastdino.training.settings import PRESETS
 from fastdino.verify import Finding, Mender
 from fastdino.verify import spectrograms as checking
-from tests.test_pipeline import contents
+from tests.stages import contents, run
 
 SPEC = SpectrogramSettings()
 Damage = Callable[[Path], None]
-
-
-def run(home: Home, music: Path) -> dict[str, Summary]:
-    options = Namespace(music=[str(music)], preset="tiny", minutes=None, seed=0, afresh=False)
-    return {name: STEPS[name](home, options) for name in COMMANDS["run"]}
 
 
 @pytest.fixture(scope="module")
@@ -50,17 +44,6 @@ def finished(library: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[H
         patched.setattr(shards, "ROW_GROUP_BYTES", 100_000)
         run(home, music)
     return home, music
-
-
-@pytest.fixture
-def collection(finished: tuple[Home, Path], tmp_path: Path) -> Iterator[tuple[Home, Path]]:
-    """The finished run and its music, to be damaged; the music is put back after."""
-    home, music = finished
-    kept = tmp_path / "kept"
-    shutil.copytree(music, kept)
-    yield Home(Path(shutil.copytree(home.root, tmp_path / "home"))), music
-    shutil.rmtree(music)
-    shutil.copytree(kept, music)
 
 
 def found(home: Home, *, repair: bool = False) -> list[Finding]:

@@ -112,7 +112,7 @@ def _missing(shard: Path, vectors: Path) -> set[str]:
         missing = there - set(done.column(0).to_pylist())
         if missing:
             read_vectors(vectors)  # it is going to be added to
-    except (OSError, ValueError, pa.ArrowException, UserError):
+    except (*shard_files.UNREADABLE, UserError):
         # None yet, or spoilt: then all of it is computed again.
         return there
     return missing

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from fastdino.errors import UserError
 from fastdino.home import Home
+from fastdino.spectrograms.shards import UNREADABLE
 from fastdino.storage import replacing
 from fastdino.training import registry
 
@@ -38,7 +39,7 @@ def read_vectors(path: Path) -> pa.Table:
         return pq.read_table(
             path, columns=COLUMNS, partitioning=None, page_checksum_verification=True
         )
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except UNREADABLE as error:
         raise UserError(
             f"cannot read {path} ({error}): run `fastdino verify --repair`, then `fastdino run`"
         ) from error

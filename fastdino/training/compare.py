@@ -21,7 +21,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from fastdino import __version__
@@ -33,18 +32,16 @@ from fastdino.storage import alone, read_json, replacing, write_json
 from fastdino.summary import Summary
 from fastdino.training import labels as label_files
 from fastdino.training.encoder import Encoder
-from fastdino.training.judge import FIGURES, Heard, MelStatistics, figures, listen
+from fastdino.training.judge import FIGURES, Heard, MelStatistics, figures, listen, sample
 from fastdino.training.labels import Labels
 from fastdino.training.loop import Run
 from fastdino.training.model import SongModel, best_device, device_name
-from fastdino.training.sampler import CropSampler, frame_budget
+from fastdino.training.published import LEARNING_RATE as PUBLISHED_RATE
+from fastdino.training.sampler import CropSampler
 from fastdino.training.settings import TrainingSettings, settings_for
 
 log = logging.getLogger(__name__)
 
-# More songs than this would make judging longer than a short run.
-SAMPLE_TRACKS = 1000
-SEED_OF_SAMPLE = 0
 # A third of the artists, by a hash of their name, that no choice of a recipe ever looked at.
 HELD_OUT_OF = 3
 # Steps that no budget reaches: time alone ends a run.
@@ -106,7 +103,7 @@ def arms(base: TrainingSettings) -> dict[str, Arm]:
             crops=1,
             crop_s=12 * base.crop_s,
             optimizer="adamw",
-            learning_rate=1e-4,
+            learning_rate=PUBLISHED_RATE,
             weight_decay=0.0,
         ),
         baseline("published loss", objective="published"),
@@ -172,15 +169,15 @@ def run(
         write_json(home.comparison / "about.json", where | on)
         laboratory = _Laboratory(home, spec, data, device, known)
         laboratory.floors(seeds)
+        rows = laboratory.tabulate(labels)
         for number, (arm, budget, seed) in enumerate(plan, 1):
             if laboratory.is_done(arm, budget, seed):
                 continue
             what = f"{arm.name}, {budget:g} minutes, seed {seed}"
             log.info("Run %d of %d: %s", number, len(plan), what)
             laboratory.train(arm, budget, seed)
-            laboratory.tabulate(labels)
+            rows = laboratory.tabulate(labels)
             trained += 1
-        rows = laboratory.tabulate(labels)
     return Summary(
         "compare",
         f"{len(plan)} runs of {len(names)} arms, {trained} of them now; {rows} rows",
@@ -226,29 +223,25 @@ class _Laboratory:
         self.runs = home.comparison / "runs"
         self.known = known
         self._sampler: CropSampler | None = None
+        # Of each run that is whole: neither it nor the labels change while this lasts.
+        self._tabulated: dict[Path, list[dict[str, Any]]] = {}
 
     def sampler(self, seed: int) -> CropSampler:
         """The collection's sampler with this seed; the last one is kept."""
         if self._sampler is None or self._sampler.seed != seed:
             self._sampler = None  # before the next one takes as much memory again
-            self._sampler = CropSampler(
-                shard_files.list_shards(self.home.shards(self.spec.spec_id)),
-                device=self.device,
-                budget_bytes=frame_budget(self.device),
-                seed=seed,
-            )
+            folder = self.home.shards(self.spec.spec_id)
+            self._sampler = CropSampler.of(folder, self.device, seed)
         return self._sampler
-
-    def songs(self, seed: int) -> list[tuple[str, Tensor]]:
-        """The songs that everything is judged on."""
-        return list(self.sampler(seed).tracks(SAMPLE_TRACKS, SEED_OF_SAMPLE))
 
     def floors(self, seeds: int) -> None:
         """What needs no training: mel statistics, and an encoder that never learned."""
         for name, deviations in (("mel mean", False), ("mel mean+std", True)):
             arm = self.known[name]
             if not self.is_done(arm, 0.0, 0):
-                heard = listen(MelStatistics(deviations=deviations), self.songs(0), self.spec)
+                heard = listen(
+                    MelStatistics(deviations=deviations), sample(self.sampler(0)), self.spec
+                )
                 self._keep(arm, 0.0, 0, heard)
         arm = self.known["untrained"]
         for seed in range(seeds):
@@ -290,7 +283,11 @@ class _Laboratory:
 
         Runs on other songs, or by a recipe that has changed since, are left out.
         """
-        rows = [row for folder in sorted(self.runs.iterdir()) for row in self._rows(folder, labels)]
+        rows = []
+        for folder in sorted(self.runs.iterdir()):
+            if not self._tabulated.get(folder):
+                self._tabulated[folder] = list(self._rows(folder, labels))
+            rows += self._tabulated[folder]
         with replacing(self.home.comparison / "results.parquet") as part:
             pq.write_table(pa.Table.from_pylist(rows, SCHEMA), part, compression="zstd")
         return len(rows)
@@ -336,7 +333,7 @@ class _Laboratory:
 
     def _listen(self, encoder: Encoder, settings: TrainingSettings, seed: int) -> Heard:
         model = SongModel.of(encoder, settings.dim).to(self.device)
-        return listen(model, self.songs(seed), self.spec)
+        return listen(model, sample(self.sampler(seed)), self.spec)
 
     def _folder(self, arm: Arm, minutes: float, seed: int) -> Path:
         words = "".join(c if c.isalnum() else "-" for c in arm.name.lower())

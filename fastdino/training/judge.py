@@ -23,6 +23,7 @@ from fastdino.storage import replacing
 from fastdino.training import evaluation
 from fastdino.training.labels import Labels
 from fastdino.training.model import Moments, segment_bounds, split_features
+from fastdino.training.sampler import CropSampler
 
 FIGURES = (
     "artist_1nn",
@@ -37,6 +38,9 @@ FIGURES = (
     "eq_invariance",
     "level_tilt_share",
 )
+# Tracks that a projection is fitted on and a model judged on; more would not change either.
+SAMPLE_TRACKS = 1000
+SEED_OF_SAMPLE = 0
 UNKNOWN = Labels(None, None, None)
 # Segments of one song that are looked at.
 SEGMENTS = 8
@@ -124,6 +128,11 @@ class Heard:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return cls(file.metadata()["track_ids"].split("\n"), **tensors)
+
+
+def sample(sampler: CropSampler) -> list[tuple[str, Tensor]]:
+    """The tracks that are listened to: id and uint8 ``[frames, n_mels]``, of those in memory."""
+    return list(sampler.tracks(SAMPLE_TRACKS, SEED_OF_SAMPLE))
 
 
 def listen(

@@ -1,6 +1,6 @@
 """A finished model: the encoder, and the fixed map from pooled features to a vector.
 
-Belongs here: pooling, whitening, saving and loading. Does not: learning the encoder's weights.
+Belongs here: pooling, projection, saving and loading. Does not: learning the encoder's weights.
 
 A song's vector is made of the mean and the standard deviation over time of its local features,
 centred, turned to the directions in which the training collection spreads most, and brought to unit

@@ -1,7 +1,7 @@
 """FastDINO as it was first published, kept as the baseline that speed and quality are held against.
 
-Belongs here: its encoder and batch, as they were. Does not: its loss (``objectives.published``), or
-anything the pipeline runs on.
+Belongs here: its encoder and learning rate, as they were. Does not: its loss
+(``objectives.published``), or anything the pipeline runs on.
 """
 
 import torch
@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 WIDTHS = (80, 160, 320, 640)
 BLOCKS = 4
-CROP_FRAMES = 6000
-BATCH = 64
 LEARNING_RATE = 1e-4
 
 

@@ -82,6 +82,12 @@ class CropSampler:
         self._loaded: _Slot | None = None
         self._set_window(0)
 
+    @classmethod
+    def of(cls, folder: Path, device: torch.device, seed: int) -> "CropSampler":
+        """A sampler of all shards in a folder, with as much memory as there is to spare."""
+        shards = shard_files.list_shards(folder)
+        return cls(shards, device=device, budget_bytes=frame_budget(device), seed=seed)
+
     @property
     def resident(self) -> bool:
         """Whether the whole collection is in memory."""

@@ -1,6 +1,7 @@
 """What a training run is made of, and the presets for the hardware people have.
 
-Belongs here: every number that changes what is learned. Does not: torch, or any of the work.
+Belongs here: every number that changes what is learned, or when. Does not: torch, or any of the
+work.
 """
 
 import dataclasses
@@ -127,6 +128,13 @@ class TrainingSettings:
         plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         return plain
 
+
+# A collection that has grown by more than this since its model was trained is worth a new one.
+GROWTH = 0.2
+# What a comparison trains where nothing else is said: arms (see ``compare``), minutes, seeds.
+ARMS = ("fastdino", "published", "dino", "autoencoder")
+BUDGETS = (1.0, 2.0, 5.0)
+SEEDS = 3
 
 PRESETS = {
     "cpu": TrainingSettings("cpu"),

@@ -23,20 +23,15 @@ from fastdino.summary import Summary
 from fastdino.training import labels as label_files
 from fastdino.training import model as models
 from fastdino.training import registry
-from fastdino.training.judge import FIGURES, Listener, MelStatistics, figures, listen
+from fastdino.training.judge import FIGURES, Listener, MelStatistics, figures, listen, sample
 from fastdino.training.labels import Labels
 from fastdino.training.loop import Run
 from fastdino.training.model import SongModel, best_device
-from fastdino.training.sampler import CropSampler, frame_budget
-from fastdino.training.settings import TrainingSettings
+from fastdino.training.sampler import CropSampler
+from fastdino.training.settings import GROWTH, TrainingSettings
 
 log = logging.getLogger(__name__)
 
-# A collection that has grown by more than this since the model was trained is worth a new one.
-GROWTH = 0.2
-# Tracks that the projection is fitted on and the model judged on; more would not change either.
-SAMPLE_TRACKS = 1000
-SEED_OF_SAMPLE = 0
 CURVE = "curve.png"
 
 
@@ -72,7 +67,7 @@ def run(home: Home, settings: TrainingSettings, *, afresh: bool = False) -> Summ
             f"model {model_id} still fits ({about['trained_tracks']} tracks then, {n_tracks} now)",
             did_work=False,
             counts={"tracks": n_tracks, **about["metrics"]},
-            tables={"quality": table} if (table := _compared(about.get("quality", {}))) else {},
+            tables={"quality": _compared(about.get("quality", {}))},
             plots={"training curve": curve.read_bytes()} if curve.exists() else {},
             paths={"model": home.model(model_id)},
         )
@@ -88,12 +83,7 @@ def _train(
     device = best_device()
     work = home.models / ".training"
     work.mkdir(parents=True, exist_ok=True)
-    sampler = CropSampler(
-        shard_files.list_shards(home.shards(spec.spec_id)),
-        device=device,
-        budget_bytes=frame_budget(device),
-        seed=settings.seed,
-    )
+    sampler = CropSampler.of(home.shards(spec.spec_id), device, settings.seed)
     training = Run(
         settings,
         sampler,
@@ -172,7 +162,7 @@ def finish(
         "mel mean+std" and "untrained".
     """
     settings = training.settings
-    sample = list(training.sampler.tracks(SAMPLE_TRACKS, SEED_OF_SAMPLE))
+    songs = sample(training.sampler)
     model, untrained = (
         SongModel.of(encoder, settings.dim).to(training.device)
         for encoder in (training.result, training.untrained())
@@ -182,7 +172,7 @@ def finish(
         "mel mean+std": MelStatistics(),
         "untrained": untrained,
     }
-    heard = {name: listen(listener, sample, spec) for name, listener in listeners.items()}
+    heard = {name: listen(listener, songs, spec) for name, listener in listeners.items()}
     return model, {name: figures(each, labels) for name, each in heard.items()}
 
 

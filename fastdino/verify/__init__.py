@@ -118,7 +118,4 @@ def _left_over(folders: list[Path], *, repair: bool) -> Iterator[Finding]:
             "deleted",
             Mender.NOBODY,
         )
-        if repair:
-            path.unlink()
-            found = found.now_mended()
-        yield found
+        yield found.settled(path.unlink, repair=repair)

@@ -35,13 +35,14 @@ def check(home: Home, *, repair: bool) -> Generator[Finding, None, set[str] | No
         if files is not None
         else f"{kept}the next ingestion makes it anew; all songs will count as first seen then",
     )
-    if repair:
+
+    def mend() -> None:
         if home.catalog.exists():
             os.replace(home.catalog, aside)
         if files is not None:
             catalog.write(home, files)
-        found = found.now_mended()
-    yield found
+
+    yield found.settled(mend, repair=repair)
     # What was published may lack songs that came later: it does not say which ones are gone.
     return None
 

@@ -4,21 +4,20 @@ Belongs here: one finding and the line it is told in. Does not: looking for it, 
 """
 
 import dataclasses
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TypeVar
 
-import pyarrow as pa
-
 from fastdino.errors import UserError
+from fastdino.spectrograms.shards import UNREADABLE
 
 T = TypeVar("T")
 
 # What reading a damaged file raises, depending on where the damage is. Memory runs out where a
 # damaged length is believed; nothing that is looked at takes much otherwise.
-DAMAGE = (OSError, ValueError, LookupError, TypeError, MemoryError, pa.ArrowException)
+DAMAGE = (*UNREADABLE, LookupError, TypeError, MemoryError)
 
 
 class Mender(Enum):
@@ -53,6 +52,13 @@ class Finding:
     def is_wrong(self) -> bool:
         """Whether it was or is wrong, and not merely in the way."""
         return self.mender is not Mender.NOBODY
+
+    def settled(self, mend: Callable[[], object], *, repair: bool) -> "Finding":
+        """The same, put right by ``mend`` if a repair is asked for."""
+        if not repair:
+            return self
+        mend()
+        return self.now_mended()
 
     def now_mended(self) -> "Finding":
         """The same, put right."""

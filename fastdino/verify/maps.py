@@ -73,18 +73,12 @@ def _check_model(home: Home, folder: Path, *, is_current: bool, repair: bool) ->
     published = rescue.drawn(home, standing)
     if published is not None:
         found = Finding(path, wrong, "the map is written again as it was published")
-        if repair:
-            rescue.write_map(standing, published)
-            found = found.now_mended()
-        yield found
+        yield found.settled(lambda: rescue.write_map(standing, published), repair=repair)
     elif is_current and set(damage[standing]) == {standing / "neighbors.parquet"}:
         found = Finding(
             path, wrong, "deleted; the next run finds the neighbours again and moves no song"
         )
-        if repair:
-            path.unlink(missing_ok=True)
-            found = found.now_mended()
-        yield found
+        yield found.settled(lambda: path.unlink(missing_ok=True), repair=repair)
     else:
         yield _stands_again(path, pointer, wrong, sound, repair=repair)
 
@@ -97,18 +91,14 @@ def _stands_again(
         found = Finding(
             path, wrong, f"map {sound[0].name} stands again; the next run goes on from it"
         )
-        if repair:
-            write_json(pointer, {"map_id": sound[0].name})
-    else:
-        found = Finding(
-            path,
-            wrong,
-            f"{pointer.name} is deleted and the next run draws another map, on which songs lie "
-            "elsewhere and clusters have other numbers; there is no copy of this one",
-        )
-        if repair:
-            pointer.unlink(missing_ok=True)
-    return found.now_mended() if repair else found
+        return found.settled(lambda: write_json(pointer, {"map_id": sound[0].name}), repair=repair)
+    found = Finding(
+        path,
+        wrong,
+        f"{pointer.name} is deleted and the next run draws another map, on which songs lie "
+        "elsewhere and clusters have other numbers; there is no copy of this one",
+    )
+    return found.settled(lambda: pointer.unlink(missing_ok=True), repair=repair)
 
 
 def _damage(folder: Path) -> dict[Path, str]:

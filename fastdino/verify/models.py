@@ -79,12 +79,13 @@ def _check_description(home: Home, folder: Path, *, repair: bool) -> Findings:
         )
         return
     found = Finding(path, wrong, "written anew from what music.duckdb knows of the model")
-    if repair:
+
+    def mend() -> None:
         if path.exists():
             os.replace(path, path.with_name(path.name + ".damaged"))
         write_json(path, about)
-        found = found.now_mended()
-    yield found
+
+    yield found.settled(mend, repair=repair)
 
 
 def _wrong_weights(folder: Path) -> str | None:
@@ -116,10 +117,7 @@ def _check_current(home: Home, working: set[str], *, repair: bool) -> Findings:
         return
     why = "the one that is published" if chosen == published else "the newest"
     found = Finding(path, wrong, f"model {chosen} is made current, {why}")
-    if repair:
-        registry.make_current(home, chosen)
-        found = found.now_mended()
-    yield found
+    yield found.settled(lambda: registry.make_current(home, chosen), repair=repair)
 
 
 def _check_checkpoint(path: Path, repair: bool) -> Findings:
@@ -129,10 +127,7 @@ def _check_checkpoint(path: Path, repair: bool) -> Findings:
     if wrong is None:
         return
     found = Finding(path, wrong, "deleted; the training that was interrupted begins anew")
-    if repair:
-        path.unlink()
-        found = found.now_mended()
-    yield found
+    yield found.settled(path.unlink, repair=repair)
 
 
 def _wrong_checkpoint(path: Path) -> str | None:

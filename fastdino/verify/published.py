@@ -69,10 +69,7 @@ def check(home: Home, expected: set[str] | None, *, repair: bool) -> Findings:
         yield Finding(home.database, wrong, mend, Mender.RUN)
         return
     found = Finding(home.database, wrong, "deleted; the next run publishes it again")
-    if repair:
-        home.database.unlink()
-        found = found.now_mended()
-    yield found
+    yield found.settled(home.database.unlink, repair=repair)
 
 
 def _unreadable(database: Path) -> str | None:

@@ -94,10 +94,7 @@ def _check_folder(folder: Path, spec: SpectrogramSettings, *, repair: bool) -> F
         matches = False
     if not matches:
         found = Finding(described, "it does not say what the shards are made with", "written anew")
-        if repair:
-            write_json(described, dataclasses.asdict(spec))
-            found = found.now_mended()
-        yield found
+        yield found.settled(lambda: write_json(described, dataclasses.asdict(spec)), repair=repair)
     failures = folder / "failures.parquet"
     try:
         if failures.exists():
@@ -106,10 +103,7 @@ def _check_folder(folder: Path, spec: SpectrogramSettings, *, repair: bool) -> F
         found = Finding(
             failures, reason(failures, error), "deleted; the next run tries those files again"
         )
-        if repair:
-            failures.unlink()
-            found = found.now_mended()
-        yield found
+        yield found.settled(failures.unlink, repair=repair)
 
 
 def _check_current(

@@ -1,0 +1,26 @@
+"""Running all stages in a test, and telling whether anything came of it."""
+
+import hashlib
+from argparse import Namespace
+from pathlib import Path
+
+from fastdino.__main__ import COMMANDS, STEPS
+from fastdino.home import Home
+from fastdino.summary import Summary
+
+
+def run(home: Home, music: Path) -> dict[str, Summary]:
+    options = Namespace(music=[str(music)], preset="tiny", minutes=None, seed=0, afresh=False)
+    return {name: STEPS[name](home, options) for name in COMMANDS["run"]}
+
+
+def contents(folder: Path) -> dict[str, tuple[int, str]]:
+    """Time of writing and hash of every file, locks aside."""
+    return {
+        str(path.relative_to(folder)): (
+            path.stat().st_mtime_ns,
+            hashlib.blake2b(path.read_bytes()).hexdigest(),
+        )
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
