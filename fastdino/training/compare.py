@@ -263,7 +263,8 @@ class _Laboratory:
         training.train()
         heard = self._listen(training.result, arm.settings, seed)
         steps, settings = training.step, arm.settings
-        with FlopCounterMode(display=False) as counter:
+        # What is compiled is not counted.
+        with torch.compiler.set_stance("force_eager"), FlopCounterMode(display=False) as counter:
             training.one_step()
         self._keep(
             arm,

@@ -5,6 +5,7 @@ data, or what becomes of the encoder.
 """
 
 import json
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -24,7 +25,10 @@ from fastdino.training.objectives import OBJECTIVES
 from fastdino.training.sampler import CropSampler
 from fastdino.training.settings import TrainingSettings
 
-LOG_EVERY = 10
+log = logging.getLogger(__name__)
+
+# To look at the loss is to wait for the device: not at every step.
+LOG_EVERY_S = 1.0
 CHECKPOINT_EVERY_S = 30.0
 BAND_SAMPLE = 100_000
 
@@ -97,27 +101,32 @@ class Run:
 
     def train(self, stop: Callable[[], bool] = lambda: False) -> None:
         """Train to the end, or until ``stop`` says so after a step."""
+        if self.device.type == "cuda":
+            self.compile()
         # What a killed run logged after its last checkpoint is done again, and logged again.
         kept = _metrics_up_to(self.metrics, self.step)
         with (
-            open(self.metrics, "w", encoding="utf-8") as log,
+            open(self.metrics, "w", encoding="utf-8") as metrics,
             progress("Training", 100, "%") as shown,
         ):
-            log.writelines(kept)
+            metrics.writelines(kept)
             started = saved = time.monotonic() - self.elapsed_s
+            first = logged_step = self.step
+            logged = time.monotonic()
             shown.advance(100 * self.share_done)
             while self.share_done < 1.0 and not stop():
-                before, share_before = time.monotonic(), self.share_done
-                log_it = self.step % LOG_EVERY == 0
+                share_before = self.share_done
                 loss, features = self.one_step()
                 self.step += 1
                 now = time.monotonic()
                 self.elapsed_s = now - started
                 note = ""
-                if log_it:
-                    row = self._measure(loss, features, now - before)
-                    log.write(json.dumps(row) + "\n")
-                    log.flush()
+                if self.step == first + 1 or now - logged >= LOG_EVERY_S or self.share_done == 1.0:
+                    steps_per_s = (self.step - logged_step) / (now - logged)
+                    row = self._measure(loss, features, steps_per_s)
+                    logged, logged_step = time.monotonic(), self.step
+                    metrics.write(json.dumps(row) + "\n")
+                    metrics.flush()
                     note = f"loss {row['loss']:.3f}, rank {row['rank']:.0f}, "
                     note += f"{row['songs_per_s']:.0f} songs/s"
                 shown.advance(100 * (self.share_done - share_before), note)
@@ -125,6 +134,28 @@ class Run:
                     saved = now
                     self.save()
         self.save()
+
+    def compile(self, backend: str = "inductor") -> None:
+        """Let PyTorch fuse the encoders' kernels, before the clock starts.
+
+        What is learned so far stays as it is. Where no compiler works, training is only slower.
+
+        Args:
+            backend: of ``torch.compile``.
+        """
+        encoders = [module for module in self.learned.modules() if isinstance(module, Encoder)]
+        for encoder in encoders:
+            encoder.compile(backend=backend, fullgraph=True, dynamic=False)
+        before = {name: value.clone() for name, value in self.learned.state_dict().items()}
+        try:
+            loss, _ = self._forward()
+            loss.backward()
+        except Exception as error:  # of many kinds: this machine's compiler is anyone's
+            log.warning("Training without compiled kernels: %s", str(error).split("\n")[0])
+            for encoder in encoders:
+                encoder._compiled_call_impl = None
+        self.learned.load_state_dict(before)
+        self.learned.zero_grad()
 
     def one_step(self) -> tuple[Tensor, Tensor]:
         """The forward passes that the objective makes, one backward pass, one optimiser step.
@@ -137,10 +168,7 @@ class Run:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
-        crops = self.sampler.batch(self.step, settings.songs, settings.crops, self.crop_frames)
-        generator = torch.Generator(self.device).manual_seed(settings.seed * 1_000_003 + self.step)
-        with autocast(self.device):
-            loss, features = self.objective(self.encoder, crops, generator)
+        loss, features = self._forward()
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         loss.backward()
@@ -149,7 +177,15 @@ class Run:
         self.objective.after_step(self.encoder, self.share_done)
         return loss.detach(), features.detach()
 
-    def _measure(self, loss: Tensor, features: Tensor, step_s: float) -> dict[str, float]:
+    def _forward(self) -> tuple[Tensor, Tensor]:
+        settings = self.settings
+        crops = self.sampler.batch(self.step, settings.songs, settings.crops, self.crop_frames)
+        generator = torch.Generator(self.device).manual_seed(settings.seed * 1_000_003 + self.step)
+        with autocast(self.device):
+            loss, features = self.objective(self.encoder, crops, generator)
+        return loss, features
+
+    def _measure(self, loss: Tensor, features: Tensor, steps_per_s: float) -> dict[str, float]:
         means = features.float().mean(2).flatten(0, 1).cpu().numpy()
         return {
             "step": self.step,
@@ -157,7 +193,7 @@ class Run:
             "loss": round(float(loss), 5),
             "rank": round(effective_rank(means), 2),
             "learning_rate": self.optimizers[0].param_groups[0]["lr"],
-            "songs_per_s": round(self.settings.songs / step_s, 2),
+            "songs_per_s": round(self.settings.songs * steps_per_s, 2),
         }
 
     def save(self) -> None:

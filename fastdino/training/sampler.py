@@ -3,10 +3,10 @@
 Belongs here: which part of the shards is in memory, and drawing crops from it. Does not: what a
 crop is used for.
 
-All shards that fit a budget are resident, on the training device itself, and a batch is one
-gather. A collection that does not fit is seen through a window: the shards in memory change one
-at a time, read by a thread while training goes on. It is the same code: a window as wide as the
-collection never moves.
+Frames lie in one tensor on the training device itself, and a batch is one gather from it. A
+collection that does not fit is seen through a window: the tensor then has a place for every shard
+of the window and one for the next, which a thread reads while training goes on. It is the same
+code: a window as wide as the collection never moves.
 """
 
 import os
@@ -25,16 +25,18 @@ from fastdino.spectrograms import shards as shard_files
 
 @dataclass
 class _Slot:
-    """One shard's frames in memory and where its tracks begin.
+    """One shard in memory.
 
     Attributes:
-        frames: uint8 ``[n_frames, n_mels]`` on the training device.
-        starts: int64 ``[n_tracks]``, first frame of each track.
+        first: where its frames begin in the sampler's tensor.
+        n_frames: how many it has.
+        starts: int64 ``[n_tracks]``, first frame of each track in the sampler's tensor.
         lengths: int64 ``[n_tracks]``, frames of each track.
         track_ids: ``n_tracks`` ids.
     """
 
-    frames: Tensor
+    first: int
+    n_frames: int
     starts: np.ndarray
     lengths: np.ndarray
     track_ids: list[str]
@@ -72,10 +74,12 @@ class CropSampler:
         # A fixed random order: the window then holds a mixture, not the newest additions.
         order = np.random.default_rng(seed).permutation(len(shards))
         self._queue = [shards[i] for i in order]
-        sizes = [_frame_bytes(path) for path in self._queue]
-        self._width = 1
-        while self._width < len(shards) and max_window(sizes, self._width + 1) <= budget_bytes:
-            self._width += 1
+        shapes = [_shape(path) for path in self._queue]
+        n_mels = shapes[0][1]
+        self._lengths = [n_frames for n_frames, _ in shapes]
+        self._width = window(self._lengths, budget_bytes // n_mels)
+        capacity = places(self._lengths, self._width)
+        self._frames = torch.empty((capacity, n_mels), dtype=torch.uint8, device=device)
         self._slots: dict[int, _Slot] = {}
         self._moved = 0
         self._loader: threading.Thread | None = None
@@ -95,9 +99,14 @@ class CropSampler:
 
     def sample_frames(self, n_frames: int) -> Tensor:
         """Evenly spaced single frames of what is in memory, ``[about n_frames, n_mels]`` uint8."""
-        total = sum(len(slot.frames) for slot in self._slots.values())
+        total = sum(slot.n_frames for slot in self._slots.values())
         every = max(1, total // n_frames)
-        return torch.cat([slot.frames[::every] for slot in self._slots.values()])
+        return torch.cat(
+            [
+                self._frames[slot.first : slot.first + slot.n_frames : every]
+                for slot in self._slots.values()
+            ]
+        )
 
     def tracks(self, n_tracks: int, seed: int) -> Iterator[tuple[str, Tensor]]:
         """At most ``n_tracks`` whole tracks of those in memory: id and uint8 ``[frames, n_mels]``.
@@ -108,7 +117,7 @@ class CropSampler:
         for index in sorted(np.random.default_rng(seed).permutation(len(held))[:n_tracks]):
             slot, row = held[index]
             start = slot.starts[row]
-            yield slot.track_ids[row], slot.frames[start : start + slot.lengths[row]]
+            yield slot.track_ids[row], self._frames[start : start + slot.lengths[row]]
 
     def batch(self, step: int, n_songs: int, n_crops: int, n_frames: int) -> Tensor:
         """Draw the batch of step ``step``.
@@ -122,30 +131,23 @@ class CropSampler:
         """
         self._set_window(0 if self.resident else step // self.steps_per_shard)
         rng = np.random.default_rng([self.seed, step])
-        slots = list(self._slots.values())
-        ends = np.cumsum([len(slot.starts) for slot in slots])
-        songs = rng.permutation(int(ends[-1]))[:n_songs]
+        starts = np.concatenate([slot.starts for slot in self._slots.values()])
+        lengths = np.concatenate([slot.lengths for slot in self._slots.values()])
+        songs = rng.permutation(len(starts))[:n_songs]
         if len(songs) < n_songs:
-            songs = np.concatenate([songs, rng.integers(ends[-1], size=n_songs - len(songs))])
-        where = np.searchsorted(ends, songs, side="right")
-        within = songs - np.concatenate([[0], ends[:-1]])[where]
+            songs = np.concatenate([songs, rng.integers(len(starts), size=n_songs - len(songs))])
         parts = (np.arange(n_crops) + rng.random((n_songs, n_crops))) / n_crops
+        starts, lengths = starts[songs, None], lengths[songs, None]
+        room = np.maximum(lengths - n_frames, 0)
+        begin = (parts * (room + 1)).astype(np.int64)
+        # A few numbers a crop go to the device; the indices of its frames are made there.
+        drawn = torch.from_numpy(np.stack(np.broadcast_arrays(begin, lengths, starts)))
+        if self.device.type == "cuda":
+            # From pinned memory the host need not wait until the device has taken them.
+            drawn = drawn.pin_memory().to(self.device, non_blocking=True)
+        first, length, start = drawn[..., None]
         offsets = torch.arange(n_frames, device=self.device)
-        crops: list[Tensor | None] = [None] * n_songs
-        for number, slot in enumerate(slots):
-            mine = np.flatnonzero(where == number)
-            if not len(mine):
-                continue
-            starts, lengths = slot.starts[within[mine]], slot.lengths[within[mine]]
-            room = np.maximum(lengths - n_frames, 0)
-            begin = (parts[mine] * (room[:, None] + 1)).astype(np.int64)
-            # A few numbers a crop go to the device; the indices of its frames are made there.
-            places = np.stack(np.broadcast_arrays(begin, lengths[:, None], starts[:, None]))
-            first, length, start = torch.from_numpy(places).to(self.device)[..., None]
-            index = (first + offsets) % length + start
-            for song, crop in zip(mine, slot.frames[index], strict=True):
-                crops[song] = crop
-        return torch.stack([crop for crop in crops if crop is not None])
+        return self._frames[(first + offsets) % length + start]
 
     def _set_window(self, moved: int) -> None:
         """Hold shards ``moved .. moved + width`` of the endless queue."""
@@ -169,30 +171,34 @@ class CropSampler:
         self._loader.start()
 
     def _take(self, key: int) -> _Slot:
-        if self._loader is not None and self._loading == key:
+        if self._loader is not None:
+            # Also when it reads another shard: that may lie where this one is to be.
             self._loader.join()
             slot, self._loaded = self._loaded, None
-            if slot is not None:
+            if slot is not None and self._loading == key:
                 return slot
         return self._read(key)
 
+    def _place(self, key: int) -> int:
+        """Where the frames of the queue's shard ``key`` begin."""
+        if self.resident:
+            return sum(self._lengths[:key])
+        return key % (self._width + 1) * max(self._lengths)
+
     def _read(self, key: int) -> _Slot:
-        path = self._queue[key % len(self._queue)]
-        n_frames, n_mels = _shape(path)
-        frames = torch.empty((n_frames, n_mels), dtype=torch.uint8, device=self.device)
         track_ids: list[str] = []
         starts: list[int] = []
-        at = 0
-        for piece in shard_files.iter_pieces(path):
+        first = at = self._place(key)
+        for piece in shard_files.iter_pieces(self._queue[key % len(self._queue)]):
             if not track_ids or piece.track_id != track_ids[-1]:
                 track_ids.append(piece.track_id)
                 starts.append(at)
             n = len(piece.frames)
             # Copied before it is handed to torch, which would warn of memory it may not write to.
-            frames[at : at + n] = torch.from_numpy(piece.frames.copy())
+            self._frames[at : at + n] = torch.from_numpy(piece.frames.copy())
             at += n
         bounds = np.array([*starts, at], dtype=np.int64)
-        return _Slot(frames, bounds[:-1], np.diff(bounds), track_ids)
+        return _Slot(first, at - first, bounds[:-1], np.diff(bounds), track_ids)
 
 
 def frame_budget(device: torch.device) -> int:
@@ -203,18 +209,18 @@ def frame_budget(device: torch.device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 3
 
 
-def max_window(sizes: Sequence[int], width: int) -> int:
-    """The most bytes that ``width`` neighbours of an endless queue take, the next one included."""
-    held = min(width + 1, len(sizes)) if width < len(sizes) else width
-    doubled = [*sizes, *sizes]
-    return max(sum(doubled[i : i + held]) for i in range(len(sizes)))
+def window(lengths: Sequence[int], budget: int) -> int:
+    """How many shards, of so many frames each, ``budget`` frames hold at once; at least one."""
+    if sum(lengths) <= budget:
+        return len(lengths)
+    return max(1, min(len(lengths) - 1, budget // max(lengths) - 1))
+
+
+def places(lengths: Sequence[int], width: int) -> int:
+    """Frames that a window takes: all, or ``width`` and the next one, each as the longest shard."""
+    return sum(lengths) if width == len(lengths) else (width + 1) * max(lengths)
 
 
 def _shape(path: Path) -> tuple[int, int]:
     table = pq.read_table(path, columns=["n_frames", "n_mels"], partitioning=None)
     return int(np.sum(table.column("n_frames"))), int(table.column("n_mels")[0].as_py())
-
-
-def _frame_bytes(path: Path) -> int:
-    n_frames, n_mels = _shape(path)
-    return n_frames * n_mels

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastdino.home import Home
 from fastdino.spectrograms.shards import list_shards
 from fastdino.training.loop import Run
+from fastdino.training.objectives import OBJECTIVES
 from fastdino.training.sampler import CropSampler
 from fastdino.training.settings import PRESETS
 from tests.training.conftest import songs, write_songs
@@ -87,3 +89,62 @@ def test_training_lowers_the_loss_and_does_not_collapse(shards: list[Path], tmp_
     rows = [json.loads(line) for line in run.metrics.read_text().splitlines()]
     assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
     assert rows[-1]["rank"] > 3
+
+
+class Waits(TorchDispatchMode):
+    """Notes every operation whose result the host has to wait for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        name = func.overloadpacket.__name__
+        if name in ("_local_scalar_dense", "nonzero", "masked_select", "equal", "_unique2"):
+            self.seen.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_no_step_waits_for_the_device(shards: list[Path], tmp_path: Path, objective: str) -> None:
+    run = start(shards, tmp_path, objective=objective)
+    run.one_step()
+    with Waits() as waits:
+        run.one_step()
+        assert waits.seen == []
+        float(run.one_step()[0])
+    assert waits.seen == ["_local_scalar_dense"], "and such a wait would have been noticed"
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_compiled_run_learns_what_one_that_is_not_compiled_learns(
+    shards: list[Path], tmp_path: Path, objective: str
+) -> None:
+    plain = start(shards, tmp_path / "a", objective=objective, min_steps=3)
+    plain.train()
+    compiled = start(shards, tmp_path / "b", objective=objective, min_steps=3)
+    # Traces and cuts the graph as on a GPU; only the last part, making kernels of it, is left out.
+    compiled.compile(backend="aot_eager")
+    assert compiled.encoder._compiled_call_impl is not None
+    compiled.train()
+    expected = plain.learned.state_dict()
+    for name, value in compiled.learned.state_dict().items():
+        # Muon makes much of bfloat16's rounding.
+        difference = (value - expected[name]).norm()
+        assert difference <= 0.02 * expected[name].norm() + 1e-3, name
+
+
+def test_a_machine_without_a_compiler_trains_all_the_same(
+    shards: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_compiler(*_: object) -> None:
+        raise RuntimeError("no compiler here")
+
+    plain = start(shards, tmp_path / "a", min_steps=2)
+    plain.train()
+    run = start(shards, tmp_path / "b", min_steps=2)
+    run.compile(backend=no_compiler)  # type: ignore[arg-type]
+    assert "without compiled kernels" in caplog.text
+    run.train()
+    expected = plain.learned.state_dict()
+    assert all(torch.equal(expected[name], v) for name, v in run.learned.state_dict().items())
