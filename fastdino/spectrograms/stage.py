@@ -9,10 +9,12 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
@@ -29,12 +31,17 @@ from fastdino.workers import WorkerFailure, available_cores, map_in_workers
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 # A file may take this long however short it is (a sleeping disk, a busy machine), and longer in
 # proportion to its size and length, both far beyond what a sound file on a slow machine needs.
 LEAST_LIMIT_S = 60.0
 LIMIT_S_PER_S = 1 / 20
 LIMIT_S_PER_BYTE = 1 / 1_000_000
 FLUSH_EVERY_S = 60.0
+# Songs (some 2 MB each, on disk) that may wait for one that takes longer to decode.
+MOST_WAITING = 500
 TABLE_ROWS = 100
 
 FAILURES = pl.Schema(
@@ -162,13 +169,17 @@ def _work(
             by_spool = {scratch / c.track_id: c for c in candidates}
             tasks = (extract.Task(Path(c.path), spool, settings) for spool, c in by_spool.items())
             candidates = []
-            for task, result in map_in_workers(
+            found = map_in_workers(
                 extract.in_worker,
                 tasks,
                 timeout_s=lambda task: time_limit_s(by_spool[task.spool]),  # noqa: B023
                 workers=min(available_cores(), len(by_spool)),
-            ):
-                candidate = by_spool[task.spool]
+            )
+            finished = ((task.spool, result) for task, result in found)
+            # In the catalogue's order, however many workers there are: the same music then gives
+            # the same shards and so the same model, after a killed run too.
+            for spool, result in in_turn(finished, by_spool, MOST_WAITING):
+                candidate = by_spool[spool]
                 if isinstance(result, WorkerFailure):
                     failed.append(_failure(candidate, result.reason))
                     log.warning("%s: %s", candidate.path, result.reason)
@@ -186,7 +197,7 @@ def _work(
                         salvaged=result.salvaged,
                     )
                     shape = (result.n_frames, settings.n_mels)
-                    writer.append(info, np.memmap(task.spool, np.uint8, "r", shape=shape))
+                    writer.append(info, np.memmap(spool, np.uint8, "r", shape=shape))
                     new.append(New(candidate.track_id, candidate.path, result))
                 for left_over in scratch.glob(f"{candidate.track_id}*"):
                     left_over.unlink()
@@ -197,6 +208,29 @@ def _work(
                     writer.flush()
                     flushed = now
     return new, failed
+
+
+def in_turn(
+    finished: Iterable[tuple[T, R]], order: Iterable[T], most_waiting: int
+) -> Iterator[tuple[T, R]]:
+    """What is finished, in the given order as far as that keeps few waiting.
+
+    Args:
+        finished: every task with its result, in any order.
+        order: the same tasks.
+        most_waiting: tasks that wait for one that is not finished. Beyond that it loses its turn
+            and comes last.
+    """
+    turns = deque(order)
+    waiting: dict[T, R] = {}
+    for task, result in finished:
+        waiting[task] = result
+        while waiting and (turns[0] in waiting or len(waiting) > most_waiting):
+            first = turns.popleft()
+            if first in waiting:
+                yield first, waiting.pop(first)
+            else:
+                turns.append(first)
 
 
 def time_limit_s(candidate: Candidate) -> float:

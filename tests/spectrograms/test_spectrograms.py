@@ -91,6 +91,33 @@ def test_a_run_ends_hanging_files_and_a_killed_run_is_taken_up_again(
     assert not scratch.exists()
 
 
+def test_shards_hold_songs_in_the_catalogues_order_however_long_each_takes(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    music = tmp_path / "music"
+    music.mkdir()
+    for number, seconds in enumerate((120, 2, 2, 2)):
+        noise = np.random.default_rng(number).normal(0, 0.1, 16_000 * seconds)
+        soundfile.write(music / f"{number}.wav", noise, 16_000)
+    ingestion.run(home, [music])
+    monkeypatch.setattr(stage, "available_cores", lambda: 2)
+    spectrograms.run(home)
+    index = shards.read_index(home.shards(SETTINGS.spec_id)).to_pylist()
+    in_shard = [row["track_id"] for row in index if row["piece"] == 0]
+    assert in_shard == catalog.read(home)["track_id"].to_list()
+
+
+def test_no_more_than_a_few_wait_for_one_that_takes_long() -> None:
+    finished = [(number, "done") for number in (3, 1, 2, 4, 5, 0)]
+
+    def order(most_waiting: int) -> list[int]:
+        return [task for task, _ in stage.in_turn(finished, range(6), most_waiting)]
+
+    assert order(6) == [0, 1, 2, 3, 4, 5]
+    assert order(3) == [1, 2, 3, 4, 5, 0]
+    assert order(0) == [3, 1, 2, 4, 5, 0]
+
+
 def listed(**columns: object) -> pl.DataFrame:
     row = dict.fromkeys(catalog.SCHEMA.names())
     row |= {"track_id": "a", "path": __file__, "size": 1, "mtime_ns": 1, **columns}
