@@ -124,6 +124,8 @@ new since the last time, so every command is quick and safe to repeat.
 
   fastdino run ~/Music          all of it; ends with music.duckdb and a page to look at
   fastdino demo /tmp/songs      synthesise a small tagged library to try it on
+  fastdino similar "a title"    what sounds like it?
+  fastdino playlist --surprise  something to listen to
 
 Everything is written under $FASTDINO_HOME (default: var). Music folders are only read.
 """
@@ -224,9 +226,50 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="take out what is damaged or no longer needed; the next run computes what is missing",
     )
+    similar = command("similar", "list the songs, or moments of songs, most like one")
+    similar.add_argument("song", nargs="+", help="its title, roughly, and more if several have it")
+    similar.add_argument(
+        "--at",
+        type=_moment,
+        metavar="M:SS",
+        help="ask for moments instead: where else does it sound like this moment of the song?",
+    )
+    similar.add_argument("-n", type=_number, default=10, help="how many (default: 10)")
+    playlist = command("playlist", "write a playlist that music players open")
+    of = playlist.add_mutually_exclusive_group(required=True)
+    of.add_argument("--like", metavar="SONG", help="a song, and those most like it")
+    of.add_argument("--from", dest="first", metavar="SONG", help="lead from this song ...")
+    of.add_argument("--cluster", metavar="NAME", help="the typical songs of a cluster on the map")
+    of.add_argument("--surprise", action="store_true", help="lead from somewhere to somewhere else")
+    playlist.add_argument("--to", dest="last", metavar="SONG", help="... to this one")
+    playlist.add_argument("-n", type=_number, default=20, help="how many songs (default: 20)")
+    playlist.add_argument(
+        "-o", dest="file", type=Path, help="where to write it (default: here; - for the terminal)"
+    )
+    playlist.add_argument(
+        "--relative",
+        action="store_true",
+        help="write paths relative to the playlist, to move it together with the music",
+    )
     bench = command("bench", "measure speed and memory, each beside what it is compared to")
     bench.add_argument("part", nargs="*", help="spectrograms, training, embeddings (default: all)")
     return main_parser
+
+
+def _number(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return number
+
+
+def _moment(text: str) -> float:
+    from fastdino.reports import asking
+
+    try:
+        return asking.seconds(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: write 1:20") from None
 
 
 def show(summary: Summary, seconds: float) -> None:
@@ -257,6 +300,24 @@ def execute(options: argparse.Namespace) -> int:
         from fastdino import verify
 
         return verify.main(home, repair=options.repair)
+    if options.command == "similar":
+        from fastdino.reports import asking
+
+        return asking.similar(home, " ".join(options.song), at_s=options.at, n=options.n)
+    if options.command == "playlist":
+        from fastdino.reports import asking
+
+        if (options.first is None) != (options.last is None):
+            raise UserError("--from SONG and --to SONG go together: give both")
+        return asking.playlist(
+            home,
+            like=options.like,
+            ends=(options.first, options.last) if options.first is not None else None,
+            cluster=options.cluster,
+            n=options.n,
+            target=options.file,
+            relative=options.relative,
+        )
     for name in COMMANDS[options.command]:
         start = time.monotonic()
         summary = STEPS[name](home, options)

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import demo_collection
 import hypothesis
 import pytest
 
@@ -36,6 +37,21 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def music(library: Path, tmp_path: Path) -> Path:
     """A copy of the small library that the test may change."""
     return Path(shutil.copytree(library, tmp_path / "music"))
+
+
+@pytest.fixture(scope="session")
+def demo_home(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, list[Path]]:
+    """The whole demo library, published with made-up vectors, and its files, which are empty.
+
+    Made once for all tests: only read it, and put back files that you take away.
+    """
+    folder = tmp_path_factory.mktemp("demo")
+    home = Home(folder / "home")
+    paths = [Path(str(song["path"])) for song in demo_collection.write(home, folder / "music")]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return home, paths
 
 
 @pytest.fixture

@@ -268,22 +268,22 @@ WITH named AS (
         tracks.*,
         lower(strip_accents(tracks.title)) AS plain_title,
         lower(strip_accents(concat_ws(' ', tracks.artist, tracks.title, tracks.album))) AS plain,
-        lower(strip_accents(words)) AS wanted
+        lower(strip_accents(trim(words))) AS wanted
     FROM tracks
 ), scored AS (
     SELECT
         *,
         greatest(
             list_avg([CASE WHEN contains(plain, word) THEN 1 ELSE 0 END
-                      FOR word IN string_split_regex(trim(wanted), '\s+')]),
+                      FOR word IN string_split_regex(wanted, '[^\p{L}\p{N}]+') IF word <> '']),
             jaro_winkler_similarity(plain_title, wanted),
             jaro_winkler_similarity(plain, wanted)
         ) + CASE WHEN plain_title = wanted THEN 1 ELSE 0 END AS score
     FROM named
 )
-SELECT track_id, title, artist, album, path FROM scored
+SELECT track_id, title, artist, album, path, score FROM scored
 WHERE score > 0.8 ORDER BY score DESC, artist, title, track_id LIMIT 20;
-COMMENT ON MACRO TABLE find_song IS 'find_song(words): up to 20 songs whose title, artist or album is like the words, best first';
+COMMENT ON MACRO TABLE find_song IS 'find_song(words): up to 20 songs whose title, artist or album is like the words, best first; a score of 1 has all of the words in it, one above 1 that very title';
 
 CREATE MACRO similar_to(song, k := 10) AS TABLE
 WITH wanted AS MATERIALIZED (
@@ -366,6 +366,26 @@ FROM way JOIN tracks ON tracks.track_id = way.stop_id JOIN nearness ON near_id =
 ORDER BY way.stop;
 COMMENT ON MACRO TABLE songs_between IS 'songs_between(first_song, last_song, k := 8): k songs that lead from one song to another, in order; both given by track_id or title';
 
+CREATE MACRO artists_like(name, k := 10) AS TABLE
+WITH mine AS MATERIALIZED (
+    SELECT a.vec AS mine_vec FROM current_embeddings AS a JOIN tracks AS t USING (track_id)
+    WHERE lower(t.artist) = lower(name)
+)
+SELECT
+    tracks.artist, count(DISTINCT tracks.track_id) AS songs,
+    avg(array_inner_product(other.vec, mine.mine_vec)) AS similarity
+FROM mine, current_embeddings AS other JOIN tracks USING (track_id)
+WHERE lower(tracks.artist) <> lower(name)
+GROUP BY tracks.artist ORDER BY similarity DESC, tracks.artist LIMIT k;
+COMMENT ON MACRO TABLE artists_like IS 'artists_like(name, k := 10): the artists whose songs are, on average, most similar to those of one';
+
+CREATE MACRO outliers(k := 20) AS TABLE
+SELECT
+    tracks.track_id, tracks.title, tracks.artist, tracks.album, avg(n.similarity) AS similarity, tracks.path
+FROM neighbors AS n JOIN tracks USING (track_id) WHERE n.model_id = 'CURRENT_MODEL' AND n.rank <= 5
+GROUP BY ALL ORDER BY avg(n.similarity), tracks.track_id LIMIT k;
+COMMENT ON MACRO TABLE outliers IS 'outliers(k := 20): the songs least like anything else: those with the lowest average similarity to their five nearest';
+
 CREATE MACRO near_duplicates(at_least := 0.995) AS TABLE
 SELECT
     n.similarity, a.track_id, a.title, a.artist, a.path,
@@ -391,3 +411,93 @@ LEFT JOIN neighbors AS b
     AND b.neighbor_id = a.neighbor_id AND b.rank <= k
 WHERE a.model_id = model_a AND a.rank <= k;
 COMMENT ON MACRO TABLE model_overlap IS 'model_overlap(model_a, model_b, k := 10): share of the k nearest songs on which two models agree, 0 to 1';
+
+-- Playlists. At every place stands the most similar song of those whose artist has not been heard
+-- for longest, counted up to `apart` songs: an artist comes again only when so many places have
+-- passed, or when no one else is left.
+
+CREATE MACRO in_turn(first_id, last_id, group_id, k, apart, without) AS TABLE
+WITH RECURSIVE unwanted AS MATERIALIZED (
+    SELECT track_of(name) AS unwanted_id FROM unnest(without::VARCHAR[]) AS given(name)
+), ends AS MATERIALIZED (
+    SELECT a.track_id AS a_id, a.vec AS a_vec, b.track_id AS b_id, coalesce(b.vec, a.vec) AS b_vec
+    FROM (SELECT first_id AS a_id, nullif(last_id, first_id) AS b_id) AS given
+    JOIN current_embeddings AS a ON a.track_id = given.a_id
+    LEFT JOIN current_embeddings AS b ON b.track_id = given.b_id
+), pool AS MATERIALIZED (
+    SELECT
+        tracks.track_id AS song_id,
+        lower(coalesce(tracks.artist, tracks.track_id)) AS whose,
+        whose || chr(10) || lower(tracks.title) AS called,
+        array_inner_product(other.vec, ends.a_vec) AS to_a,
+        array_inner_product(other.vec, ends.b_vec) AS to_b,
+        CASE song_id WHEN a_id THEN 'first' WHEN b_id THEN 'last' ELSE 'between' END AS part
+    FROM ends, current_embeddings AS other JOIN tracks USING (track_id)
+    WHERE tracks.track_id NOT IN (FROM unwanted) AND (group_id IS NULL OR part <> 'between'
+        OR tracks.track_id IN (
+            SELECT m.track_id FROM cluster_members AS m
+            SEMI JOIN (FROM maps WHERE is_current) USING (map_id) WHERE m.cluster_id = group_id))
+), frame AS MATERIALIZED (
+    SELECT
+        k - count(*) AS room, coalesce(list(called), []) AS names,
+        max(whose) FILTER (part = 'first') AS opener, max(whose) FILTER (part = 'last') AS closer
+    FROM pool WHERE part <> 'between'
+), way AS (
+    SELECT 0 AS stop, NULL::VARCHAR[] AS song, names AS taken, [opener] AS played FROM frame
+    UNION ALL
+    SELECT
+        way.stop + 1,
+        max_by([song_id, called, whose], struct_pack(
+            gap := least(apart, coalesce(list_position(way.played, whose), apart),
+                         CASE WHEN whose = closer THEN room - way.stop ELSE apart END),
+            nearness := to_a + (to_b - to_a) * (way.stop + 1) / (room + 1),
+            tie := song_id)) AS found,
+        list_append(way.taken, found[2]), list_prepend(found[3], way.played)
+    FROM way, frame, pool
+    WHERE way.stop < room AND part = 'between' AND NOT list_contains(way.taken, called)
+    GROUP BY way.stop, way.taken, way.played, room
+), placed AS (
+    SELECT CASE part WHEN 'first' THEN 0 ELSE k END AS stop, song_id FROM pool WHERE part <> 'between'
+    UNION ALL SELECT way.stop, way.song[1] FROM way WHERE way.stop > 0
+)
+SELECT
+    row_number() OVER (ORDER BY placed.stop) AS place, tracks.track_id, tracks.title, tracks.artist,
+    tracks.album, tracks.duration_s, tracks.path
+FROM placed JOIN tracks ON tracks.track_id = placed.song_id ORDER BY place;
+COMMENT ON MACRO TABLE in_turn IS 'in_turn(first_id, last_id, group_id, k, apart, without): what the playlist_ macros have in common; last_id and group_id may be null';
+
+CREATE MACRO playlist_like(song, k := 20, apart := 4, without := []) AS TABLE
+FROM in_turn(track_of(song), NULL, NULL, k, apart, without);
+COMMENT ON MACRO TABLE playlist_like IS 'playlist_like(song, k := 20, apart := 4, without := []): a song and those like it, in the order to hear them in; an artist at most once in any `apart` songs where possible, no song twice, none of those in `without`';
+
+CREATE MACRO playlist_between(first_song, last_song, k := 20, apart := 4, without := []) AS TABLE
+FROM in_turn(track_of(first_song), track_of(last_song), NULL, k, apart, without);
+COMMENT ON MACRO TABLE playlist_between IS 'playlist_between(first_song, last_song, k := 20, apart := 4, without := []): k songs that lead from one song to another, both among them';
+
+CREATE MACRO cluster_of(cluster) AS coalesce(
+    (SELECT c.cluster_id FROM clusters AS c SEMI JOIN (FROM maps WHERE is_current) USING (map_id)
+     WHERE lower(c.name) = lower(cluster)),
+    error('no cluster has this name: ' || coalesce(cluster, 'NULL') || '. Try: SELECT name FROM clusters')
+);
+COMMENT ON MACRO cluster_of IS 'cluster_of(cluster): the cluster_id on the current map that a name stands for; an error if there is none';
+
+CREATE MACRO playlist_cluster(cluster, k := 20, apart := 4, without := []) AS TABLE
+FROM in_turn(
+    (SELECT c.medoid_id FROM clusters AS c SEMI JOIN (FROM maps WHERE is_current) USING (map_id)
+     WHERE c.cluster_id = cluster_of(cluster)),
+    NULL, cluster_of(cluster), k, apart, without);
+COMMENT ON MACRO TABLE playlist_cluster IS 'playlist_cluster(cluster, k := 20, apart := 4, without := []): the typical song of a cluster, given by name, and those of its songs that are most like it';
+
+CREATE MACRO playlist_surprise(seed := NULL, k := 20, apart := 4, without := []) AS TABLE
+WITH thrown AS MATERIALIZED (
+    SELECT e.track_id AS thrown_id, e.vec AS thrown_vec, row_number() OVER (
+        ORDER BY hash(e.track_id, dice.number), e.track_id) AS number
+    FROM current_embeddings AS e, (SELECT coalesce(seed, random()) AS number) AS dice
+    QUALIFY number <= 10
+)
+FROM in_turn(
+    (SELECT thrown_id FROM thrown WHERE number = 1),
+    (SELECT b.thrown_id FROM thrown AS a, thrown AS b WHERE a.number = 1
+     ORDER BY array_inner_product(a.thrown_vec, b.thrown_vec), b.thrown_id LIMIT 1),
+    NULL, k, apart, without);
+COMMENT ON MACRO TABLE playlist_surprise IS 'playlist_surprise(seed := NULL, k := 20, apart := 4, without := []): songs that lead from one picked at random to the least similar of nine others; the same again for the same seed';

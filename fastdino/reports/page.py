@@ -16,8 +16,8 @@ from typing import Any
 
 import duckdb
 
-from fastdino.errors import UserError
 from fastdino.home import Home
+from fastdino.reports.database import connect, rows
 from fastdino.reports.palette import color
 from fastdino.storage import replacing
 from fastdino.summary import Summary
@@ -37,8 +37,8 @@ def run_page(home: Home) -> Summary:
     import plotly
 
     template = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
-    with _connect(home.database) as db:
-        published = _rows(db, "SELECT fingerprint FROM published")[0][0]
+    with connect(home.database) as db:
+        published = rows(db, "SELECT fingerprint FROM published")[0][0]
         text = f"{published}\n{plotly.__version__}\n{template}"
         fingerprint = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
         if page_fingerprint(home.page) == fingerprint:
@@ -68,31 +68,9 @@ def page_fingerprint(page: Path) -> str | None:
     return found[1] if found else None
 
 
-def _connect(database: Path) -> duckdb.DuckDBPyConnection:
-    if not database.exists():
-        raise UserError(f"there is no {database} yet: run `fastdino embed` first")
-    try:
-        return duckdb.connect(str(database), read_only=True)
-    except duckdb.Error as error:
-        raise UserError(
-            f"cannot open {database}: close programs that have it open for writing, or run "
-            f"`fastdino report` to make it anew ({error})"
-        ) from error
-
-
-def _rows(db: duckdb.DuckDBPyConnection, query: str) -> list[tuple[Any, ...]]:
-    try:
-        return db.execute(query).fetchall()
-    except duckdb.Error as error:
-        raise UserError(
-            f"the database is damaged ({error}): run `fastdino verify --repair`, then "
-            "`fastdino run`"
-        ) from error
-
-
 def gather(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """All that the page shows, as plain values; songs by column to keep it small."""
-    totals = _rows(
+    totals = rows(
         db,
         """
         SELECT count(*), count(DISTINCT artist), coalesce(sum(duration_s), 0) / 3600,
@@ -102,8 +80,8 @@ def gather(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     )[0]
     counts = dict(zip(("songs", "artists", "hours", "on_map", "failures"), totals, strict=True))
     counts["hours"] = round(counts["hours"], 1)
-    model_id, published_at = _rows(db, "SELECT model_id, published_at::DATE FROM published")[0]
-    songs = _rows(
+    model_id, published_at = rows(db, "SELECT model_id, published_at::DATE FROM published")[0]
+    songs = rows(
         db,
         """
         SELECT title, artist, album, genre, cluster_id, round(x, 3), round(y, 3)
@@ -112,7 +90,7 @@ def gather(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     )
     title, artist, album, genre, cluster, x, y = zip(*songs, strict=True) if songs else [()] * 7
     artists, genres = _by_size(artist), _by_size(genre)
-    clusters = _rows(
+    clusters = rows(
         db,
         """
         SELECT cluster_id, name, concat_ws(' · ', typical.title, typical.artist)
@@ -141,7 +119,7 @@ def gather(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
             {"id": number, "name": name, "typical": typical, "color": color(number)}
             for number, name, typical in clusters
         ],
-        "failures": _rows(
+        "failures": rows(
             db,
             f"SELECT path, stage, reason FROM failures ORDER BY path LIMIT {FAILURES_SHOWN}",
         ),

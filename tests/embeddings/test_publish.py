@@ -144,6 +144,31 @@ def test_near_duplicates_are_listed_once_a_pair(db):
     assert len(pairs) == len({frozenset(pair) for pair in pairs}) > 0
 
 
+def test_artists_are_compared_by_all_of_their_songs(db):
+    of = {}
+    for i in range(N):
+        of.setdefault(synthetic.song(i)["artist"], []).append(synthetic.vector(i))
+    name, *others = of
+    expected = {other: np.mean(np.stack(of[name]) @ np.stack(of[other]).T) for other in others}
+    found = db.execute("FROM artists_like(?, 100)", [name.upper()]).fetchall()
+    assert {row[0]: row[2] for row in found} == pytest.approx(expected, abs=1e-6)
+    assert [row[0] for row in found] == sorted(expected, key=lambda other: -expected[other])
+
+
+def test_outliers_are_the_songs_least_like_their_nearest(db):
+    vectors = np.stack([synthetic.vector(i) for i in range(N)])
+    similarity = np.sort(vectors @ vectors.T - 9 * np.eye(N))[:, -5:].mean(axis=1)
+    expected = [synthetic.track_id(int(i)) for i in np.argsort(similarity)[:3]]
+    assert [row[0] for row in db.execute("FROM outliers(3)").fetchall()] == expected
+
+
+def test_songs_are_found_as_players_write_them(db):
+    song = synthetic.song(7)
+    for words in (f"{song['artist']} - {song['title']}", f"{song['title']} ({song['artist']})"):
+        found = db.execute("SELECT title, artist FROM find_song(?)", [words]).fetchone()
+        assert found == (song["title"], song["artist"])
+
+
 def test_a_model_agrees_with_itself(db):
     overlap = db.execute("FROM model_overlap('model-a', 'model-a')").fetchone()
     assert overlap == (N, 1.0)

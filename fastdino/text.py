@@ -1,0 +1,22 @@
+"""Other people's text, such as tags and file names, made fit to be shown.
+
+Belongs here: what every place that shows text needs. Does not: escaping for HTML or SQL, which
+the places that write those do.
+"""
+
+import unicodedata
+
+# Control characters, broken ones, ends of lines and of paragraphs.
+_UNSEEN = ("Cc", "Cs", "Zl", "Zp")
+# What follows these is shown from right to left, or from left to right, whatever it is.
+_TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
+def one_line(text: str) -> str:
+    """``text`` without what would end a line or steer a terminal; odd spaces become plain ones."""
+    return " ".join("".join(" " if steers(c) else c for c in text).split())
+
+
+def steers(character: str) -> bool:
+    """Whether a character ends a line, or has a terminal do something else than show it."""
+    return unicodedata.category(character) in _UNSEEN or character in _TURNING
