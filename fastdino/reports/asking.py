@@ -118,8 +118,8 @@ def similar(home: Home, words: str, *, at_s: float | None = None, n: int = 10) -
     table.add_column("Similarity", justify="right")
     for number, (title, artist, album, from_s, similarity) in enumerate(found, 1):
         names = [Text(one_line(name or "")) for name in (title, artist, album)]
-        moment = [] if at_s is None else [clock(from_s)]
-        table.add_row(str(number), *names, *moment, f"{similarity:.2f}")
+        begin = [] if at_s is None else [clock(from_s)]
+        table.add_row(str(number), *names, *begin, f"{similarity:.2f}")
     console.print(table)
     return 0
 
@@ -179,7 +179,7 @@ def playlist(
         if like is not None:
             made = playlists.like(db, meant(like), n)
         elif ends is not None:
-            made = playlists.between(db, *map(meant, ends), n)
+            made = playlists.between(db, meant(ends[0]), meant(ends[1]), n)
         elif cluster is not None:
             made = playlists.cluster(db, find_cluster(db, cluster), n)
         else:
