@@ -24,7 +24,7 @@ from typing import Any
 from dagster_pipes import PipesContext, open_dagster_pipes
 
 from fastdino.__main__ import STEPS
-from fastdino.errors import UserError
+from fastdino.errors import UserError, plainly
 from fastdino.home import Home
 from fastdino.summary import Scalar, Summary
 
@@ -85,12 +85,16 @@ def run(step: str, extras: Mapping[str, Any]) -> Summary:
 
     ``extras["demo"]`` names a folder into which the demo library is synthesised first.
     """
-    if extras.get("demo"):
-        from fastdino import demo
+    home = Home(Path(extras["home"]))
+    with plainly(home.root):
+        if extras.get("demo"):
+            from fastdino import demo
 
-        log.info("no music folder is configured, so this is the demo library, %s", extras["demo"])
-        demo.synthesise(Path(extras["demo"]))
-    summary = STEPS[step](Home(Path(extras["home"])), argparse.Namespace(**extras["options"]))
+            log.info(
+                "no music folder is configured, so this is the demo library, %s", extras["demo"]
+            )
+            demo.synthesise(Path(extras["demo"]))
+        summary = STEPS[step](home, argparse.Namespace(**extras["options"]))
     log.info("%s", summary.headline)
     for warning in summary.warnings:
         log.warning("%s", warning)

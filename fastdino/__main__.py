@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fastdino import __version__
-from fastdino.errors import UserError
+from fastdino.errors import UserError, plainly
 from fastdino.home import Home
 from fastdino.summary import Summary
 from fastdino.training.settings import ARMS, BUDGETS, SEEDS
@@ -287,6 +287,11 @@ def show(summary: Summary, seconds: float) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Run one parsed command; returns the exit code."""
     home = Home(options.home.expanduser().absolute()) if options.home else Home.from_environment()
+    with plainly(home.root):
+        return _execute(home, options)
+
+
+def _execute(home: Home, options: argparse.Namespace) -> int:
     if options.command == "demo":
         from fastdino import demo
 

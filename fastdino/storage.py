@@ -7,13 +7,16 @@ Does not: Parquet schemas, which live with the stage that owns the file.
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fastdino.errors import UserError
+from fastdino.errors import disk_trouble
+
+log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -22,6 +25,9 @@ def replacing(target: Path) -> Iterator[Path]:
 
     On an exception the temporary file is removed and ``target`` stays as it was. Left-overs of a
     killed process are named ``.<name>.<random>.part`` and are never read.
+
+    Raises:
+        OSError: the disk refuses it; names ``target`` whatever the library that wrote raised.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}.part"
@@ -30,25 +36,36 @@ def replacing(target: Path) -> Iterator[Path]:
         with open(part, "rb") as written:
             os.fsync(written.fileno())
         os.replace(part, target)
+    except Exception as error:
+        trouble = disk_trouble(error, target)
+        if trouble is None:
+            raise
+        if trouble.filename == str(part):
+            trouble.filename = str(target)
+        raise trouble from error
     finally:
         part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Hold a folder's lock: two runs writing to it at once would lose each other's work.
+    """Hold a folder's lock, waiting while another process holds it.
 
-    The lock goes with the process, however it ends.
-
-    Raises:
-        UserError: another process holds it.
+    Two runs writing to it at once would lose each other's work. The lock goes with the process,
+    however it ends; what a killed one had begun in the folder is deleted. So whoever holds it must
+    look at what is there now, and not go by what was there before.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"another run is writing to {folder}: wait until it ends") from None
+            log.warning("another run is writing to %s: waiting until it ends", folder)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        # Also from hidden folders, where something larger is in the making; and what a library
+        # has put beside its file, such as the log of a database.
+        for left_over in (*folder.glob(".*.part*"), *folder.glob(".*/.*.part*")):
+            left_over.unlink()
         yield
 
 

@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fastdino.errors import disk_trouble
 from fastdino.storage import replacing
 
 
@@ -26,17 +27,19 @@ def read(source: Path, schema: pl.Schema) -> pl.DataFrame:
     """Read what ``write`` wrote.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        PermissionError: it may not be read.
+        OSError: there is no such file, it may not be read, or the disk cannot read it.
         ValueError: it is damaged, or has other columns than ``schema``.
     """
     try:
         table = pq.read_table(source, partitioning=None, page_checksum_verification=True)
         # Before polars sees it: a damaged description of the columns ends it as well.
         table = table.cast(schema.to_frame().to_arrow().schema)
-    except (FileNotFoundError, PermissionError):
+    except FileNotFoundError:
         raise
     except (OSError, ValueError, pa.ArrowException) as error:
+        # A disk that refuses says nothing about what is on it.
+        if trouble := disk_trouble(error, source):
+            raise trouble from error
         raise ValueError(f"{source} is damaged or of another version: {error}") from error
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)

@@ -1,7 +1,8 @@
 """Fixtures that every stage's tests share: a folder for output, and a small real library."""
 
 import shutil
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import demo_collection
@@ -64,3 +65,20 @@ def collection(finished: tuple[Home, Path], tmp_path: Path) -> Iterator[tuple[Ho
     yield Home(Path(shutil.copytree(home.root, tmp_path / "home"))), music
     shutil.rmtree(music)
     shutil.copytree(kept, music)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """A disk of its own, mounted as the options given say; once more to change them."""
+    mounted = tmp_path / "disk"
+    mounted.mkdir()
+
+    def mount(options: str) -> Path:
+        remount = "remount," if mounted.is_mount() else ""
+        command = ["mount", "-t", "tmpfs", "-o", remount + options, "tmpfs", mounted]
+        if subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("needs the right to mount")
+        return mounted
+
+    yield mount
+    subprocess.run(["umount", "-l", mounted], capture_output=True)

@@ -1,10 +1,24 @@
+import contextlib
 import json
+import logging
 import multiprocessing
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import synthetic
+from safetensors.numpy import save_file
 
+from fastdino import embeddings, ingestion, reports, verify
 from fastdino.errors import UserError
+from fastdino.home import Home
 from fastdino.storage import alone, read_json, replacing, write_json
 
 
@@ -43,15 +57,95 @@ def hold(folder: Path, ready: "multiprocessing.synchronize.Event") -> None:
         multiprocessing.Event().wait()
 
 
-def test_a_lock_keeps_others_out_and_goes_with_the_process_that_held_it(tmp_path: Path) -> None:
+def test_a_lock_is_waited_for_and_goes_with_the_process_that_held_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
     holder = context.Process(target=hold, args=(tmp_path, ready))
     holder.start()
     assert ready.wait(30)
-    with pytest.raises(UserError, match="another run"), alone(tmp_path):
-        pass
-    holder.kill()
+
+    def kill_when_waited_for() -> float:
+        while "waiting until it ends" not in caplog.text:
+            time.sleep(0.01)
+        holder.kill()
+        return time.monotonic()
+
+    with ThreadPoolExecutor() as pool:
+        killed_at = pool.submit(kill_when_waited_for)
+        with alone(tmp_path):
+            assert killed_at.result() <= time.monotonic()
+    assert f"another run is writing to {tmp_path}" in caplog.text
     holder.join()
+
+
+def test_whoever_has_the_lock_deletes_what_a_killed_run_had_begun(tmp_path: Path) -> None:
+    parts = [
+        tmp_path / ".a.0123abcd.part",
+        tmp_path / ".a.0123abcd.part.wal",
+        tmp_path / ".training" / ".b.0123abcd.part",
+    ]
+    kept = [tmp_path / "a", tmp_path / "other" / ".c.0123abcd.part"]
+    for path in (*parts, *kept):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
     with alone(tmp_path):
-        pass
+        assert not any(path.exists() for path in parts)
+        assert all(path.exists() for path in kept)
+
+
+STEPS: dict[str, tuple[Callable[[Home], Path], Callable[[Home, Path], object]]] = {
+    "ingest": (lambda home: home.catalog.parent, lambda home, music: ingestion.run(home, [music])),
+    "map": (lambda home: home.root / "maps", lambda home, _: reports.run_map(home)),
+    "publish": (lambda home: home.root, lambda home, _: embeddings.publish(home)),
+    "page": (lambda home: home.page.parent, lambda home, _: reports.run_page(home)),
+    "verify": (lambda home: home.catalog.parent, lambda home, _: list(verify.check(home))),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_waits_for_whoever_writes_where_it_writes(
+    step: str, home: Home, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # All but the vectors: most steps then end with that, once they had their turn.
+    synthetic.write_home(home, 30)
+    shutil.rmtree(home.root / "vectors")
+    (tmp_path / "music").mkdir()
+    (tmp_path / "music" / "song.mp3").write_bytes(b"")
+    folder, run = STEPS[step]
+    caplog.set_level(logging.WARNING)
+    with ThreadPoolExecutor() as pool:
+        with alone(folder(home)):
+            running = pool.submit(run, home, tmp_path / "music")
+            while "waiting until it ends" not in caplog.text:
+                assert not running.done()
+                time.sleep(0.01)
+        with contextlib.suppress(UserError):
+            running.result()
+
+
+def write_database(part: Path) -> None:
+    with duckdb.connect(str(part)) as db:
+        db.execute("CREATE TABLE a AS SELECT random() FROM range(100_000)")
+
+
+WRITERS: dict[str, Callable[[Path], object]] = {
+    "plain": lambda part: part.write_bytes(bytes(1_000_000)),
+    "parquet": lambda part: pq.write_table(pa.table({"a": np.random.rand(100_000)}), part),
+    "safetensors": lambda part: save_file({"a": np.zeros(1_000_000)}, part),
+    "duckdb": write_database,
+}
+
+
+@pytest.mark.parametrize("library", WRITERS)
+def test_a_full_disk_names_the_file_and_leaves_the_old_one_whatever_library_wrote(
+    library: str, disk: Callable[[str], Path]
+) -> None:
+    target = disk("size=64k") / "target"
+    write_json(target, {"a": 1})
+    with pytest.raises(OSError, match="No space left") as raised, replacing(target) as part:
+        WRITERS[library](part)
+    assert raised.value.filename == str(target)
+    assert read_json(target) == {"a": 1}
+    assert not list(target.parent.glob("*.part"))

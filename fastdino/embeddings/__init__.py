@@ -5,6 +5,7 @@ stages made as one database (``publishing``). Does not: training, maps or pages.
 """
 
 from fastdino.home import Home
+from fastdino.storage import alone
 from fastdino.summary import Summary
 
 __all__ = ["publish", "run"]
@@ -21,4 +22,5 @@ def publish(home: Home) -> Summary:
     """Publish ``music.duckdb``, see ``embeddings.publishing.publish``."""
     from fastdino.embeddings.publishing import publish
 
-    return publish(home)
+    with alone(home.root):
+        return publish(home)

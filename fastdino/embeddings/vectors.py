@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fastdino.errors import UserError
+from fastdino.errors import UserError, disk_trouble
 from fastdino.home import Home
 from fastdino.spectrograms.shards import UNREADABLE
 from fastdino.storage import replacing
@@ -40,6 +40,8 @@ def read_vectors(path: Path) -> pa.Table:
             path, columns=COLUMNS, partitioning=None, page_checksum_verification=True
         )
     except UNREADABLE as error:
+        if trouble := disk_trouble(error, path):
+            raise trouble from error
         raise UserError(
             f"cannot read {path} ({error}): run `fastdino verify --repair`, then `fastdino run`"
         ) from error

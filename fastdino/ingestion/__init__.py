@@ -15,6 +15,7 @@ import polars as pl
 from fastdino.home import Home
 from fastdino.ingestion import catalog, diff, identify, scan
 from fastdino.progress import progress
+from fastdino.storage import alone
 from fastdino.summary import Summary
 
 SHOWN = 200  # rows of a table in the summary
@@ -29,12 +30,13 @@ def run(home: Home, folders: Sequence[Path]) -> Summary:
     Raises:
         UserError: a folder is missing, unreadable or empty; the catalogue is left as it was.
     """
-    before = catalog.read(home) if home.catalog.exists() else catalog.empty()
-    listing = scan.scan(folders, populated=frozenset(before["path"]))
-    after = look(before, listing)
-    changed = diff.changes(before, after)
-    if did_work := not after.equals(before):
-        catalog.write(home, after)
+    with alone(home.catalog.parent):
+        before = catalog.read(home) if home.catalog.exists() else catalog.empty()
+        listing = scan.scan(folders, populated=frozenset(before["path"]))
+        after = look(before, listing)
+        changed = diff.changes(before, after)
+        if did_work := not after.equals(before):
+            catalog.write(home, after)
     return _summary(home, before, after, changed, listing, did_work)
 
 

@@ -6,9 +6,9 @@ come about (``scan``, ``identify``) or what changed between two catalogues (``di
 
 import polars as pl
 
+from fastdino import tables
 from fastdino.errors import UserError
 from fastdino.home import Home
-from fastdino.storage import replacing
 
 SCHEMA = pl.Schema(
     {
@@ -43,30 +43,25 @@ def read(home: Home) -> pl.DataFrame:
     """The catalogue, sorted by path.
 
     Raises:
-        UserError: there is none yet, or it cannot be read.
+        UserError: there is none yet, or it is damaged.
+        OSError: the disk cannot read it, or it may not be read.
     """
-    if not home.catalog.exists():
-        raise UserError(f"there is no catalogue in {home.root} yet: run `fastdino ingest` first")
     try:
-        files = pl.read_parquet(home.catalog, glob=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise UserError(_unreadable(home)) from error
-    if files.schema != SCHEMA:
-        raise UserError(_unreadable(home))
-    return files
-
-
-def _unreadable(home: Home) -> str:
-    return (
-        f"{home.catalog} is damaged or of another version: delete it and run `fastdino ingest`; "
-        "spectrograms, models and vectors are kept"
-    )
+        return tables.read(home.catalog, SCHEMA)
+    except FileNotFoundError:
+        raise UserError(
+            f"there is no catalogue in {home.root} yet: run `fastdino ingest` first"
+        ) from None
+    except ValueError as error:
+        raise UserError(
+            f"{home.catalog} is damaged or of another version: delete it and run `fastdino "
+            "ingest`; spectrograms, models and vectors are kept"
+        ) from error
 
 
 def write(home: Home, files: pl.DataFrame) -> None:
     """Replace the catalogue by ``files``, which has the columns of ``SCHEMA``."""
-    with replacing(home.catalog) as part:
-        files.select(SCHEMA.names()).write_parquet(part, compression="zstd")
+    tables.write(home.catalog, files.select(SCHEMA.names()))
 
 
 def tracks(files: pl.DataFrame) -> pl.DataFrame:

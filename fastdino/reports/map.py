@@ -206,7 +206,7 @@ def read_standing(home: Home, model_id: str) -> Standing | None:
         )
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         log.warning("the map under %s is damaged and is made anew: %s", home.maps(model_id), error)
         return None
 

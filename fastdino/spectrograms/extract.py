@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastdino.errors import UserError
+from fastdino.errors import plainly
 from fastdino.spectrograms.decode import DecodeError, Sound, decoders
 from fastdino.spectrograms.settings import SpectrogramSettings
 from fastdino.workers import WorkerFailure
@@ -120,13 +120,11 @@ def _attempt(task: Task, sound: Sound, spool: Path, attempt: int) -> tuple[Extra
         yield log_mel.finish()
 
     n_frames = loudest = 0
-    try:
-        with spool.open("wb", buffering=SPOOL_BUFFER) as spooled:
-            for block in frames():
-                spooled.write(block.data)
-                n_frames += len(block)
-                loudest = max(loudest, int(block.max(initial=0)))
-    except OSError as error:
-        raise UserError(f"cannot write to {spool.parent}: {error.strerror}") from error
+    # No song can be decoded where its frames cannot be written: this is no failure of it.
+    with plainly(spool.parent), spool.open("wb", buffering=SPOOL_BUFFER) as spooled:
+        for block in frames():
+            spooled.write(block.data)
+            n_frames += len(block)
+            loudest = max(loudest, int(block.max(initial=0)))
     salvaged = broken or sound.skipped > 0
     return Extracted(n_frames, sound.header_s, samples / sound.rate, salvaged, attempt), loudest

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fastdino.errors import UserError
+from fastdino.errors import UserError, disk_trouble
 from fastdino.storage import replacing
 
 SCHEMA = pa.schema(
@@ -141,6 +141,8 @@ def _naming(shard: Path) -> Iterator[None]:
     try:
         yield
     except UNREADABLE as error:
+        if trouble := disk_trouble(error, shard):
+            raise trouble from error
         raise UserError(
             f"{shard} cannot be read ({error}): run 'fastdino verify --repair', then 'fastdino run'"
         ) from error

@@ -83,11 +83,11 @@ def run(home: Home, settings: SpectrogramSettings) -> Summary:
     A track whose files are gone keeps its spectrogram: they may come back.
 
     Raises:
-        UserError: there is no catalogue, another run is writing, or the disk is full.
+        UserError: there is no catalogue, or the disk is full.
     """
-    files = catalog.read(home)
     folder = home.shards(settings.spec_id)
     with alone(folder):
+        files = catalog.read(home)
         if not (folder / "spec.json").exists():
             write_json(folder / "spec.json", asdict(settings))
         failures = read_failures(folder)

@@ -92,7 +92,9 @@ def _tags(catalog: Path) -> tuple[dict[str, str], dict[str, Labels]]:
     """Track ids by path, and what the tags say by track id."""
     columns = ["path", "track_id", "artist", "album", "genre", "added_at"]
     try:
-        files = pq.read_table(catalog, columns=columns)
+        files = pq.read_table(
+            catalog, columns=columns, partitioning=None, page_checksum_verification=True
+        )
     except (pa.ArrowException, OSError) as error:
         raise UserError(
             f"{catalog} is damaged or of another version: delete it and run 'fastdino ingest'"

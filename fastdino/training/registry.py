@@ -19,7 +19,7 @@ def about(home: Home, model_id: str) -> dict[str, Any]:
     path = home.model(model_id) / "model.json"
     try:
         return dict(read_json(path))
-    except (OSError, ValueError) as error:
+    except (FileNotFoundError, ValueError) as error:
         raise UserError(
             f"{path} cannot be read ({error}): train a new model with 'fastdino train --afresh'"
         ) from error

@@ -49,6 +49,12 @@ def run(home: Home, settings: TrainingSettings, *, afresh: bool = False) -> Summ
     Raises:
         UserError: there are no spectrograms to train on.
     """
+    # Locked before looking: what is wanted may be what another run is about to finish.
+    with alone(home.models):
+        return _train_if_due(home, settings, afresh=afresh)
+
+
+def _train_if_due(home: Home, settings: TrainingSettings, *, afresh: bool) -> Summary:
     spec = SpectrogramSettings()
     index = shard_files.read_index(home.shards(spec.spec_id))
     n_tracks = pc.count_distinct(index["track_id"]).as_py()
@@ -73,8 +79,7 @@ def run(home: Home, settings: TrainingSettings, *, afresh: bool = False) -> Summ
         )
     hours = pc.sum(index["n_frames"]).as_py() / spec.frames_per_s / 3600
     log.info("Training on %d tracks, %.1f hours: %s", n_tracks, hours, reason)
-    with alone(home.models):
-        return _train(home, settings, spec, n_tracks, hours)
+    return _train(home, settings, spec, n_tracks, hours)
 
 
 def _train(

@@ -34,7 +34,7 @@ def main(home: Home, *, repair: bool) -> int:
     next run mends.
 
     Raises:
-        UserError: there is nothing to check, another run is writing, or the disk cannot be read.
+        UserError: there is nothing to check, or it may not be read or written to.
     """
     start = time.monotonic()
     wrong: Counter[Mender] = Counter()
@@ -60,22 +60,22 @@ def check(home: Home, *, repair: bool = False) -> Iterator[Finding]:
     """Look at everything in the order in which the stages make it.
 
     Args:
-        home: what to look at; it is held against other runs until all findings are taken.
+        home: what to look at; other runs are waited for, and kept out until all findings are taken.
         repair: mend each finding before it is told, so that the next run of the stages computes
             what is missing then and nothing else.
 
     Raises:
-        UserError: there is nothing to check, another run is writing, or the disk cannot be read.
+        UserError: there is nothing to check, or it may not be read or written to.
     """
     from fastdino.verify import catalogue, maps, models, published, spectrograms, vectors
 
-    folders = [path for path in (home.models, *home.root.glob("shards/*")) if path.is_dir()]
-    folders += [path for path in home.root.glob("vectors/*") if path.is_dir()]
+    made = [home.models, *home.root.glob("shards/*"), *home.root.glob("vectors/*")]
+    folders = [path for path in made if path.is_dir()]
     if not folders and not home.catalog.exists():
         raise UserError(f"there is nothing in {home.root} to verify: run `fastdino run` first")
     with contextlib.ExitStack() as held:
         _may_be_read(home)
-        for folder in folders:
+        for folder in (home.root, home.catalog.parent, *folders, home.root / "maps"):
             held.enter_context(alone(folder))
         megabytes = sum(path.stat().st_size for path in _large(home)) / 1e6
         with progress("Checking", megabytes, "MB") as shown:
@@ -90,7 +90,6 @@ def check(home: Home, *, repair: bool = False) -> Iterator[Finding]:
             expected = None if known is None or told else known & have
             yield from noting(told, maps.check(home, expected, repair=repair))
             yield from published.check(home, None if told else expected, repair=repair)
-            yield from _left_over(folders, repair=repair)
 
 
 def _large(home: Home) -> Iterator[Path]:
@@ -107,15 +106,3 @@ def _may_be_read(home: Home) -> None:
             # Without a repair too: the locks are files.
             if path.is_dir() and not os.access(path, os.W_OK):
                 raise UserError(f"{path} may not be written to: change who may, and verify again")
-
-
-def _left_over(folders: list[Path], *, repair: bool) -> Iterator[Finding]:
-    """Files that a killed run had begun; those in folders without a lock may be in the making."""
-    for path in sorted(part for folder in folders for part in folder.rglob(".*.part")):
-        found = Finding(
-            path,
-            f"{path.stat().st_size / 1e6:,.1f} MB left by a run that was killed",
-            "deleted",
-            Mender.NOBODY,
-        )
-        yield found.settled(path.unlink, repair=repair)

@@ -1,6 +1,8 @@
+import contextlib
 import datetime
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -32,6 +34,26 @@ def test_a_damaged_catalogue_is_named(home: Home, content: bytes) -> None:
     home.catalog.write_bytes(content)
     with pytest.raises(UserError, match=r"files\.parquet is damaged"):
         catalog.read(home)
+
+
+def test_a_catalogue_written_before_there_were_checksums_is_read(home: Home) -> None:
+    files = rows({"path": "/a", "track_id": "1", "year": 2004}, {"path": "/b", "error": "x"})
+    home.catalog.parent.mkdir(parents=True)
+    files.write_parquet(home.catalog, compression="zstd")
+    assert catalog.read(home).equals(files)
+
+
+def test_no_flipped_bit_in_a_catalogue_is_believed(home: Home) -> None:
+    files = rows(*({"path": f"/{i}", "track_id": str(i), "size": i} for i in range(50)))
+    catalog.write(home, files)
+    content = home.catalog.read_bytes()
+    for place in np.random.default_rng(0).integers(0, len(content), 150):
+        spoilt = bytearray(content)
+        spoilt[place] ^= 1 << place % 8
+        home.catalog.write_bytes(spoilt)
+        # Where neither data nor what describes it is, a bit makes no difference.
+        with contextlib.suppress(UserError):
+            assert catalog.read(home).equals(files), place
 
 
 def test_a_catalogue_of_other_columns_is_refused(home: Home, tmp_path: Path) -> None:

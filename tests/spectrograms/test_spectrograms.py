@@ -82,8 +82,6 @@ def test_a_run_ends_hanging_files_and_a_killed_run_is_taken_up_again(
     while not (scratch.exists() and any(scratch.iterdir())):
         assert time.monotonic() < end
         time.sleep(0.01)
-    with pytest.raises(UserError, match="another run"):
-        spectrograms.run(home)
     run.send_signal(signal.SIGKILL)
     run.wait()
     assert spectrograms.run(home).counts["tracks"] == 3

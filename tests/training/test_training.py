@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -76,10 +77,13 @@ def test_presets_are_found_by_name_and_keep_what_is_asked_for() -> None:
     assert settings_for("auto").preset in ("cpu", "gpu")
 
 
-def test_two_trainings_at_once_are_one_too_many(home_with_shards: Home) -> None:
-    with alone(home_with_shards.models), pytest.raises(UserError, match="another run"):
-        run(home_with_shards, SETTINGS)
-    assert run(home_with_shards, SETTINGS).did_work
+def test_of_two_trainings_at_once_the_second_waits_and_finds_the_model_made(
+    home_with_shards: Home,
+) -> None:
+    with ThreadPoolExecutor() as pool:
+        with alone(home_with_shards.models):
+            both = [pool.submit(run, home_with_shards, SETTINGS) for _ in range(2)]
+        assert sorted(each.result().did_work for each in both) == [False, True]
 
 
 def test_a_training_killed_after_its_last_step_is_finished_without_training_again(
