@@ -114,7 +114,7 @@ def test_a_folder_that_disappears_between_runs_changes_nothing(
 def test_a_missing_folder_leaves_no_catalogue_behind(tmp_path: Path, home: Home) -> None:
     with pytest.raises(UserError, match="nowhere"):
         ingestion.run(home, [tmp_path / "nowhere"])
-    assert not home.root.exists()
+    assert not home.catalog.exists()
 
 
 def test_bad_files_are_rows_and_the_good_ones_do_not_suffer(music: Path, home: Home) -> None:
