@@ -253,6 +253,13 @@ def parser() -> argparse.ArgumentParser:
     )
     bench = command("bench", "measure speed and memory, each beside what it is compared to")
     bench.add_argument("part", nargs="*", help="spectrograms, training, embeddings (default: all)")
+    bench.add_argument(
+        "--incremental",
+        type=int,
+        nargs="*",
+        metavar="SONGS",
+        help="measure instead what changes of a collection cost (default: of 1000, 5000, 15000)",
+    )
     return main_parser
 
 
@@ -297,6 +304,10 @@ def _execute(home: Home, options: argparse.Namespace) -> int:
 
         demo.synthesise(options.folder.expanduser())
         return 0
+    if options.command == "bench" and options.incremental is not None:
+        from fastdino import incremental
+
+        return incremental.main(options.incremental)
     if options.command == "bench":
         from fastdino import bench
 

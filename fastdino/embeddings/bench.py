@@ -13,17 +13,19 @@ import duckdb
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fastdino.bench import Row
 from fastdino.embeddings.publishing import publish
+from fastdino.embeddings.vectors import write_vectors
 from fastdino.home import Home
 from fastdino.ingestion import catalog
 from fastdino.storage import write_json
 
 SONGS = 15_000
 DIM = 256
-SEGMENTS = 4
+# Those of a song of four minutes; and songs of so long in a shard.
+SEGMENTS = 24
+SONGS_A_SHARD = 133
 REPEATS = 15
 
 
@@ -117,20 +119,18 @@ def _write_inputs(home: Home, vectors: np.ndarray) -> None:
     write_json(home.model("bench") / "model.json", model)
     write_json(home.models / "current.json", {"model_id": "bench"})
     rng = np.random.default_rng(2)
-    parts: list[tuple[float | None, float | None, np.ndarray]] = [(None, None, vectors)]
-    for s in range(SEGMENTS):
-        noise = 0.02 * rng.standard_normal(vectors.shape)
-        parts.append((15.0 * s, 15.0 * s + 15, _unit(vectors + noise)))
-    home.vectors("bench").mkdir(parents=True)
-    tables = [
-        pa.table(
+    starts = [None, *(10.0 * i for i in range(SEGMENTS))]
+    ends = [None, *(10.0 * i + 10 for i in range(SEGMENTS))]
+    for number, first in enumerate(range(0, len(ids), SONGS_A_SHARD), start=1):
+        of_songs = vectors[first : first + SONGS_A_SHARD, None]
+        noise = 0.02 * rng.standard_normal((len(of_songs), SEGMENTS, DIM))
+        rows = np.concatenate([of_songs, of_songs + noise], axis=1).reshape(-1, DIM)
+        table = pa.table(
             {
-                "track_id": ids,
-                "start_s": pa.array([start_s] * len(ids), pa.float32()),
-                "end_s": pa.array([end_s] * len(ids), pa.float32()),
-                "vec": pa.FixedSizeListArray.from_arrays(pa.array(part.ravel()), DIM),
+                "track_id": np.repeat(ids[first : first + SONGS_A_SHARD], 1 + SEGMENTS),
+                "start_s": pa.array(starts * len(of_songs), pa.float32()),
+                "end_s": pa.array(ends * len(of_songs), pa.float32()),
+                "vec": pa.FixedSizeListArray.from_arrays(pa.array(_unit(rows).ravel()), DIM),
             }
         )
-        for start_s, end_s, part in parts
-    ]
-    pq.write_table(pa.concat_tables(tables), home.vectors("bench") / "spectrograms-000001.parquet")
+        write_vectors(home.vectors("bench") / f"spectrograms-{number:06d}.parquet", table)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from fastdino.embeddings.vectors import read_vectors, write_vectors
+from fastdino.embeddings.vectors import read_vectors, schema, write_vectors
 from fastdino.errors import UserError
 from fastdino.home import Home
 from fastdino.progress import progress
@@ -27,18 +27,6 @@ from fastdino.training import registry
 
 # Written vectors survive a kill; this much work may be lost.
 FLUSH_EVERY_S = 60.0
-
-
-def schema(dim: int) -> pa.Schema:
-    """Columns of a vector file. A row without ``start_s`` and ``end_s`` is a whole song."""
-    return pa.schema(
-        [
-            pa.field("track_id", pa.string(), nullable=False),
-            pa.field("start_s", pa.float32()),
-            pa.field("end_s", pa.float32()),
-            pa.field("vec", pa.list_(pa.float32(), dim), nullable=False),
-        ]
-    )
 
 
 def run(home: Home) -> Summary:

@@ -18,9 +18,11 @@ from typing import Any
 
 import duckdb
 import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from fastdino import __version__
-from fastdino.embeddings.vectors import read_vectors, vector_files
+from fastdino.embeddings.vectors import read_vectors, schema, vector_files
 from fastdino.errors import UserError
 from fastdino.home import Home
 from fastdino.ingestion import catalog
@@ -32,6 +34,8 @@ from fastdino.training import registry
 
 log = logging.getLogger(__name__)
 
+# For what DuckDB keeps in memory; beyond it, it writes to a temporary file.
+MEMORY = "1GB"
 # People have their own DuckDB shells and libraries; what is newer than those they could not open.
 READABLE_FROM = "v1.4.0"
 COUNTED = (
@@ -59,6 +63,7 @@ def publish(home: Home) -> Summary:
             config: dict[str, str | bool | int | float | list[str]] = {
                 "temp_directory": str(home.scratch / "duckdb"),
                 "storage_compatibility_version": READABLE_FROM,
+                "memory_limit": MEMORY,
             }
             with duckdb.connect(str(part), config=config) as db:
                 # In one transaction: a hundred small ones would each wait for the disk.
@@ -180,7 +185,7 @@ def _fill(
             ],
         )  # fmt: skip
         if has_vectors:
-            _fill_vectors(db, home, model_id)
+            _fill_vectors(db, home, other)
         else:
             warnings.append(
                 f"the vectors of model {model_id} are left out: they have {other['dim']} "
@@ -222,27 +227,57 @@ def _insert(db: duckdb.DuckDBPyConnection, table: str, frame: pl.DataFrame) -> N
     db.unregister("frame")
 
 
-def _fill_vectors(db: duckdb.DuckDBPyConnection, home: Home, model_id: str) -> None:
-    """Append one model's vectors, file by file so that memory holds one file at a time."""
+def _fill_vectors(db: duckdb.DuckDBPyConnection, home: Home, model: dict[str, Any]) -> None:
+    """Append one model's vectors, each table's as one stream that holds a file at a time.
+
+    Many small additions would all wait in memory for the end of the transaction.
+
+    Raises:
+        UserError: a file of vectors is damaged.
+    """
+    tracks = {row[0] for row in db.execute("SELECT track_id FROM tracks").fetchall()}
+    columns = schema(int(model["dim"]))
+    for table, left_out, of_songs in (
+        ("embeddings", "EXCLUDE (start_s, end_s)", True),
+        ("segments", "", False),
+    ):
+        damaged: list[UserError] = []
+        batches = _batches(home, model["model_id"], columns, tracks, of_songs, damaged)
+        db.register("vectors", pa.RecordBatchReader.from_batches(columns, batches))
+        db.execute(
+            f"INSERT INTO {table} BY NAME SELECT ? AS model_id, * {left_out} FROM vectors",
+            [model["model_id"]],
+        )
+        db.unregister("vectors")
+        if damaged:
+            raise damaged[0]
+
+
+def _batches(
+    home: Home,
+    model_id: str,
+    columns: pa.Schema,
+    wanted: set[str],
+    of_songs: bool,
+    damaged: list[UserError],
+) -> Iterator[pa.RecordBatch]:
+    """Vectors of whole songs, or of segments; a song in two files is taken from the newer.
+
+    A damaged file ends it and is told in ``damaged``: DuckDB would make another error of it.
+    """
+    seen: set[str] = set()
     for path in vector_files(home, model_id):
-        db.register("shard", read_vectors(path))
-        db.execute(
-            "CREATE OR REPLACE TEMP TABLE fresh AS SELECT DISTINCT track_id FROM shard "
-            "SEMI JOIN tracks USING (track_id) "
-            "ANTI JOIN (FROM embeddings WHERE model_id = ?) USING (track_id)",
-            [model_id],
-        )
-        db.execute(
-            "INSERT INTO embeddings BY NAME SELECT track_id, ? AS model_id, vec FROM shard "
-            "SEMI JOIN fresh USING (track_id) WHERE start_s IS NULL",
-            [model_id],
-        )
-        db.execute(
-            "INSERT INTO segments BY NAME SELECT track_id, ? AS model_id, start_s, end_s, vec "
-            "FROM shard SEMI JOIN fresh USING (track_id) WHERE start_s IS NOT NULL",
-            [model_id],
-        )
-        db.unregister("shard")
+        try:
+            table = read_vectors(path, only_songs=of_songs)
+        except UserError as error:
+            damaged.append(error)
+            return
+        fresh = wanted.intersection(table["track_id"].to_pylist()) - seen
+        seen |= fresh
+        keep = pc.is_in(table["track_id"], pa.array(list(fresh), pa.string()))
+        if not of_songs:
+            keep = pc.and_(keep, pc.is_valid(table["start_s"]))
+        yield from table.filter(keep).cast(columns).to_batches()
 
 
 def _fill_map(db: duckdb.DuckDBPyConnection, folder: Path, *, is_current: bool) -> None:

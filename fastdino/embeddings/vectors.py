@@ -21,6 +21,18 @@ from fastdino.training import registry
 COLUMNS = ["track_id", "start_s", "end_s", "vec"]
 
 
+def schema(dim: int) -> pa.Schema:
+    """Columns of a vector file. A row without ``start_s`` and ``end_s`` is a whole song."""
+    return pa.schema(
+        [
+            pa.field("track_id", pa.string(), nullable=False),
+            pa.field("start_s", pa.float32()),
+            pa.field("end_s", pa.float32()),
+            pa.field("vec", pa.list_(pa.float32(), dim), nullable=False),
+        ]
+    )
+
+
 def vector_files(home: Home, model_id: str) -> list[Path]:
     """Files with one model's vectors, those of the newest shard first.
 
@@ -29,15 +41,23 @@ def vector_files(home: Home, model_id: str) -> list[Path]:
     return sorted(home.vectors(model_id).glob("*.parquet"), reverse=True)
 
 
-def read_vectors(path: Path) -> pa.Table:
+def read_vectors(path: Path, *, only_songs: bool = False) -> pa.Table:
     """One file's rows: track_id, start_s and end_s (null for a whole song), vec.
+
+    Args:
+        path: the file.
+        only_songs: leave out segments, and do not read them from disk.
 
     Raises:
         UserError: the file is damaged.
     """
     try:
         return pq.read_table(
-            path, columns=COLUMNS, partitioning=None, page_checksum_verification=True
+            path,
+            columns=COLUMNS,
+            filters=pc.field("start_s").is_null() if only_songs else None,
+            partitioning=None,
+            page_checksum_verification=True,
         )
     except UNREADABLE as error:
         if trouble := disk_trouble(error, path):
@@ -48,11 +68,25 @@ def read_vectors(path: Path) -> pa.Table:
 
 
 def write_vectors(path: Path, table: pa.Table) -> None:
-    """Write one file's rows, as ``read_vectors`` gives them, atomically."""
-    with replacing(path) as part:
-        pq.write_table(
-            table, part, compression="zstd", compression_level=1, write_page_checksum=True
-        )
+    """Write one file's rows, as ``read_vectors`` gives them, atomically.
+
+    Whole songs come first, in a row group of their own: maps are drawn from them alone.
+    """
+    is_song = pc.is_null(table["start_s"])
+    with (
+        replacing(path) as part,
+        pq.ParquetWriter(
+            part,
+            table.schema,
+            compression="zstd",
+            compression_level=1,
+            # No two numbers are alike: a dictionary of them is read at a third of the speed.
+            use_dictionary=["track_id"],
+            write_page_checksum=True,
+        ) as file,
+    ):
+        file.write_table(table.filter(is_song))
+        file.write_table(table.filter(pc.invert(is_song)))
 
 
 def read_songs(home: Home, model_id: str, track_ids: set[str]) -> tuple[list[str], np.ndarray]:
@@ -63,8 +97,7 @@ def read_songs(home: Home, model_id: str, track_ids: set[str]) -> tuple[list[str
     """
     found: dict[str, np.ndarray] = {}
     for path in vector_files(home, model_id):
-        table = read_vectors(path)
-        table = table.filter(pc.is_null(table["start_s"])).combine_chunks()
+        table = read_vectors(path, only_songs=True).combine_chunks()
         ids = table["track_id"].to_pylist()
         values = np.concatenate([c.flatten() for c in table["vec"].chunks] or [np.empty(0)])
         for track_id, vector in zip(ids, values.reshape(len(ids), -1), strict=True):
