@@ -76,7 +76,7 @@ class Library:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._clips = _clips()
+        self._clips: dict[int, list[bytes]] = {}
 
     def path(self, number: int) -> Path:
         """Where a song lies."""
@@ -86,6 +86,8 @@ class Library:
         """Write a song: clips of one artist in an order of its own, and tags."""
         artist = number % ARTISTS
         rng = np.random.default_rng([1, number])
+        if artist not in self._clips:
+            self._clips[artist] = _clips(artist)
         clips = self._clips[artist]
         wanted = SONG_S * RATE // FRAME_SAMPLES
         sound = b""
@@ -101,29 +103,26 @@ class Library:
         )
 
 
-def _clips() -> list[list[bytes]]:
-    """A few seconds of encoded chords over a beat, ``CLIPS`` of each artist."""
+def _clips(artist: int) -> list[bytes]:
+    """A few seconds of encoded chords over a beat, ``CLIPS`` times."""
     import av
 
     found = []
     t = np.arange(int(CLIP_S * RATE)) / RATE
-    for artist in range(ARTISTS):
-        rng = np.random.default_rng([0, artist])
-        bright, pulse, noise = rng.uniform(0.5, 2), rng.uniform(1, 5), rng.uniform(0, 0.1)
-        found.append([])
-        for _ in range(CLIPS):
-            notes = 110 * 2 ** (rng.integers(0, 36, (4, 1)) / 12)
-            partials = [np.sin(2 * np.pi * notes * k * t) / k**bright for k in range(1, 5)]
-            beat = noise * rng.standard_normal(len(t)) * np.exp(-8 * (pulse * t % 1))
-            sound = (0.03 * np.sum(partials, axis=(0, 1)) + beat).astype(np.float32)
-            encoder = av.AudioCodecContext.create("libmp3lame", "w")
-            encoder.rate, encoder.layout, encoder.format = RATE, "mono", "fltp"
-            encoder.bit_rate, encoder.options = BIT_RATE, {"reservoir": "0"}
-            frame = av.AudioFrame.from_ndarray(sound[None], format="fltp", layout="mono")
-            frame.sample_rate = RATE
-            packets = [*encoder.encode(frame), *encoder.encode(None)]
-            assert all(packet.size == FRAME_BYTES for packet in packets)
-            found[-1].append(b"".join(bytes(packet) for packet in packets))
+    rng = np.random.default_rng([0, artist])
+    bright, pulse, noise = rng.uniform(0.5, 2), rng.uniform(1, 5), rng.uniform(0, 0.1)
+    for _ in range(CLIPS):
+        notes = 110 * 2 ** (rng.integers(0, 36, (4, 1)) / 12)
+        partials = [np.sin(2 * np.pi * notes * k * t) / k**bright for k in range(1, 5)]
+        beat = noise * rng.standard_normal(len(t)) * np.exp(-8 * (pulse * t % 1))
+        sound = (0.03 * np.sum(partials, axis=(0, 1)) + beat).astype(np.float32)
+        encoder = av.AudioCodecContext.create("libmp3lame", "w")
+        encoder.rate, encoder.layout, encoder.format = RATE, "mono", "fltp"
+        encoder.bit_rate, encoder.options = BIT_RATE, {"reservoir": "0"}
+        frame = av.AudioFrame.from_ndarray(sound[None], format="fltp", layout="mono")
+        frame.sample_rate = RATE
+        packets = [*encoder.encode(frame), *encoder.encode(None)]
+        found.append(b"".join(bytes(packet) for packet in packets))
     return found
 
 
