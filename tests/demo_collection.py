@@ -22,8 +22,8 @@ DIM = 32
 SECONDS = 30.0
 SEGMENT_S = 10.0
 MODELS = ("model-b", "model-a")  # the current one last
-# Songs without a genre, and one that could not be decoded.
-UNTAGGED = (4, 33)
+# Songs without a genre, one with a wrong one, and one that could not be decoded.
+GENRES = {4: None, 33: None, 16: "Polka"}
 UNDECODED = 59
 
 
@@ -54,7 +54,7 @@ def _row(i: int, song: demo.Song) -> dict[str, object]:
         **synthetic.song(i), "path": str(song.path), "folder": str(song.path.parents[2]),
         "title": song.title, "artist": song.artist.name, "album": song.album,
         "album_artist": song.artist.name, "year": song.year, "track_number": song.track,
-        "genre": None if i in UNTAGGED else song.artist.genre, "duration_s": SECONDS,
+        "genre": GENRES.get(i, song.artist.genre), "duration_s": SECONDS,
         "codec": song.path.suffix[1:],
         "added_at": synthetic.START + datetime.timedelta(days=9 * i),
     }  # fmt: skip

@@ -223,6 +223,25 @@ COMMENT ON COLUMN current_segments.start_s IS 'Start within the song, in seconds
 COMMENT ON COLUMN current_segments.end_s IS 'End within the song, in seconds';
 COMMENT ON COLUMN current_segments.vec IS 'Vector of unit length';
 
+CREATE VIEW current_neighbors AS
+SELECT track_id, rank, neighbor_id, similarity FROM neighbors WHERE model_id = 'CURRENT_MODEL';
+COMMENT ON VIEW current_neighbors IS 'The 20 most similar songs of every song, by the current model';
+COMMENT ON COLUMN current_neighbors.track_id IS 'The song';
+COMMENT ON COLUMN current_neighbors.rank IS '1 for the most similar';
+COMMENT ON COLUMN current_neighbors.neighbor_id IS 'The similar song';
+COMMENT ON COLUMN current_neighbors.similarity IS 'Cosine similarity, 1 for the same';
+
+CREATE VIEW current_clusters AS
+SELECT cluster_id, name, size, medoid_id, top_genres, top_artists FROM clusters
+SEMI JOIN (FROM maps WHERE is_current) USING (map_id);
+COMMENT ON VIEW current_clusters IS 'Groups of songs on the current map';
+COMMENT ON COLUMN current_clusters.cluster_id IS 'Number of the group';
+COMMENT ON COLUMN current_clusters.name IS 'Its name';
+COMMENT ON COLUMN current_clusters.size IS 'Number of songs in it';
+COMMENT ON COLUMN current_clusters.medoid_id IS 'Its typical song';
+COMMENT ON COLUMN current_clusters.top_genres IS 'Genres that stand out in it, the strongest first';
+COMMENT ON COLUMN current_clusters.top_artists IS 'Artists that stand out in it, the strongest first';
+
 CREATE VIEW songs AS
 SELECT
     tracks.track_id, title, artist, album, album_artist, genre, year, track_number, duration_s,
@@ -382,7 +401,7 @@ COMMENT ON MACRO TABLE artists_like IS 'artists_like(name, k := 10): the artists
 CREATE MACRO outliers(k := 20) AS TABLE
 SELECT
     tracks.track_id, tracks.title, tracks.artist, tracks.album, avg(n.similarity) AS similarity, tracks.path
-FROM neighbors AS n JOIN tracks USING (track_id) WHERE n.model_id = 'CURRENT_MODEL' AND n.rank <= 5
+FROM current_neighbors AS n JOIN tracks USING (track_id) WHERE n.rank <= 5
 GROUP BY ALL ORDER BY avg(n.similarity), tracks.track_id LIMIT k;
 COMMENT ON MACRO TABLE outliers IS 'outliers(k := 20): the songs least like anything else: those with the lowest average similarity to their five nearest';
 
@@ -390,13 +409,13 @@ CREATE MACRO near_duplicates(at_least := 0.995) AS TABLE
 SELECT
     n.similarity, a.track_id, a.title, a.artist, a.path,
     b.track_id AS other_id, b.title AS other_title, b.artist AS other_artist, b.path AS other_path
-FROM neighbors AS n
+FROM current_neighbors AS n
 JOIN tracks AS a ON a.track_id = n.track_id
 JOIN tracks AS b ON b.track_id = n.neighbor_id
-WHERE n.model_id = 'CURRENT_MODEL' AND n.similarity >= at_least
+WHERE n.similarity >= at_least
     AND (n.track_id < n.neighbor_id OR NOT EXISTS (
-        FROM neighbors AS back WHERE back.model_id = n.model_id
-        AND back.track_id = n.neighbor_id AND back.neighbor_id = n.track_id))
+        FROM current_neighbors AS back
+        WHERE back.track_id = n.neighbor_id AND back.neighbor_id = n.track_id))
 ORDER BY n.similarity DESC, a.track_id, b.track_id;
 COMMENT ON MACRO TABLE near_duplicates IS 'near_duplicates(at_least := 0.995): pairs of different recordings that sound almost the same; look before you delete';
 
@@ -420,7 +439,7 @@ CREATE MACRO in_turn(first_id, last_id, group_id, k, apart, without) AS TABLE
 WITH RECURSIVE unwanted AS MATERIALIZED (
     SELECT track_of(name) AS unwanted_id FROM unnest(without::VARCHAR[]) AS given(name)
 ), ends AS MATERIALIZED (
-    SELECT a.track_id AS a_id, a.vec AS a_vec, b.track_id AS b_id, coalesce(b.vec, a.vec) AS b_vec
+    SELECT a.track_id AS a_id, a.vec AS a_vec, b.track_id AS b_id, b.vec AS b_vec
     FROM (SELECT first_id AS a_id, nullif(last_id, first_id) AS b_id) AS given
     JOIN current_embeddings AS a ON a.track_id = given.a_id
     LEFT JOIN current_embeddings AS b ON b.track_id = given.b_id
@@ -430,13 +449,11 @@ WITH RECURSIVE unwanted AS MATERIALIZED (
         lower(coalesce(tracks.artist, tracks.track_id)) AS whose,
         whose || chr(10) || lower(tracks.title) AS called,
         array_inner_product(other.vec, ends.a_vec) AS to_a,
-        array_inner_product(other.vec, ends.b_vec) AS to_b,
+        coalesce(array_inner_product(other.vec, ends.b_vec), to_a) AS to_b,
         CASE song_id WHEN a_id THEN 'first' WHEN b_id THEN 'last' ELSE 'between' END AS part
     FROM ends, current_embeddings AS other JOIN tracks USING (track_id)
     WHERE tracks.track_id NOT IN (FROM unwanted) AND (group_id IS NULL OR part <> 'between'
-        OR tracks.track_id IN (
-            SELECT m.track_id FROM cluster_members AS m
-            SEMI JOIN (FROM maps WHERE is_current) USING (map_id) WHERE m.cluster_id = group_id))
+        OR tracks.track_id IN (SELECT s.track_id FROM songs AS s WHERE s.cluster_id = group_id))
 ), frame AS MATERIALIZED (
     SELECT
         k - count(*) AS room, coalesce(list(called), []) AS names,
@@ -474,19 +491,20 @@ CREATE MACRO playlist_between(first_song, last_song, k := 20, apart := 4, withou
 FROM in_turn(track_of(first_song), track_of(last_song), NULL, k, apart, without);
 COMMENT ON MACRO TABLE playlist_between IS 'playlist_between(first_song, last_song, k := 20, apart := 4, without := []): k songs that lead from one song to another, both among them';
 
-CREATE MACRO cluster_of(cluster) AS coalesce(
-    (SELECT c.cluster_id FROM clusters AS c SEMI JOIN (FROM maps WHERE is_current) USING (map_id)
-     WHERE lower(c.name) = lower(cluster)),
-    error('no cluster has this name: ' || coalesce(cluster, 'NULL') || '. Try: SELECT name FROM clusters')
+CREATE MACRO cluster_of(cluster_name) AS coalesce(
+    (SELECT c.cluster_id FROM current_clusters AS c WHERE lower(c.name) = lower(cluster_name)),
+    error('no cluster has this name: ' || coalesce(cluster_name, 'NULL') || '. Try: FROM current_clusters')
 );
-COMMENT ON MACRO cluster_of IS 'cluster_of(cluster): the cluster_id on the current map that a name stands for; an error if there is none';
+COMMENT ON MACRO cluster_of IS 'cluster_of(cluster_name): the cluster_id on the current map that a name stands for; an error if there is none';
 
-CREATE MACRO playlist_cluster(cluster, k := 20, apart := 4, without := []) AS TABLE
+CREATE MACRO playlist_cluster(cluster_name, k := 20, apart := 4, without := []) AS TABLE
 FROM in_turn(
-    (SELECT c.medoid_id FROM clusters AS c SEMI JOIN (FROM maps WHERE is_current) USING (map_id)
-     WHERE c.cluster_id = cluster_of(cluster)),
-    NULL, cluster_of(cluster), k, apart, without);
-COMMENT ON MACRO TABLE playlist_cluster IS 'playlist_cluster(cluster, k := 20, apart := 4, without := []): the typical song of a cluster, given by name, and those of its songs that are most like it';
+    -- Its typical song may have left the collection since the map was drawn.
+    (SELECT coalesce(any_value(c.medoid_id), min(s.track_id))
+     FROM current_clusters AS c JOIN songs AS s USING (cluster_id) JOIN current_embeddings USING (track_id)
+     WHERE c.cluster_id = cluster_of(cluster_name)),
+    NULL, cluster_of(cluster_name), k, apart, without);
+COMMENT ON MACRO TABLE playlist_cluster IS 'playlist_cluster(cluster_name, k := 20, apart := 4, without := []): the typical song of a cluster, given by name, and those of its songs that are most like it';
 
 CREATE MACRO playlist_surprise(seed := NULL, k := 20, apart := 4, without := []) AS TABLE
 WITH thrown AS MATERIALIZED (

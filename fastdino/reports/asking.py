@@ -67,8 +67,8 @@ def find_cluster(db: duckdb.DuckDBPyConnection, words: str) -> str:
     Raises:
         UserError: none is, or several are.
     """
-    query = "SELECT name FROM clusters SEMI JOIN (FROM maps WHERE is_current) USING (map_id)"
-    names = [name for (name,) in rows(db, f"{query} ORDER BY size DESC, name")]
+    query = "SELECT name FROM current_clusters ORDER BY size DESC, name"
+    names = [name for (name,) in rows(db, query)]
     wanted = words.casefold()
     found = [name for name in names if name.casefold() == wanted]
     found = found or [name for name in names if wanted in name.casefold()]

@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -21,7 +20,6 @@ from fastdino.home import Home
 from fastdino.spectrograms.settings import SpectrogramSettings
 
 N = 40
-DOCS = Path(__file__).parents[2] / "docs" / "sql.md"
 
 
 @pytest.fixture(scope="module")
@@ -172,11 +170,6 @@ def test_songs_are_found_as_players_write_them(db):
 def test_a_model_agrees_with_itself(db):
     overlap = db.execute("FROM model_overlap('model-a', 'model-a')").fetchone()
     assert overlap == (N, 1.0)
-
-
-@pytest.mark.parametrize("query", re.findall(r"```sql\n(.*?)```", DOCS.read_text(), re.S))
-def test_queries_of_the_documentation_run_as_printed(db, query):
-    assert db.execute(query).fetchall()
 
 
 def test_publishing_again_without_changes_does_nothing(home):

@@ -75,8 +75,7 @@ def test_between_two_songs_lead_others_from_the_one_to_the_other(db):
 
 def test_a_cluster_plays_its_own_songs_alone_the_typical_one_first(db):
     name, size, typical = db.execute(
-        "SELECT name, size, medoid_id FROM clusters SEMI JOIN (FROM maps WHERE is_current) "
-        "USING (map_id) ORDER BY size LIMIT 1"
+        "SELECT name, size, medoid_id FROM current_clusters ORDER BY size LIMIT 1"
     ).fetchone()
     made = playlists.cluster(db, name.upper(), 1_000)
     members = db.execute("SELECT track_id FROM songs WHERE cluster = ?", [name]).fetchall()

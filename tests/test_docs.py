@@ -1,0 +1,133 @@
+"""What the documentation shows works as printed."""
+
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from fastdino.home import Home
+
+ROOT = Path(__file__).parents[1]
+Rows = list[dict[str, Any]]
+
+
+def blocks(document: str, language: str) -> list[str]:
+    """The document's examples in ``language``."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def cookbook() -> list[tuple[str, str]]:
+    """Each recipe of ``docs/sql.md``: its name, and its query."""
+    text = (ROOT / "docs/sql.md").read_text(encoding="utf-8").partition("## Cookbook")[2]
+    recipes = text.partition("\n## From Python")[0]
+    return re.findall(r"\*\*([^*]+)\*\*[^`]*(?:`[^`]+`[^`]*)*?```sql\n(.*?)```", recipes, re.DOTALL)
+
+
+COOKBOOK = dict(cookbook())
+
+
+@pytest.fixture
+def db(demo_home: tuple[Home, list[Path]]) -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect(str(demo_home[0].database), read_only=True) as connection:
+        yield connection
+
+
+def ask(db: duckdb.DuckDBPyConnection, query: str) -> Rows:
+    answer = db.sql(query)
+    return [dict(zip(answer.columns, row, strict=True)) for row in answer.fetchall()]
+
+
+QUERIES = [(name, query) for name in ("docs/sql.md", "README.md") for query in blocks(name, "sql")]
+
+
+@pytest.mark.parametrize(("document", "query"), QUERIES)
+def test_every_query_answers_on_the_demo_library(db, document: str, query: str) -> None:
+    rows = ask(db, query)
+    assert rows
+    for column in rows[0]:
+        assert any(row[column] is not None for row in rows), column
+
+
+def test_every_recipe_has_one_query_and_a_line_on_why() -> None:
+    text = (ROOT / "docs/sql.md").read_text(encoding="utf-8").partition("## Cookbook")[2]
+    recipes = text.partition("\n## From Python")[0]
+    assert len(COOKBOOK) == recipes.count("```sql") == recipes.count("\n**") >= 15
+
+
+def titles(rows: Rows) -> set[str]:
+    return {row["title"] for row in rows}
+
+
+# What the demo library must give, knowing how it is made (``demo_collection``).
+EXPECTED: dict[str, Callable[[Rows], bool]] = {
+    "Similar songs.": lambda rows: {row["artist"] for row in rows[:5]} == {"The Paper Orchard"},
+    "A title you only half remember.": lambda rows: rows[0]["artist"] == "The Paper Orchard",
+    "Similar, but by others.": lambda rows: "The Paper Orchard" not in {r["artist"] for r in rows},
+    "From one song to another.": lambda rows: (
+        [rows[0]["artist"], rows[-1]["artist"]] == ["The Paper Orchard", "Voltage Garden"]
+    ),
+    "A chain.": lambda rows: len(titles(rows)) == 12,
+    "A playlist.": lambda rows: len(titles(rows)) == 12 and rows[0]["title"] == "Paper Bridge",
+    "Artists most like one.": lambda rows: rows[0]["artist"] == "Harbour of Glass",
+    "Artists most alike.": lambda rows: len(rows) >= 5 and rows[0]["times"] > 20,
+    "The most typical song of each artist,": lambda rows: len(rows) == 10,
+    "Albums that are most of a piece.": lambda rows: all(row["songs"] == 3 for row in rows),
+    "A genre's neighbours.": lambda rows: rows[0]["genre"] == "Jazz" and rows[0]["percent"] > 50,
+    "What the clusters are made of.": lambda rows: sum(row["songs"] for row in rows) > 50,
+    "Songs that bridge clusters.": lambda rows: rows[0]["clusters"] >= 3,
+    "What is new near my favourites.": lambda rows: "Rust Cathedral" in {r["artist"] for r in rows},
+    "Growth by month.": lambda rows: len(rows) == 18 and rows[-1]["songs"] == 60,
+    "Coverage by genre.": lambda rows: (
+        sum(row["songs"] for row in rows) == 60 and sum(row["with_vector"] for row in rows) == 59
+    ),
+    "Duplicates.": lambda rows: (
+        [(row["title"], row["other_title"]) for row in rows]
+        == [("Distant Notebook", "Hollow Antenna")]
+    ),
+    "One recording, several files.": lambda rows: titles(rows) == {"Paper Bridge"},
+    "Songs nobody tagged whose neighbours agree on a genre.": lambda rows: (
+        {(row["title"], row["genre"]) for row in rows}
+        == {("Borrowed Orbit", "Folk"), ("Second Umbrella", "Jazz")}
+    ),
+    "Wrong genre?": lambda rows: (
+        [(row["title"], row["genre"], row["those_near"]) for row in rows]
+        == [("Paper Notebook", "Polka", "Electronic")]
+    ),
+    "What could not be used, and why.": lambda rows: len(rows) == 2,
+    "Model A against model B.": lambda rows: rows[0]["songs"] == 59 and 0 < rows[0]["overlap"] < 1,
+    "Where they disagree.": lambda rows: all(row["shared_of_ten"] < 10 for row in rows),
+    "How good is the model?": lambda rows: [row["is_current"] for row in rows].count(True) == 1,
+}
+
+
+@pytest.mark.parametrize("recipe", EXPECTED)
+def test_a_recipe_finds_what_it_says(db, recipe: str) -> None:
+    rows = ask(db, COOKBOOK[recipe])
+    assert EXPECTED[recipe](rows), rows
+
+
+def test_the_duckdb_shell_that_is_installed_runs_the_cookbook(demo_home) -> None:
+    shell = Path(sys.executable).with_name("duckdb")
+    command = [shell, "-readonly", "-csv", "-bail", demo_home[0].database]
+    queries = "\n".join(blocks("docs/sql.md", "sql"))
+    done = subprocess.run(command, input=queries, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("\n") > 200
+
+
+@pytest.mark.parametrize("program", blocks("docs/sql.md", "python"))
+def test_a_program_prints_what_it_asked_for(
+    demo_home, program: str, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    (tmp_path / "var").symlink_to(demo_home[0].root)
+    (tmp_path / "program.py").write_text(program, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path("program.py")
+    assert re.search(r"Paper|Folk|59", capsys.readouterr().out)
