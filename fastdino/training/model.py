@@ -25,6 +25,8 @@ from fastdino.training.encoder import Encoder
 from fastdino.training.settings import EncoderSettings
 
 SEGMENT_S = 10.0
+# Of the widest direction's variance: less than what is left of rounding in single precision.
+NO_SPREAD = 1e-12
 
 
 def best_device() -> torch.device:
@@ -155,10 +157,15 @@ class SongModel(nn.Module):
         return torch.stack([song.pooled, *pooled]), spans
 
     def fit_projection(self, pooled: Tensor) -> None:
-        """Fit centre and directions to ``[n, 2 * encoder dim]`` pooled segments of many songs."""
+        """Fit centre and directions to ``[n, 2 * encoder dim]`` pooled segments of many songs.
+
+        Directions in which they do not spread, as those of a few songs, are zero.
+        """
         pooled = pooled.double()
         self.center.copy_(pooled.mean(0))
-        _, directions = torch.linalg.eigh(torch.cov(pooled.T))  # the widest spread comes last
+        spread, directions = torch.linalg.eigh(torch.cov(pooled.T))  # the widest comes last
+        # Directions of no spread are any that are left over, other ones in each run.
+        directions[:, spread <= NO_SPREAD * spread[-1]] = 0
         self.projection.copy_(directions.flip(1)[:, : self.dim])
 
 

@@ -1,14 +1,10 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import av
 import pytest
-
-from fastdino import demo
 
 
 @pytest.fixture
@@ -23,22 +19,3 @@ def ordinary_user() -> Iterator[Path]:
     if root:
         os.seteuid(0)
     shutil.rmtree(folder)
-
-
-@pytest.fixture
-def retag() -> Callable[[Path, Path, dict[str, str]], None]:
-    """What a tag editor does: the same packets in another file, with other tags."""
-
-    def retagged(source: Path, target: Path, tags: dict[str, str]) -> None:
-        container = demo.FORMATS[source.suffix].container
-        with av.open(str(source)) as old, av.open(str(target), "w", format=container) as new:
-            stream: Any = new.add_stream_from_template(old.streams.audio[0])
-            new.metadata.update(tags)
-            stream.metadata.clear()
-            stream.metadata.update(tags)
-            for packet in old.demux(audio=0):
-                if packet.dts is not None:
-                    packet.stream = stream
-                    new.mux(packet)
-
-    return retagged

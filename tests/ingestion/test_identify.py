@@ -1,6 +1,5 @@
 import os
 import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ from hypothesis import strategies as st
 from fastdino import demo
 from fastdino.ingestion import identify
 from fastdino.ingestion.identify import Identified
+from tests.editing import retag
 
-Retag = Callable[[Path, Path, dict[str, str]], None]
 TAGS = {
     "title": "Grüße, 世界 🎵",
     "artist": "The Artist",
@@ -59,7 +58,7 @@ def test_tags_and_properties_are_read_from_every_format(
 
 @pytest.mark.parametrize("suffix", demo.FORMATS)
 def test_retagging_keeps_the_track_and_changes_the_tags(
-    suffix: str, audio: np.ndarray, tmp_path: Path, retag: Retag
+    suffix: str, audio: np.ndarray, tmp_path: Path
 ) -> None:
     before, after = tmp_path / f"before{suffix}", tmp_path / f"after{suffix}"
     demo.encode(before, audio, demo.RATE, TAGS)

@@ -1,7 +1,6 @@
 import os
 import random
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from fastdino import demo, ingestion
 from fastdino.errors import UserError
 from fastdino.home import Home
 from fastdino.ingestion import catalog, diff, scan
+from tests.editing import retag
 
 SONGS = 12  # in the small library, beside one copy and one damaged file
 
@@ -53,7 +53,7 @@ def test_a_library_is_catalogued_once_and_then_left_alone(library: Path, home: H
 
 
 def test_every_kind_of_change_is_told_apart_and_nothing_else_is_opened(
-    music: Path, home: Home, retag: Callable[[Path, Path, dict[str, str]], None]
+    music: Path, home: Home
 ) -> None:
     ingestion.run(home, [music])
     before = catalog.read(home)

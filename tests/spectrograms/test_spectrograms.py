@@ -89,6 +89,7 @@ def test_a_run_ends_hanging_files_and_a_killed_run_is_taken_up_again(
     assert not scratch.exists()
 
 
+@pytest.mark.thorough
 def test_shards_hold_songs_in_the_catalogues_order_however_long_each_takes(
     home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,6 +80,9 @@ def test_a_projection_can_be_fitted_on_fewer_segments_than_it_has_dimensions() -
     fitted = SongModel(SMALL, 12)
     fitted.fit_projection(torch.randn(5, 48))
     assert torch.isfinite(fitted.vectors(torch.randn(3, 48))).all()
+    # Five segments spread in four directions; what more there was would be rounding errors.
+    assert (fitted.projection[:, :4].norm(dim=0) > 0.99).all()
+    assert (fitted.projection[:, 4:] == 0).all()
 
 
 def test_a_saved_model_gives_the_same_vectors(model: SongModel, tmp_path: Path) -> None:

@@ -1,0 +1,134 @@
+"""All stages in a process of their own, killed at a chosen moment.
+
+Belongs here: the process and the moment. Does not: what has to hold afterwards.
+
+The process is forked from one that has loaded the heavy packages already, which saves seconds a
+run; from there on it is ``python -m fastdino run`` with worker processes of its own. SIGKILL ends
+all of them together, as a power cut would.
+"""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from fastdino.home import Home
+
+PRELOADED = [
+    "duckdb", "fastdino.__main__", "fastdino.embeddings.encode", "fastdino.ingestion.identify",
+    "fastdino.reports.page", "fastdino.training.stage", "matplotlib.pyplot", "openTSNE",
+    "plotly.offline", "sklearn.cluster", "sklearn.manifold", "soundfile",
+]  # fmt: skip
+TOUCHING = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"}
+LIMIT_S = 300.0
+
+Touched = dict[str, int]
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When to kill.
+
+    Attributes:
+        place: what lies at the top of the home, such as "models" or "music.duckdb".
+        nth: just before something there is opened, renamed, made or removed for the nth time;
+            most of what is touched is written, and what was written before is not flushed yet.
+        delay_s: or so long after that.
+    """
+
+    place: str
+    nth: int
+    delay_s: float = 0.0
+
+    @classmethod
+    def drawn(cls, rng: random.Random, touched: Touched) -> "Moment":
+        """One of those that an undisturbed run has, all places alike; every third is delayed."""
+        place = rng.choice(sorted(touched))
+        delay_s = rng.choice((0.0, 0.0, rng.uniform(0.0, 1.0)))
+        return cls(place, rng.randint(1, touched[place]), delay_s)
+
+
+def run(
+    home: Home, music: Path, log: Path, moment: Moment | None = None, *, workers: bool = True
+) -> Touched | None:
+    """Run all stages on ``music``.
+
+    Args:
+        home: where results lie.
+        music: the songs.
+        log: file for what is printed.
+        moment: when to kill, if at all.
+        workers: whether songs are opened and decoded by worker processes; they take seconds to
+            start.
+
+    Returns:
+        How often each place was touched, or None if the run was killed.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    process = context.Process(target=_run, args=(home.root, music, log, moment, workers))
+    process.start()
+    process.join(LIMIT_S)
+    if process.exitcode is None:
+        os.killpg(process.pid or 0, signal.SIGKILL)
+        raise AssertionError(f"{moment}: hangs\n{log.read_text()}")
+    if process.exitcode == -signal.SIGKILL:
+        return None
+    assert process.exitcode == 0, f"{moment}: exit code {process.exitcode}\n{log.read_text()}"
+    return dict(json.loads(log.read_text().splitlines()[-1]))
+
+
+def in_this_process(
+    function: Callable[[T], R], tasks: Iterable[T], **limits: object
+) -> Iterator[tuple[T, R]]:
+    """What ``map_in_workers`` does, without the workers."""
+    for task in tasks:
+        yield task, function(task)
+
+
+def _run(root: Path, music: Path, log: Path, moment: Moment | None, workers: bool) -> None:
+    os.setsid()
+    with open(log, "w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+
+    from fastdino.__main__ import main
+    from fastdino.embeddings import encode
+    from fastdino.ingestion import identify
+    from fastdino.spectrograms import stage
+    from fastdino.training import loop
+
+    # After every song and step, not every minute: a small library has those moments too.
+    encode.FLUSH_EVERY_S = stage.FLUSH_EVERY_S = 0.0
+    loop.CHECKPOINT_EVERY_S = loop.LOG_EVERY_S = 0.0
+    if not workers:
+        identify.map_in_workers = stage.map_in_workers = in_this_process  # type: ignore[assignment]
+    touched: Touched = {}
+
+    def notice(event: str, details: tuple[object, ...]) -> None:
+        if event not in TOUCHING or not isinstance(details[0], str | bytes | Path):
+            return
+        path = Path(os.fsdecode(details[0]))
+        if not path.is_relative_to(root) or path == root:
+            return
+        place = path.relative_to(root).parts[0]
+        place = "music.duckdb" if "music.duckdb" in place else place
+        touched[place] = touched.get(place, 0) + 1
+        if moment and (place, touched[place]) == (moment.place, moment.nth):
+            kill = threading.Timer(moment.delay_s, os.killpg, (os.getpgrp(), signal.SIGKILL))
+            kill.daemon = True
+            kill.run() if not moment.delay_s else kill.start()
+
+    sys.addaudithook(notice)
+    code = main(["run", str(music), "--home", str(root), "--preset", "tiny"])
+    print(json.dumps(touched), flush=True)
+    sys.exit(code)

@@ -1,0 +1,220 @@
+"""Killed at any moment, the pipeline ends up with what an undisturbed one has.
+
+An episode is the life of a small library: a first run, a few changes, and many that put the model
+and the map out of date. Each is killed at moments drawn from the episode's seed and run again until
+it ends. ``pytest -m thorough tests/faults -k "episode and 7"`` repeats the one of seed 7.
+"""
+
+import hashlib
+import json
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+import soundfile
+
+from fastdino import verify
+from fastdino.embeddings.vectors import read_vectors
+from fastdino.home import Home
+from fastdino.reports.page import gather, script_safe
+from fastdino.spectrograms import shards
+from tests.editing import retag
+from tests.faults.child import Moment, Touched, run
+from tests.stages import contents
+
+EPISODES = 12
+KILLS = 4  # at most, of each change in an episode
+# What no two runs have in common. Besides, names of models and maps are made of the time and of
+# chance; here they are numbered, the oldest first.
+DIFFERENT_BY_NATURE = {
+    "added_at": "when a file was first seen",
+    "failed_at": "when decoding it failed",
+    "created_at": "when a model or a map was made",
+    "published_at": "when the database was made",
+    "fingerprint": "made of the times at which everything published was written",
+    "training_s": "how long the training took",
+    "elapsed_s": "how long it had taken up to a step",
+    "songs_per_s": "how fast a step was",
+}
+PLACES = ["catalog", "scratch", "shards", "models", "vectors", "maps", "music.duckdb", "reports"]
+
+
+def nothing(music: Path, stock: Path) -> None:
+    """The library as it is."""
+
+
+def a_few(music: Path, stock: Path) -> None:
+    """One song comes, one is moved, one retagged: the model and the map stand."""
+    shutil.copy2(stock / "new 0.wav", music)
+    sorted(music.rglob("*.flac"))[0].rename(music / "moved ♫.flac")
+    shutil.copy2(stock / "retagged.flac", sorted(music.rglob("*/*.flac"))[0])
+
+
+def many(music: Path, stock: Path) -> None:
+    """More songs come than the model and the map put up with; one is replaced, one is gone."""
+    for number in (1, 2, 3):
+        shutil.copy2(stock / f"new {number}.wav", music)
+    shutil.copy2(stock / "new 4.wav", sorted(music.rglob("*/*.wav"))[0])
+    sorted(music.rglob("*/*.opus"))[0].unlink()
+
+
+CHANGES = (nothing, a_few, many)
+
+
+@pytest.fixture(scope="module")
+def stock(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files for the changes, made once so that they are the same in every episode."""
+    folder = tmp_path_factory.mktemp("stock")
+    t = np.arange(4 * 16_000) / 16_000
+    for number in range(5):
+        sweep = np.sin(2 * np.pi * (150 + 60 * number + 40 * t * number) * t)
+        noise = np.random.default_rng(number).normal(0, 0.05, len(t))
+        soundfile.write(folder / f"new {number}.wav", 0.3 * sweep + noise, 16_000)
+    retag(sorted(library.rglob("*.flac"))[1], folder / "retagged.flac", {"title": "Another"})
+    return folder
+
+
+class Life:
+    """A library of its own, and what is made of it."""
+
+    def __init__(self, library: Path, folder: Path, *, workers: bool = True) -> None:
+        self.workers = workers
+        self.music = Path(shutil.copytree(library, folder / "music"))
+        self.home, self.log = Home(folder / "home"), folder / "log"
+
+    def run(self, moment: Moment | None = None) -> Touched | None:
+        return run(self.home, self.music, self.log, moment, workers=self.workers)
+
+    def everything(self) -> dict[str, list[str]]:
+        """All that must be the same, by what it is: what is published, and what that is made of."""
+        home = self.home
+        models = sorted(path for path in home.models.glob("[!.]*/") if path.is_dir())
+        maps = sorted(path for path in home.root.glob("maps/*/*/") if path.is_dir())
+        stands_for = {str(self.music): "MUSIC"}
+        stands_for |= {path.name: f"model {number}" for number, path in enumerate(models)}
+        stands_for |= {path.name: f"map {number}" for number, path in enumerate(maps)}
+
+        def same(value: object) -> str:
+            text = repr(_without_differences(value))
+            for name, number in stands_for.items():
+                text = text.replace(name, number)
+            return text
+
+        found: dict[str, list[str]] = {}
+        with duckdb.connect(home.database, read_only=True) as db:
+            for (table,) in db.execute("SHOW TABLES").fetchall():
+                rows = db.sql(f"FROM {table}").pl().rows(named=True)
+                found[table] = sorted(map(same, rows))
+            # The page says when and by which model, and is otherwise made of the database alone.
+            assert script_safe(gather(db)) in home.page.read_text(encoding="utf-8")
+        for path in home.root.glob("shards/*/*-*.parquet"):
+            found[f"shard {path.name}"] = [
+                f"{piece.track_id} {piece.piece} {hashlib.blake2b(piece.frames).hexdigest()}"
+                for piece in shards.iter_pieces(path)
+            ]
+        for path in home.root.glob("vectors/*/*.parquet"):
+            rows = read_vectors(path).to_pylist()
+            found[same(str(path.relative_to(home.root)))] = sorted(map(same, rows))
+        for number, folder in enumerate(models):
+            steps = (folder / "metrics.jsonl").read_text().splitlines()
+            found[f"steps of model {number}"] = [same(json.loads(step)) for step in steps]
+            weights = (folder / "model.safetensors").read_bytes()
+            found[f"weights of model {number}"] = [hashlib.blake2b(weights).hexdigest()]
+        found["files"] = sorted(
+            same(str(path.relative_to(home.root)))
+            for path in home.root.rglob("*")
+            if path.is_file() and path.name != ".lock" and path.suffix != ".part"
+        )
+        return found
+
+
+def _without_differences(value: Any) -> Any:
+    """``value`` without what differs by nature, within JSON too."""
+    if isinstance(value, str) and value.startswith("{"):
+        value = json.loads(value)
+    if isinstance(value, dict):
+        return {
+            k: _without_differences(v) for k, v in value.items() if k not in DIFFERENT_BY_NATURE
+        }
+    return value
+
+
+def assert_same(
+    found: dict[str, list[str]], expected: dict[str, list[str]], told: list[object]
+) -> None:
+    for name in found.keys() | expected.keys():
+        mine, theirs = found.get(name, []), expected.get(name, [])
+        if mine != theirs:
+            more = [f"+ {row[:500]}" for row in mine if row not in theirs]
+            less = [f"- {row[:500]}" for row in theirs if row not in mine]
+            raise AssertionError("\n".join([f"{name} after {told}:", *more[:5], *less[:5]]))
+
+
+def killed_and_run_again(life: Life, moments: list[Moment]) -> list[Moment]:
+    """Run until the end, killed at the moments on the way; returns those that came."""
+    killed = [moment for moment in moments if life.run(moment) is None]
+    assert life.run() is not None
+    return killed
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    library: Path, stock: Path, tmp_path_factory: pytest.TempPathFactory
+) -> list[tuple[Touched, dict[str, list[str]]]]:
+    """What each change touches and leaves behind if nothing is killed."""
+    life = Life(library, tmp_path_factory.mktemp("undisturbed"))
+    found = []
+    for change in CHANGES:
+        change(life.music, stock)
+        touched = life.run()
+        assert touched
+        found.append((touched, life.everything()))
+    return found
+
+
+def test_killed_in_several_stages_a_run_ends_with_what_an_undisturbed_one_has(
+    library: Path, tmp_path: Path
+) -> None:
+    undisturbed = Life(library, tmp_path / "undisturbed", workers=False)
+    touched = undisturbed.run()
+    assert touched
+    assert set(touched) == set(PLACES)
+    rng = random.Random(4)
+    moments = [Moment(place, rng.randint(1, touched[place])) for place in PLACES]
+    life = Life(library, tmp_path / "killed", workers=False)
+    killed = killed_and_run_again(life, moments)
+    assert len(killed) >= len(moments) - 2
+    assert_same(life.everything(), undisturbed.everything(), killed)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("seed", range(EPISODES))
+def test_an_episode_of_kills_and_changes_ends_like_an_undisturbed_one(
+    seed: int,
+    library: Path,
+    stock: Path,
+    undisturbed: list[tuple[Touched, dict[str, list[str]]]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rng = random.Random(seed)
+    life = Life(library, tmp_path)
+    told: list[object] = [f"seed {seed}"]
+    for change, (touched, expected) in zip(CHANGES, undisturbed, strict=True):
+        change(life.music, stock)
+        moments = [Moment.drawn(rng, touched) for _ in range(KILLS)]
+        moments.sort(key=lambda moment: PLACES.index(moment.place))
+        told += [change.__name__, *killed_and_run_again(life, moments)]
+        assert_same(life.everything(), expected, told)
+        assert not [found for found in verify.check(life.home) if found.is_wrong], told
+        before = contents(life.home.root)
+        life.run()
+        assert contents(life.home.root) == before, told
+    kills = sum(isinstance(each, Moment) for each in told)
+    with capsys.disabled():
+        print(f"\nepisode {seed}: killed {kills} times")
+    assert kills > 5
