@@ -118,7 +118,7 @@ def _run(root: Path, music: Path, log: Path, moment: Moment | None, workers: boo
         if event not in TOUCHING or not isinstance(details[0], str | bytes | Path):
             return
         path = Path(os.fsdecode(details[0]))
-        if not path.is_relative_to(root) or path == root:
+        if not path.is_relative_to(root) or path == root or path.name == ".lock":
             return
         place = path.relative_to(root).parts[0]
         place = "music.duckdb" if "music.duckdb" in place else place

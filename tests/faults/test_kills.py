@@ -127,7 +127,7 @@ class Life:
         found["files"] = sorted(
             same(str(path.relative_to(home.root)))
             for path in home.root.rglob("*")
-            if path.is_file() and path.name != ".lock" and path.suffix != ".part"
+            if path.is_file() and path.name != ".lock"
         )
         return found
 
