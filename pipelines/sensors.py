@@ -20,12 +20,14 @@ from assets.ingestion import music_from_environment
 from assets.stage import HomeFolder
 from assets.training import minutes_from_environment
 from fastdino.__main__ import music_folders
-from fastdino.errors import UserError
+from fastdino.errors import UserError, plainly
 from fastdino.ingestion import catalog as files_catalog
 from fastdino.ingestion import scan
 from pipelines.jobs import refresh
 
 QUIET_MINUTES = 2.0
+# After this long a refresh that failed is tried again: disks are mounted and space is freed.
+AGAIN_AFTER_S = 3600.0
 # Listing 15,000 files takes a few tenths of a second, but may keep a disk from going to sleep.
 LOOK_EVERY_S = 60
 UNFINISHED = [
@@ -73,6 +75,24 @@ class Watch:
         return f"{self.fingerprint}-{self.since_s:.0f}"
 
 
+@dataclass(frozen=True)
+class Failed:
+    """The last refresh, where it failed: what it had to do, or some of it, is still to be done.
+
+    Attributes:
+        run_id: Dagster's name of it.
+        ended_s: when it ended, Unix time.
+    """
+
+    run_id: str
+    ended_s: float
+
+    @property
+    def run_key(self) -> str:
+        """What Dagster starts only one run for: each failure is followed by one."""
+        return f"after-{self.run_id}"
+
+
 def look(before: Watch | None, fingerprint: str, now_s: float) -> Watch:
     """What is known after the folders were found with ``fingerprint``."""
     if before is None or before.fingerprint != fingerprint:
@@ -81,26 +101,35 @@ def look(before: Watch | None, fingerprint: str, now_s: float) -> Watch:
     return dataclasses.replace(before, since_s=min(before.since_s, now_s))
 
 
-def why_not(watch: Watch, known: str, now_s: float, quiet_s: float) -> str | None:
-    """Why no run is due; None if one is.
+def due(
+    watch: Watch, known: str, failed: Failed | None, now_s: float, quiet_s: float
+) -> tuple[str | None, str]:
+    """The key of the run that is due if one is, and why there is one or none.
 
     Args:
         watch: the folders as they were found just now.
         known: fingerprint of what the catalogue knows.
+        failed: the last refresh, if it failed.
         now_s: Unix time.
         quiet_s: how long the folders must have stayed as they are.
     """
-    if watch.fingerprint == known:
-        return "the music folders are as the catalogue knows them"
-    if watch.requested:
-        return (
-            "a refresh was requested for the music folders as they are; if it failed, mend what "
-            "it says and start the job refresh"
-        )
-    left_s = watch.since_s + quiet_s - now_s
-    if left_s > 0:
-        return f"something has changed; waiting {left_s:.0f} s more for copying to end"
-    return None
+    changed = watch.fingerprint != known
+    if changed and not watch.requested:
+        left_s = watch.since_s + quiet_s - now_s
+        if left_s > 0:
+            return None, f"something has changed; waiting {left_s:.0f} s more for copying to end"
+        return watch.run_key, "something has changed"
+    # Also where the catalogue knows all by now: what comes after it is then still to be done.
+    if failed:
+        # After a clock was set back there is no telling how long ago it was.
+        left_s = failed.ended_s + AGAIN_AFTER_S - now_s if now_s >= failed.ended_s else 0.0
+        why = f"the last refresh failed, see run {failed.run_id[:8]}"
+        if left_s > 0:
+            return None, f"{why}; it is tried again in {left_s / 60:.0f} minutes"
+        return failed.run_key, why
+    if changed:
+        return None, "a refresh was requested for the music folders as they are"
+    return None, "the music folders are as the catalogue knows them"
 
 
 def fingerprint(files: pl.DataFrame, unlisted: Sequence[str] = ()) -> str:
@@ -127,7 +156,8 @@ def fingerprint(files: pl.DataFrame, unlisted: Sequence[str] = ()) -> str:
     description=(
         "Looks at the music folders ($FASTDINO_MUSIC) every minute, without opening a file. Takes "
         "in what changed once nothing has changed any more for $FASTDINO_QUIET_MINUTES "
-        f"({QUIET_MINUTES:.0f} if not set), so that copying is over."
+        f"({QUIET_MINUTES:.0f} if not set), so that copying is over. A refresh that failed is "
+        "tried again after an hour."
     ),
 )
 def refresh_when_music_changes(
@@ -135,24 +165,26 @@ def refresh_when_music_changes(
 ) -> dg.SensorResult | dg.SkipReason:
     """Request one refresh for each change of the music folders, when it is complete."""
     try:
-        quiet_minutes = minutes_from_environment("FASTDINO_QUIET_MINUTES")
-        folders = music_folders(music_from_environment())
-        known = files_catalog.read(home.open())
-        listing = scan.scan(folders, populated=frozenset(known["path"]))
+        with plainly(home.open().root):
+            quiet_minutes = minutes_from_environment("FASTDINO_QUIET_MINUTES")
+            folders = music_folders(music_from_environment())
+            known = files_catalog.read(home.open())
+            listing = scan.scan(folders, populated=frozenset(known["path"]))
     except UserError as error:
         return dg.SkipReason(str(error))
     now_s = time.time()
     found = fingerprint(listing.files, listing.unlisted)
     watch = look(Watch.parse(context.cursor), found, now_s)
     quiet_s = 60 * (QUIET_MINUTES if quiet_minutes is None else quiet_minutes)
-    reason = why_not(watch, fingerprint(known, listing.unlisted), now_s, quiet_s)
-    if reason is None and (run_id := _run_in_progress(context.instance)):
-        reason = f"something has changed; waiting for run {run_id[:8]} to end"
-    if reason:
+    known_as = fingerprint(known, listing.unlisted)
+    run_key, reason = due(watch, known_as, _last_failed(context.instance), now_s, quiet_s)
+    if run_key and (run_id := _run_in_progress(context.instance)):
+        run_key, reason = None, f"{reason}; waiting for run {run_id[:8]} to end"
+    if run_key is None:
         blind = "".join(f"; cannot read {folder}" for folder in listing.unlisted)
         return dg.SensorResult(skip_reason=reason + blind, cursor=watch.cursor)
     return dg.SensorResult(
-        run_requests=[dg.RunRequest(run_key=watch.run_key)],
+        run_requests=[dg.RunRequest(run_key=run_key)],
         cursor=dataclasses.replace(watch, requested=True).cursor,
     )
 
@@ -160,6 +192,15 @@ def refresh_when_music_changes(
 def _run_in_progress(instance: dg.DagsterInstance) -> str | None:
     runs = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED), limit=1)
     return runs[0].run_id if runs else None
+
+
+def _last_failed(instance: dg.DagsterInstance) -> Failed | None:
+    """The last refresh if it failed, whoever started it; one that was cancelled was not wanted."""
+    records = instance.get_run_records(dg.RunsFilter(job_name=refresh.name), limit=1)
+    if not records or records[0].dagster_run.status is not dg.DagsterRunStatus.FAILURE:
+        return None
+    ended_s = records[0].end_time or records[0].update_timestamp.timestamp()
+    return Failed(records[0].dagster_run.run_id, ended_s)
 
 
 SENSORS = [refresh_when_music_changes]

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +17,14 @@ from fastdino.home import Home
 from fastdino.ingestion import catalog
 from fastdino.ingestion.scan import scan
 from pipelines.definitions import defs
-from pipelines.sensors import Watch, fingerprint, look, refresh_when_music_changes, why_not
+from pipelines.sensors import (
+    Failed,
+    Watch,
+    due,
+    fingerprint,
+    look,
+    refresh_when_music_changes,
+)
 
 MINUTE = 60.0
 
@@ -291,6 +299,84 @@ def test_a_sub_folder_that_cannot_be_read_is_no_change(daemon: Daemon, folder: P
 
 def test_a_clock_that_is_set_back_begins_the_quiet_time_anew() -> None:
     watch = look(Watch("new", since_s=1_000_000.0), "new", now_s=1_000.0)
-    assert why_not(watch, "old", 1_000.0, quiet_s=120.0)
+    assert due(watch, "old", None, 1_000.0, quiet_s=120.0)[0] is None
     watch = look(watch, "new", now_s=1_120.0)
-    assert why_not(watch, "old", 1_120.0, quiet_s=120.0) is None
+    assert due(watch, "old", None, 1_120.0, quiet_s=120.0)[0]
+
+
+def test_after_a_clock_was_set_back_a_failed_refresh_is_not_waited_for() -> None:
+    failed = Failed("run", ended_s=1_000_000.0)
+    assert due(Watch("same", 0.0), "same", failed, 1_000_001.0, quiet_s=120.0)[0] is None
+    assert due(Watch("same", 0.0), "same", failed, 1_000.0, quiet_s=120.0)[0]
+
+
+@pytest.fixture
+def refresh_ends(daemon: Daemon) -> Iterator[Callable[[dg.DagsterRunStatus, float], dg.DagsterRun]]:
+    """Have a refresh end with a status, some minutes ago, as Dagster would note it."""
+    ended = []
+
+    def end(status: dg.DagsterRunStatus, minutes_ago: float) -> dg.DagsterRun:
+        instance = daemon.instance
+        run = instance.add_run(dg.DagsterRun("refresh", status=dg.DagsterRunStatus.STARTED))
+        ended.append(run)
+        kind = {
+            dg.DagsterRunStatus.FAILURE: dg.DagsterEventType.PIPELINE_FAILURE,
+            dg.DagsterRunStatus.SUCCESS: dg.DagsterEventType.PIPELINE_SUCCESS,
+            dg.DagsterRunStatus.CANCELED: dg.DagsterEventType.PIPELINE_CANCELED,
+        }[status]
+        event = dg.DagsterEvent(kind.value, run.job_name)
+        instance.report_dagster_event(
+            event, run_id=run.run_id, timestamp=time.time() - minutes_ago * MINUTE
+        )
+        return run
+
+    yield end
+    for run in ended:
+        daemon.instance.delete_run(run.run_id)
+
+
+def test_a_refresh_that_failed_once_the_catalogue_was_written_is_tried_again_after_an_hour(
+    daemon: Daemon, folder: Path, refresh_ends: Callable[..., dg.DagsterRun]
+) -> None:
+    put(folder / "new.mp3")
+    daemon.tick()
+    assert daemon.later(minutes=2)
+    ingestion.run(daemon.home, [folder])
+    run = refresh_ends(dg.DagsterRunStatus.FAILURE, minutes_ago=50)
+    assert daemon.tick() is None
+    assert f"failed, see run {run.run_id[:8]}; it is tried again in 10 minutes" in daemon.skipped
+    again = refresh_ends(dg.DagsterRunStatus.FAILURE, minutes_ago=61)
+    # One run follows each failure: a key that is known already starts none.
+    assert daemon.tick() == daemon.tick() == f"after-{again.run_id}"
+    refresh_ends(dg.DagsterRunStatus.SUCCESS, minutes_ago=0)
+    assert daemon.tick() is None
+    assert "as the catalogue knows them" in daemon.skipped
+
+
+def test_a_refresh_that_failed_before_the_catalogue_was_written_is_tried_again_too(
+    daemon: Daemon, folder: Path, refresh_ends: Callable[..., dg.DagsterRun]
+) -> None:
+    put(folder / "new.mp3")
+    daemon.tick()
+    assert daemon.later(minutes=2)
+    refresh_ends(dg.DagsterRunStatus.FAILURE, minutes_ago=61)
+    key = daemon.tick()
+    assert str(key).startswith("after-")
+
+
+def test_new_songs_need_not_wait_for_the_hour_but_for_copying_to_end(
+    daemon: Daemon, folder: Path, refresh_ends: Callable[..., dg.DagsterRun]
+) -> None:
+    refresh_ends(dg.DagsterRunStatus.FAILURE, minutes_ago=61)
+    put(folder / "new.mp3")
+    assert daemon.tick() is None
+    assert "copying" in daemon.skipped
+    refresh_ends(dg.DagsterRunStatus.FAILURE, minutes_ago=1)
+    assert daemon.later(minutes=2)
+
+
+def test_a_refresh_that_someone_cancelled_is_not_started_again(
+    daemon: Daemon, refresh_ends: Callable[..., dg.DagsterRun]
+) -> None:
+    refresh_ends(dg.DagsterRunStatus.CANCELED, minutes_ago=1000)
+    assert daemon.tick() is None
