@@ -4,12 +4,15 @@ Belongs here: the assets ``embedding_vectors`` and ``music_duckdb`` and their ch
 encoding, the schema, publishing (``fastdino.embeddings``).
 """
 
+import datetime
+
 import dagster as dg
 import duckdb
 import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
+from assets import morning
 from assets.spectrograms import spectrogram_shards, wanted_tracks
 from assets.stage import (
     CODE_VERSION,
@@ -28,6 +31,11 @@ from fastdino.training import registry
 
 GROUP = "embeddings"
 UNIT_LENGTH_TOLERANCE = 1e-3
+# Published every night, in some hours, if the schedule is on: warns after a night that brought
+# nothing and fails after three.
+FRESHNESS = dg.FreshnessPolicy.time_window(
+    warn_window=datetime.timedelta(days=1, hours=4), fail_window=datetime.timedelta(days=3, hours=4)
+)
 
 
 @dg.asset(
@@ -61,6 +69,7 @@ def embedding_vectors(
     kinds={"duckdb", "sql"},
     owners=OWNERS,
     code_version=CODE_VERSION,
+    freshness_policy=FRESHNESS,
     pool=DUCKDB_POOL,
 )
 def music_duckdb(
@@ -68,13 +77,18 @@ def music_duckdb(
 ) -> dg.MaterializeResult:
     """The collection as a database: songs, vectors, neighbours, map, clusters.
 
-    Built beside the old file and put in its place at once, so a reader is never disturbed.
+    Built beside the old file and put in its place at once, so a reader is never disturbed. Each
+    materialisation says what happened in its run, and *what to do next*. It is overdue when a night
+    has passed without one: switch on the schedule `nightly_refresh` under Automation, or start the
+    job `refresh`.
 
     - Lies in: `music.duckdb`
-    - Look at it: `FROM songs LIMIT 5`, `FROM similar_to('a title', k := 10)`
+    - Look at it: `FROM songs LIMIT 5`, `FROM similar_to('a title', k := 10)`; docs/sql.md has more
     - Without Dagster: `fastdino embed` or `fastdino report`
     """
-    return run_step(context, pipes, home, "publish")
+    made = run_step(context, pipes, home, "publish")
+    shown = {**morning.report(context, made), **(made.metadata or {})}
+    return dg.MaterializeResult(metadata=shown)
 
 
 @dg.asset_check(

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from assets import comparison, ingestion, training
+from assets.embeddings import FRESHNESS
 from fastdino.__main__ import parser
 from fastdino.errors import UserError
 from pipelines.definitions import build_defs, defs
@@ -116,6 +117,14 @@ def test_the_nightly_schedule_asks_for_one_refresh_and_is_off_at_first() -> None
     assert nightly_refresh.job_name == "refresh"
     assert tick.run_requests is not None
     assert len(tick.run_requests) == 1
+
+
+def test_the_database_is_overdue_when_a_night_brought_no_refresh() -> None:
+    policy = defs.resolve_assets_def("music_duckdb").get_asset_spec().freshness_policy
+    assert isinstance(policy, type(FRESHNESS))
+    night = datetime.timedelta(days=1)
+    assert night < policy.warn_window.to_timedelta() < 2 * night
+    assert policy.warn_window.to_timedelta() < policy.fail_window.to_timedelta()
 
 
 @pytest.mark.parametrize(

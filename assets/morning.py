@@ -1,0 +1,84 @@
+"""What a run has done and what to do about it, for whoever looks in the morning.
+
+Belongs here: gathering it from the run's own events, in plain words. Does not: the words, which
+the stages' summaries and the checks say themselves.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from fastdino.text import one_line
+
+NOTHING = "Nothing: the collection is as it should be."
+
+
+@dataclass(frozen=True)
+class Told:
+    """What one asset, or a check on it, had to say.
+
+    Attributes:
+        asset: its name.
+        done: what was done, in a sentence; empty for a check.
+        todo: sentences that a person should read.
+    """
+
+    asset: str
+    done: str = ""
+    todo: Sequence[str] = ()
+
+
+def report(
+    context: dg.AssetExecutionContext, made: dg.MaterializeResult
+) -> dict[str, dg.MetadataValue]:
+    """What happened in this run so far, and what to do next, as metadata for ``made``."""
+    kinds = {
+        dg.DagsterEventType.ASSET_MATERIALIZATION,
+        dg.DagsterEventType.ASSET_CHECK_EVALUATION,
+    }
+    entries = context.instance.all_logs(context.run.run_id, of_type=kinds)
+    told = [_told(entry.dagster_event) for entry in entries if entry.dagster_event]
+    told.append(_of_materialization(context.asset_key, made.metadata or {}))
+    return {
+        "what to do next": dg.MetadataValue.md(to_do(told)),
+        "what happened (table)": dg.MetadataValue.table(
+            [
+                dg.TableRecord({"asset": each.asset, "what was done": each.done})
+                for each in told
+                if each.done
+            ]
+        ),
+    }
+
+
+def _told(event: dg.DagsterEvent) -> Told:
+    if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+        check = event.asset_check_evaluation_data
+        failed = [] if check.passed else [check.description or f"the check {check.check_name}"]
+        return Told(check.asset_key.to_user_string(), todo=failed)
+    made = event.step_materialization_data.materialization
+    return _of_materialization(made.asset_key, made.metadata)
+
+
+def _of_materialization(key: dg.AssetKey, metadata: Mapping[str, Any]) -> Told:
+    def text(name: str) -> str:
+        value = metadata.get(name)
+        return str(getattr(value, "value", value) or "")
+
+    return Told(key.to_user_string(), text("summary"), text("warnings").splitlines())
+
+
+def to_do(told: Iterable[Told]) -> str:
+    """A list in Markdown of what ``told`` asks for, each thing once."""
+    wanted = dict.fromkeys(
+        f"- **{_plain(each.asset)}**: {_plain(sentence)}" for each in told for sentence in each.todo
+    )
+    return "\n".join(wanted) or NOTHING
+
+
+def _plain(text: str) -> str:
+    # Names of files are among it, and Markdown may hold HTML.
+    return re.sub(r"([\\`*_{}\[\]()<>#+!|~&:])", r"\\\1", one_line(text))
