@@ -355,10 +355,11 @@ def _switch(home: Home, model_id: str, map_id: str) -> None:
         before = read_json(current)["map_id"]
     except (FileNotFoundError, ValueError, KeyError):
         before = None
-    write_json(current, {"map_id": map_id})
+    # First, or what a killed run leaves here would stay until there is another map again.
     for folder in home.maps(model_id).iterdir():
         if folder.is_dir() and folder.name not in (map_id, before):
             shutil.rmtree(folder, ignore_errors=True)
+    write_json(current, {"map_id": map_id})
 
 
 def _summary(
