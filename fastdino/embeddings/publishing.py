@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 MEMORY = "1GB"
 # People have their own DuckDB shells and libraries; what is newer than those they could not open.
 READABLE_FROM = "v1.4.0"
+# Not the past of the maps (map_history, cluster_changes): the same songs may have another one.
 COUNTED = (
     "tracks", "files", "failures", "models", "embeddings", "segments", "neighbors", "maps",
     "map_points", "clusters", "cluster_members",
@@ -284,6 +285,7 @@ def _fill_map(db: duckdb.DuckDBPyConnection, folder: Path, *, is_current: bool) 
     try:
         described = read_json(folder / "map.json")
         drawn = {name: maps.read_table(folder, name) for name in maps.SCHEMAS}
+        past = {name: maps.read_table(folder, name) for name in ("history", "changes")}
     except (OSError, ValueError) as error:
         raise UserError(
             f"the map in {folder} is damaged ({error}): run `fastdino verify --repair`, then "
@@ -298,6 +300,9 @@ def _fill_map(db: duckdb.DuckDBPyConnection, folder: Path, *, is_current: bool) 
             json.dumps(described.get("quality")),
         ],
     )  # fmt: skip
+    of_model = pl.lit(model_id).alias("model_id")
+    _insert(db, "map_history", past["history"].with_columns(of_model))
+    _insert(db, "cluster_changes", past["changes"].with_columns(of_model))
     tracks = db.sql("SELECT track_id FROM tracks").pl()
     known = {
         name: table.join(tracks, on="track_id", how="semi")
@@ -305,7 +310,7 @@ def _fill_map(db: duckdb.DuckDBPyConnection, folder: Path, *, is_current: bool) 
         if name != "clusters"
     }
     near = known["neighbors"].join(tracks.rename({"track_id": "neighbor_id"}), on="neighbor_id")
-    _insert(db, "neighbors", near.with_columns(model_id=pl.lit(model_id)))
+    _insert(db, "neighbors", near.with_columns(of_model))
     map_column = pl.lit(map_id).alias("map_id")
     _insert(db, "map_points", known["points"].with_columns(map_column))
     _insert(db, "cluster_members", known["members"].with_columns(map_column))

@@ -161,7 +161,39 @@ COMMENT ON COLUMN maps.model_id IS 'The model whose vectors it was drawn from';
 COMMENT ON COLUMN maps.created_at IS 'When it was drawn';
 COMMENT ON COLUMN maps.is_current IS 'True for the map of the current model';
 COMMENT ON COLUMN maps.n_tracks IS 'Number of songs on it';
-COMMENT ON COLUMN maps.quality IS 'How well it shows what is similar, and how far songs moved since the map before';
+COMMENT ON COLUMN maps.quality IS 'How well it shows what is similar; see map_history';
+
+CREATE TABLE map_history (
+    map_id VARCHAR NOT NULL,
+    model_id VARCHAR NOT NULL,
+    created_at TIMESTAMPTZ NOT NULL,
+    drawn_by VARCHAR NOT NULL,
+    songs INTEGER NOT NULL,
+    new_songs INTEGER NOT NULL,
+    gone_songs INTEGER NOT NULL,
+    clusters INTEGER NOT NULL,
+    noise_share DOUBLE,
+    neighbor_recall DOUBLE,
+    trustworthiness DOUBLE,
+    median_movement DOUBLE,
+    procrustes_distance DOUBLE,
+    same_cluster_share DOUBLE
+);
+COMMENT ON TABLE map_history IS 'Every map that was drawn of a model''s vectors, also those that are no more. Two collections of the same songs may have another past';
+COMMENT ON COLUMN map_history.map_id IS 'Name of the map; only the newest of a model is in the table maps';
+COMMENT ON COLUMN map_history.model_id IS 'The model whose vectors it was drawn from';
+COMMENT ON COLUMN map_history.created_at IS 'When it was drawn';
+COMMENT ON COLUMN map_history.drawn_by IS 'fit: the first; transform: new songs were placed and no other moved; refit: all were laid out again';
+COMMENT ON COLUMN map_history.songs IS 'Songs on it';
+COMMENT ON COLUMN map_history.new_songs IS 'Songs that the map before did not have';
+COMMENT ON COLUMN map_history.gone_songs IS 'Songs that only the map before had';
+COMMENT ON COLUMN map_history.clusters IS 'Number of clusters';
+COMMENT ON COLUMN map_history.noise_share IS 'Share of songs in no cluster';
+COMMENT ON COLUMN map_history.neighbor_recall IS 'Share of the 10 most similar songs that are among the 10 nearest on the map';
+COMMENT ON COLUMN map_history.trustworthiness IS '1 if no songs lie near each other that are not similar';
+COMMENT ON COLUMN map_history.median_movement IS 'How far songs moved since the map before, as a share of the map''s spread; 0 on a transform';
+COMMENT ON COLUMN map_history.procrustes_distance IS 'How much the shape that shared songs make differs from that on the map before, 0 to 1';
+COMMENT ON COLUMN map_history.same_cluster_share IS 'Of the songs that were in a cluster on the map before, the share still in it';
 
 CREATE TABLE map_points (
     track_id VARCHAR NOT NULL,
@@ -206,6 +238,24 @@ COMMENT ON COLUMN cluster_members.map_id IS 'The map';
 COMMENT ON COLUMN cluster_members.track_id IS 'The song';
 COMMENT ON COLUMN cluster_members.cluster_id IS 'The group; -1 if it is in none';
 COMMENT ON COLUMN cluster_members.probability IS 'How clearly it belongs there, from 0 to 1';
+
+CREATE TABLE cluster_changes (
+    map_id VARCHAR NOT NULL,
+    model_id VARCHAR NOT NULL,
+    cluster_id INTEGER NOT NULL,
+    name VARCHAR NOT NULL,
+    kind VARCHAR NOT NULL,
+    other_id INTEGER,
+    songs INTEGER NOT NULL
+);
+COMMENT ON TABLE cluster_changes IS 'What became of clusters, from map to map; when: see map_history';
+COMMENT ON COLUMN cluster_changes.map_id IS 'The map on which it shows first';
+COMMENT ON COLUMN cluster_changes.model_id IS 'The model of the map';
+COMMENT ON COLUMN cluster_changes.cluster_id IS 'The cluster';
+COMMENT ON COLUMN cluster_changes.name IS 'Its name then; that of one that is gone, before';
+COMMENT ON COLUMN cluster_changes.kind IS 'born: of songs that were new or in no cluster; split: half its songs or more came from another; merged: it is no more, half its songs or more are in another now; died: it is no more, its songs left, or are in none or in several';
+COMMENT ON COLUMN cluster_changes.other_id IS 'The cluster it split off or merged into; null for born and died';
+COMMENT ON COLUMN cluster_changes.songs IS 'Songs in it; of one that is gone, before';
 
 ------------------------------------------------------------------------------------------- views
 

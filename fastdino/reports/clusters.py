@@ -1,7 +1,7 @@
 """Groups of songs that lie together, with numbers and names that stay.
 
-Belongs here: finding groups on a layout, matching them to those of the map before, naming them
-from tags. All pure functions. Does not: reading or writing files.
+Belongs here: finding groups on a layout, keeping or matching those of the map before, saying what
+became of them, naming them from tags. All pure functions. Does not: reading or writing files.
 
 Groups are found in the plane and not among the vectors: on real songs that left a third to half
 as many songs without a group, and what one sees lying together is what carries one name.
@@ -18,6 +18,11 @@ import numpy as np
 log = logging.getLogger(__name__)
 
 NONE = -1
+# Group of a song that the map before did not have.
+UNKNOWN = -2
+# Sizes from which a group counts, as multiples of the usual one: a change of groups is plain if it
+# shows at each of them.
+GRAINS = (0.5, 0.75, 1.0, 1.4, 2.0)
 # A group keeps its number if at least this share of both its old and new songs are the same.
 SAME_GROUP = 1 / 3
 # A tag names a group if so many of its songs have it, and so many times more than elsewhere; the
@@ -49,12 +54,39 @@ class Cluster:
     top_artists: tuple[str, ...]
 
 
-def find(positions: np.ndarray, neighbors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+@dataclass(frozen=True)
+class Change:
+    """What became of a group between two maps.
+
+    Attributes:
+        cluster_id: the group.
+        kind: ``born``, of songs that were in no group or not there; ``split`` off another, which
+            most of its songs were in; ``merged`` into another, which most of its songs are in now;
+            ``died``, its songs having gone or being in no group, or in several.
+        other_id: the group it split off or merged into; None for the other kinds.
+        songs: how many it has, for ``merged`` and ``died`` had.
+    """
+
+    cluster_id: int
+    kind: str
+    other_id: int | None
+    songs: int
+
+
+def fewest(n: int, grain: float = 1.0) -> int:
+    """How many songs make a group where there are ``n`` in all."""
+    return max(3, round(0.4 * grain * math.sqrt(n)))
+
+
+def find(
+    positions: np.ndarray, neighbors: np.ndarray, grain: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Find groups on a layout.
 
     Args:
         positions: [n, 2].
         neighbors: indices of each song's most similar songs, [n, k].
+        grain: below 1 for smaller groups, above for larger ones.
 
     Returns:
         Group of each song from 0 on, -1 for none, int64 [n]; and how clearly it belongs there,
@@ -63,11 +95,98 @@ def find(positions: np.ndarray, neighbors: np.ndarray) -> tuple[np.ndarray, np.n
     from sklearn.cluster import HDBSCAN
 
     n = len(positions)
-    fewest = max(3, round(0.4 * math.sqrt(n)))
-    if n < 2 * fewest:
+    smallest = fewest(n, grain)
+    if n < 2 * smallest:
         return np.full(n, NONE), np.zeros(n, np.float32)
-    found = HDBSCAN(min_cluster_size=fewest, min_samples=2, copy=True).fit(positions)
-    return joined(found.labels_.astype(np.int64), found.probabilities_, neighbors)
+    for method in ("eom", "leaf"):
+        found = HDBSCAN(
+            min_cluster_size=smallest,
+            min_samples=2,
+            cluster_selection_method=method,
+            copy=True,
+        ).fit(positions)
+        labels = found.labels_.astype(np.int64)
+        # Now and then the whole map but for one corner comes out as one group.
+        if 2 * np.bincount(labels + 1)[1:].max(initial=0) <= n:
+            break
+    return joined(labels, found.probabilities_, neighbors)
+
+
+def kept(
+    positions: np.ndarray, neighbors: np.ndarray, before: np.ndarray, next_id: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Groups on a layout on which songs hardly moved: those of before, where nothing speaks aloud.
+
+    Found afresh, a fifth of all songs would be in other groups whenever a few are added, only
+    because a group that just about fell in two now just about does not. So songs stay in their
+    group, and it is looked at coarsely and finely. A group is split if at every grain no group
+    found holds half of it. Groups are one if at every grain one group found holds half of each.
+    One that hardly has songs any more goes. Songs in no group, such as the new ones, make a group
+    if they are most of one found, and otherwise go with the nearest song of the one they are in.
+
+    Args:
+        positions: [n, 2].
+        neighbors: indices of each song's most similar songs, [n, k].
+        before: each song's group on the map before, -1 for none, -2 for a song it did not have.
+        next_id: the first number never used yet.
+
+    Returns:
+        Groups in their lasting numbers, int64 [n], and how clearly each song belongs there,
+        float32 [n].
+    """
+    from scipy.spatial import cKDTree
+
+    found = {grain: find(positions, neighbors, grain) for grain in GRAINS}
+    usual, clearness = found[1.0]
+    smallest = fewest(len(positions))
+    labels = np.where(before >= 0, before, NONE)
+    holders = {
+        group: tuple(_holder(each[labels == group]) for each, _ in found.values())
+        for group in _by_size(labels)
+    }
+    lasting: dict[tuple[int, ...], int] = {}
+    for group, holding in holders.items():
+        members = labels == group
+        if set(holding) == {NONE}:
+            for part in _by_size(np.where(members, usual, NONE))[1:]:
+                leaving = members & (usual == part)
+                labels[leaving] = next_id if leaving.sum() >= smallest else NONE
+                next_id += int(leaving.sum() >= smallest)
+        elif NONE not in holding:
+            labels[members] = lasting.setdefault(holding, group)
+    for group in _by_size(labels):
+        if 2 * (labels == group).sum() < smallest:
+            labels[labels == group] = NONE
+    for group in _by_size(usual):
+        housed = np.flatnonzero((usual == group) & (labels >= 0))
+        homeless = np.flatnonzero((usual == group) & (labels == NONE))
+        if len(homeless) >= max(smallest, len(housed) + 1):
+            labels[homeless] = next_id
+            next_id += 1
+        elif len(housed) and len(homeless):
+            _, nearest = cKDTree(positions[housed]).query(positions[homeless])
+            labels[homeless] = labels[housed[nearest]]
+    alike = (labels[neighbors] == labels[:, None]).sum(axis=1) / max(neighbors.shape[1], 1)
+    clearness = np.where(usual >= 0, clearness, alike)
+    return joined(labels, np.where(labels >= 0, clearness, 0), neighbors)
+
+
+def _by_size(labels: np.ndarray) -> list[int]:
+    """Groups, the largest first."""
+    groups, counts = np.unique(labels[labels >= 0], return_counts=True)
+    return groups[np.lexsort((groups, -counts))].tolist()
+
+
+def _holder(found: np.ndarray, of: int | None = None) -> int:
+    """The group found that half of some songs or more are in, -1 if there is none.
+
+    Args:
+        found: the group of each song, -1 for none.
+        of: how many songs they are, where some are not among ``found``.
+    """
+    counts = np.bincount(found + 1)[1:]
+    half = (len(found) if of is None else of) / 2
+    return int(counts.argmax()) if counts.max(initial=0) >= max(half, 1) else NONE
 
 
 def joined(
@@ -125,6 +244,28 @@ def matched(labels: np.ndarray, before: np.ndarray, next_id: int) -> np.ndarray:
         lasting[group] = next_id
         next_id += 1
     return np.array([lasting.get(int(g), NONE) for g in labels], np.int64)
+
+
+def changes(labels: np.ndarray, before: np.ndarray, sizes: Mapping[int, int]) -> list[Change]:
+    """What became of groups from one map to the next; nothing of those that are on both.
+
+    Args:
+        labels: each song's group, -1 for none, [n].
+        before: each song's group on the map before, -1 for none, -2 for a song it did not have.
+        sizes: groups on the map before, and how many songs they had.
+    """
+    found = []
+    for group in _by_size(labels):
+        if group not in sizes:
+            came_from = before[labels == group]
+            source = _holder(np.maximum(came_from, NONE))
+            kind, other = ("born", None) if source == NONE else ("split", source)
+            found.append(Change(group, kind, other, len(came_from)))
+    for group in sorted(set(sizes) - set(labels.tolist())):
+        target = _holder(labels[before == group], sizes[group])
+        kind, other = ("died", None) if target == NONE else ("merged", target)
+        found.append(Change(group, kind, other, sizes[group]))
+    return found
 
 
 def medoid(vectors: np.ndarray) -> int:

@@ -27,6 +27,11 @@ FEWEST = 12
 # From here on interpolation is quicker than the tree.
 INTERPOLATE_FROM = 3_000
 NEW_SPREAD = 1e-4
+# Of laying out around songs that hold on: so often so many steps, and after each they are drawn so
+# far back to where they were.
+ROUNDS = 10
+ROUND_STEPS = 25
+DRAWN_BACK = 0.3
 SAMPLE = 2_000
 
 
@@ -66,6 +71,38 @@ def lay_out(vectors: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
     return layout - layout.mean(axis=0)
 
 
+def lay_out_around(vectors: np.ndarray, start: np.ndarray, holding: np.ndarray) -> np.ndarray:
+    """Lay out songs again, some of which stay close to where they are.
+
+    They start from where they are and not, as all do in ``lay_out``, from one small heap: groups
+    then have no chance to swap places. Without being drawn back, songs moved eight times as far
+    (Procrustes distance 0.024 against 0.003 when a tenth is added to 280 real songs), for no more
+    true neighbours.
+
+    Args:
+        vectors: unit vectors, float32 [n, dim].
+        start: where songs are, the new ones as ``place`` put them, [n, 2].
+        holding: indices of the songs that stay close, [m].
+
+    Returns:
+        Positions, float64 [n, 2].
+    """
+    if len(vectors) < FEWEST:
+        return start
+    began_s = time.monotonic()
+    embedding = _embedding(vectors, start, perplexity(len(vectors)), _jobs(len(vectors)))
+    with progress("Laying out the map", ROUNDS, "rounds") as shown:
+        for _ in range(ROUNDS):
+            embedding.optimize(n_iter=ROUND_STEPS, momentum=0.8, inplace=True)
+            moved = aligned(np.asarray(embedding, np.float64), holding, start[holding])
+            moved[holding] += DRAWN_BACK * (start[holding] - moved[holding])
+            embedding[:] = moved
+            shown.advance(1)
+    if len(vectors) >= 2_000:
+        log.info("laid out %d songs in %.0f s", len(vectors), time.monotonic() - began_s)
+    return aligned(np.asarray(embedding, np.float64), holding, start[holding])
+
+
 def perplexity(n: int) -> float:
     """How many neighbours of a song count when ``n`` songs are laid out.
 
@@ -76,9 +113,7 @@ def perplexity(n: int) -> float:
 
 
 def _optimised(vectors: np.ndarray, start: np.ndarray) -> np.ndarray:
-    # Threads pay off for many songs only; for few they mostly wait for each other.
-    jobs = available_cores() if len(vectors) >= INTERPOLATE_FROM else 1
-    embedding = _embedding(vectors, start, perplexity(len(vectors)), jobs)
+    embedding = _embedding(vectors, start, perplexity(len(vectors)), _jobs(len(vectors)))
     with progress("Laying out the map", 750, "steps") as shown:
 
         def advance(*_: object) -> None:
@@ -89,6 +124,11 @@ def _optimised(vectors: np.ndarray, start: np.ndarray) -> np.ndarray:
         embedding.optimize(n_iter=250, exaggeration=12, momentum=0.5, **watched)
         embedding.optimize(n_iter=500, momentum=0.8, **watched)
     return embedding
+
+
+def _jobs(n: int) -> int:
+    # Threads pay off for many songs only; for few they mostly wait for each other.
+    return available_cores() if n >= INTERPOLATE_FROM else 1
 
 
 def _embedding(vectors: np.ndarray, positions: np.ndarray, perplexity: float, jobs: int = 1) -> Any:
@@ -172,6 +212,23 @@ def aligned(layout: np.ndarray, shared: np.ndarray, reference: np.ndarray) -> np
     mine, theirs = layout[shared].mean(axis=0), reference.mean(axis=0)
     u, _, vt = np.linalg.svd((layout[shared] - mine).T @ (reference - theirs))
     return (layout - mine) @ (u @ vt) + theirs
+
+
+def distance(before: np.ndarray, after: np.ndarray) -> float | None:
+    """Procrustes distance between two layouts of the same songs, [n, 2] each.
+
+    The squared distances that are left when one has been turned, mirrored, shifted and scaled onto
+    the other, as a share of its spread: 0 for the same shape, towards 1 for nothing in common.
+    None where there are too few songs for a shape.
+    """
+    from scipy.spatial import procrustes
+
+    if len(before) < 3:
+        return None
+    try:
+        return float(procrustes(before, after)[2])
+    except ValueError:  # all in one place
+        return None
 
 
 def quality(vectors: np.ndarray, positions: np.ndarray, k: int = 10) -> dict[str, float | None]:

@@ -1,20 +1,20 @@
 """The map of the collection: where songs lie, which groups they form, what is similar to what.
 
 Belongs here: deciding whether songs are placed on the standing map or all laid out anew, and the
-map's files. Does not: the mathematics (``layout``, ``clusters``, ``neighbors``) or the page.
+map's files. Does not: the mathematics (``layout``, ``clusters``, ``neighbors``), pictures
+(``pictures``) or the page.
 
-A map is never changed after it was written; ``current.json`` says which one stands.
+A map is never changed after it was written; ``current.json`` says which one stands. Each carries
+on what the one before it knew of the past, for older ones are deleted.
 """
 
 import dataclasses
 import datetime
 import hashlib
-import io
 import json
 import logging
 import shutil
 import uuid
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,8 @@ from fastdino.errors import UserError
 from fastdino.home import Home
 from fastdino.ingestion import catalog
 from fastdino.reports import clusters as grouping
-from fastdino.reports import layout
+from fastdino.reports import layout, pictures
 from fastdino.reports.neighbors import nearest
-from fastdino.reports.palette import color
 from fastdino.storage import read_json, replacing, write_json
 from fastdino.summary import Scalar, Summary
 from fastdino.training import registry
@@ -38,13 +37,15 @@ from fastdino.training import registry
 log = logging.getLogger(__name__)
 
 # Raised when code changes make other maps from the same vectors.
-VERSION = 1
+VERSION = 2
 NEIGHBORS = 20
-PICTURE = "map.png"
+PICTURES = ("map", "history")
+# Maps shown in the summary's table of the past.
+RECENT = 20
 # Past this share of songs added or gone since all were laid out, all are laid out anew.
 REFIT_SHARE = 0.10
-# Group of a song that the map before did not have.
-UNKNOWN = -2
+# Where less than this share of the songs were on the map before, it holds the new one back.
+HOLD_SHARE = 0.5
 # A map's tables: columns of the files of these names.
 SCHEMAS = {
     "points": pl.Schema(
@@ -78,6 +79,40 @@ SCHEMAS = {
         }
     ),
 }
+# What a map carries on from those before it, and adds to. Maps of old have none of these files.
+RECORDS = {
+    # One row a map of this model, the newest last.
+    "history": pl.Schema(
+        {
+            "map_id": pl.String(),
+            "created_at": pl.Datetime("us", "UTC"),
+            "drawn_by": pl.String(),
+            "songs": pl.Int32(),
+            "new_songs": pl.Int32(),
+            "gone_songs": pl.Int32(),
+            "clusters": pl.Int32(),
+            "noise_share": pl.Float64(),
+            "neighbor_recall": pl.Float64(),
+            "trustworthiness": pl.Float64(),
+            "median_movement": pl.Float64(),
+            "procrustes_distance": pl.Float64(),
+            "same_cluster_share": pl.Float64(),
+        }
+    ),
+    # What became of clusters, see ``clusters.Change``.
+    "changes": pl.Schema(
+        {
+            "map_id": pl.String(),
+            "cluster_id": pl.Int32(),
+            "name": pl.String(),
+            "kind": pl.String(),
+            "other_id": pl.Int32(),
+            "songs": pl.Int32(),
+        }
+    ),
+    # Songs that left since all were laid out: should they come back, their places are theirs.
+    "gone": pl.Schema({**SCHEMAS["points"], **SCHEMAS["members"]}),
+}
 
 
 @dataclass(frozen=True)
@@ -95,26 +130,41 @@ class Songs:
 
 @dataclass(frozen=True)
 class Standing:
-    """The map before: what map.json says, its songs by id, its clusters, and whether its table of
-    neighbours can be read: without that it is drawn again, each song in its place.
+    """The map before: what map.json says, its songs by id, its clusters, its records by name, and
+    whether its table of neighbours can be read: without that it is drawn again, each song in its
+    place.
     """
 
     described: dict[str, Any]
     songs: pl.DataFrame
     clusters: pl.DataFrame
+    records: dict[str, pl.DataFrame]
     has_neighbors: bool
+
+    @property
+    def names(self) -> dict[int, tuple[str, list[str]]]:
+        """Name of each cluster, and the tags it is made of."""
+        columns = self.clusters.select("cluster_id", "name", "terms").rows()
+        return {cluster_id: (name, terms) for cluster_id, name, terms in columns}
+
+    def of(self, ids: list[str]) -> pl.DataFrame:
+        """Place and group of these songs, in this order; nulls for songs it never had."""
+        known = pl.concat([self.songs.select(self.records["gone"].columns), self.records["gone"]])
+        order = pl.DataFrame({"track_id": ids})
+        return order.join(known, on="track_id", how="left", maintain_order="left")
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A new map: positions [n, 2], how each song was placed, and its group."""
+    """A new map: how it was drawn (``fit``, ``transform``, ``refit``), positions [n, 2], how each
+    song was placed, and its group.
+    """
 
+    drawn_by: str
     positions: np.ndarray
     placed_by: list[str]
     labels: np.ndarray
     probabilities: np.ndarray
-    movement: dict[str, float]
-    next_cluster_id: int
 
 
 def run_map(home: Home) -> Summary:
@@ -130,9 +180,7 @@ def run_map(home: Home) -> Summary:
     if standing and standing.described["fingerprint"] == fingerprint and standing.has_neighbors:
         shown = f"the map of {len(songs.ids)} songs is up to date"
         folder = home.maps(model_id) / standing.described["map_id"]
-        picture = folder / PICTURE
-        plots = {"map": picture.read_bytes()} if picture.exists() else {}
-        return Summary("map", shown, False, plots=plots, paths={"map": folder})
+        return Summary("map", shown, False, plots=_pictures(folder), paths={"map": folder})
 
     neighbors, similarities = nearest(songs.vectors, NEIGHBORS)
     drawn = _draw(songs, standing, neighbors)
@@ -141,34 +189,33 @@ def run_map(home: Home) -> Summary:
         songs.vectors,
         songs.tags["title"].to_list(),
         {field: songs.tags[field].to_list() for field in ("genre", "artist")},
-        _names(standing),
+        standing.names if standing else {},
     )
     now = datetime.datetime.now(datetime.UTC)
     map_id = f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
-    fitted = drawn.placed_by.count("fit")
     quality = {
         **layout.quality(songs.vectors, drawn.positions),
         "noise_share": round(float((drawn.labels == grouping.NONE).mean()), 4),
         "clusters": len(clusters),
-        **drawn.movement,
     }
+    n_fit = standing.described["n_fit"] if standing else 0
+    next_id = standing.described["next_cluster_id"] if standing else 0
     described = {
         "map_id": map_id,
         "model_id": model_id,
         "created_at": now.isoformat(),
         "n_tracks": len(songs.ids),
-        "n_fit": fitted
-        if fitted == len(songs.ids) or not standing
-        else standing.described["n_fit"],
-        "next_cluster_id": drawn.next_cluster_id,
+        "n_fit": n_fit if drawn.drawn_by == "transform" else len(songs.ids),
+        "next_cluster_id": max(next_id, int(drawn.labels.max()) + 1),
         "version": VERSION,
         "fingerprint": fingerprint,
         "quality": quality,
     }
+    records = _records(described, now, songs, drawn, clusters, standing)
     folder = home.maps(model_id) / map_id
-    _write(folder, described, songs, drawn, clusters, neighbors, similarities)
+    _write(folder, described, songs, drawn, clusters, records, neighbors, similarities)
     _switch(home, model_id, map_id)
-    return _summary(folder, songs, drawn, clusters, quality, standing)
+    return _summary(folder, songs, clusters, records)
 
 
 def _read_songs(home: Home, model_id: str) -> Songs:
@@ -202,6 +249,7 @@ def read_standing(home: Home, model_id: str) -> Standing | None:
             read_json(folder / "map.json"),
             points.join(read_table(folder, "members"), on="track_id", how="left"),
             read_table(folder, "clusters"),
+            {name: _record(folder, name) for name in RECORDS},
             _has_neighbors(folder),
         )
     except FileNotFoundError:
@@ -209,6 +257,14 @@ def read_standing(home: Home, model_id: str) -> Standing | None:
     except (ValueError, KeyError, TypeError) as error:
         log.warning("the map under %s is damaged and is made anew: %s", home.maps(model_id), error)
         return None
+
+
+def _record(folder: Path, name: str) -> pl.DataFrame:
+    try:
+        return read_table(folder, name)
+    except (ValueError, OSError) as error:
+        log.warning("what it says of the past is lost: %s", error)
+        return RECORDS[name].to_frame()
 
 
 def _has_neighbors(folder: Path) -> bool:
@@ -221,28 +277,28 @@ def _has_neighbors(folder: Path) -> bool:
 
 
 def read_table(folder: Path, name: str) -> pl.DataFrame:
-    """One of the tables of a map, by its name in ``SCHEMAS``.
+    """One of the tables of a map, by its name in ``SCHEMAS`` or ``RECORDS``.
 
     Raises:
-        FileNotFoundError: the map has no such file.
+        FileNotFoundError: the map has no such file; records are then empty.
         ValueError: it is damaged.
     """
-    return tables.read(folder / f"{name}.parquet", SCHEMAS[name])
+    path = folder / f"{name}.parquet"
+    if name in RECORDS and not path.exists():
+        return RECORDS[name].to_frame()
+    return tables.read(path, {**SCHEMAS, **RECORDS}[name])
 
 
 def _draw(songs: Songs, standing: Standing | None, neighbors: np.ndarray) -> Drawn:
-    order = pl.DataFrame({"track_id": songs.ids})
-    if standing is None or standing.described["version"] != VERSION:
+    if standing is None:
         positions = layout.lay_out(songs.vectors)
         labels, probabilities = grouping.find(positions, neighbors)
-        labels = grouping.matched(labels, np.full(len(labels), UNKNOWN), 0)
-        return Drawn(
-            positions, ["fit"] * len(labels), labels, probabilities, {}, int(labels.max()) + 1
-        )
-    old = order.join(standing.songs, on="track_id", how="left", maintain_order="left")
+        labels = grouping.matched(labels, np.full(len(labels), grouping.UNKNOWN), 0)
+        return Drawn("fit", positions, ["fit"] * len(labels), labels, probabilities)
+    old = standing.of(songs.ids)
     known = old["x"].is_not_null().to_numpy()
     there = np.flatnonzero(known)
-    before = old["cluster_id"].fill_null(UNKNOWN).to_numpy()
+    before = old["cluster_id"].fill_null(grouping.UNKNOWN).to_numpy()
     positions = old.select("x", "y").to_numpy().astype(np.float64)
     if len(there) and not known.all():
         positions[~known] = layout.place(
@@ -261,37 +317,86 @@ def _draw(songs: Songs, standing: Standing | None, neighbors: np.ndarray) -> Dra
         # A song that was in no group stays there; only new ones are looked at.
         labels[known] = before[known]
         placed_by = old["placed_by"].fill_null("transform").to_list()
-        return Drawn(positions, placed_by, labels, probabilities, {}, next_id)
+        return Drawn("transform", positions, placed_by, labels, probabilities)
     log.info("%d of %d songs are new or gone: the map is laid out anew", changed, n_fit)
-    fresh = layout.lay_out(songs.vectors, positions if len(there) else None)
-    fresh = layout.aligned(fresh, there, positions[known])
-    labels, probabilities = grouping.find(fresh, neighbors)
-    labels = grouping.matched(labels, before, next_id)
-    movement = _movement(positions[known], fresh[known], before[known], labels[known])
-    next_id = max(next_id, int(labels.max()) + 1)
-    return Drawn(fresh, ["fit"] * len(known), labels, probabilities, movement, next_id)
+    # A layout of too few songs for t-SNE is of another kind and holds nothing.
+    if n_fit >= layout.FEWEST and len(there) >= HOLD_SHARE * len(known):
+        positions = layout.lay_out_around(songs.vectors, positions, there)
+        labels, probabilities = grouping.kept(positions, neighbors, before, next_id)
+    else:
+        start = positions
+        positions = layout.lay_out(songs.vectors, start if len(there) else None)
+        positions = layout.aligned(positions, there, start[known])
+        labels, probabilities = grouping.find(positions, neighbors)
+        labels = grouping.matched(labels, before, next_id)
+    return Drawn("refit", positions, ["fit"] * len(known), labels, probabilities)
+
+
+def _records(
+    described: dict[str, Any],
+    now: datetime.datetime,
+    songs: Songs,
+    drawn: Drawn,
+    clusters: list[grouping.Cluster],
+    standing: Standing | None,
+) -> dict[str, pl.DataFrame]:
+    """The records of the map before, and what is to be said of this one."""
+    past = standing.records if standing else {name: RECORDS[name].to_frame() for name in RECORDS}
+    had = standing.songs if standing else past["gone"]
+    sizes = dict(standing.clusters.select("cluster_id", "size").rows()) if standing else {}
+    names = {number: name for number, (name, _) in (standing.names if standing else {}).items()}
+    names |= {c.cluster_id: c.name for c in clusters}
+    order = pl.DataFrame({"track_id": songs.ids})
+    old = order.join(had, on="track_id", how="left", maintain_order="left")
+    before = old["cluster_id"].fill_null(grouping.UNKNOWN).to_numpy()
+    left = pl.concat([had.select(past["gone"].columns), past["gone"]])
+    is_gone = ~pl.col("track_id").is_in(songs.ids)
+    row = {
+        "map_id": described["map_id"],
+        "created_at": now,
+        "drawn_by": drawn.drawn_by,
+        "songs": len(songs.ids),
+        "new_songs": old["x"].null_count(),
+        "gone_songs": had.filter(is_gone).height,
+        **described["quality"],
+        **_movement(old.select("x", "y").to_numpy(), drawn.positions, before, drawn.labels),
+    }
+    changes = [
+        {**vars(change), "map_id": described["map_id"], "name": names[change.cluster_id]}
+        for change in grouping.changes(drawn.labels, before, sizes)
+    ]
+    return {
+        "history": pl.concat([past["history"], pl.DataFrame([row], RECORDS["history"])]),
+        "changes": pl.concat([past["changes"], pl.DataFrame(changes, RECORDS["changes"])]),
+        "gone": left.filter(is_gone if drawn.drawn_by == "transform" else pl.lit(False)),
+    }
 
 
 def _movement(
     before: np.ndarray, after: np.ndarray, labels_before: np.ndarray, labels_after: np.ndarray
-) -> dict[str, float]:
-    """How much a refit changed what people knew, for songs that both maps have."""
-    if not len(before):
+) -> dict[str, float | None]:
+    """How much a map changed what people knew, for songs that both maps have.
+
+    Args:
+        before: places on the map before, [n, 2], NaN for songs it did not have.
+        after: places now, [n, 2].
+        labels_before: groups on the map before.
+        labels_after: groups now.
+    """
+    both = ~np.isnan(before[:, 0])
+    if not both.any():
         return {}
+    before, after = before[both], after[both]
+    had_one = labels_before[both] >= 0
+    same = (labels_before[both] == labels_after[both])[had_one]
+    distance = layout.distance(before, after)
     extent = np.sqrt((after - after.mean(axis=0)).var(axis=0).sum()) or 1.0
+    movement = np.median(np.linalg.norm(after - before, axis=1)) / extent
     return {
-        "median_movement": round(
-            float(np.median(np.linalg.norm(after - before, axis=1)) / extent), 4
-        ),
-        "same_cluster_share": round(float((labels_before == labels_after).mean()), 4),
+        "median_movement": round(float(movement), 4),
+        "procrustes_distance": None if distance is None else round(distance, 6),
+        "same_cluster_share": round(float(same.mean()), 4) if len(same) else None,
     }
-
-
-def _names(standing: Standing | None) -> dict[int, tuple[str, list[str]]]:
-    if standing is None:
-        return {}
-    columns = standing.clusters.select("cluster_id", "name", "terms").rows()
-    return {cluster_id: (name, terms) for cluster_id, name, terms in columns}
 
 
 def _write(
@@ -300,6 +405,7 @@ def _write(
     songs: Songs,
     drawn: Drawn,
     clusters: list[grouping.Cluster],
+    records: dict[str, pl.DataFrame],
     neighbors: np.ndarray,
     similarities: np.ndarray,
 ) -> None:
@@ -338,13 +444,16 @@ def _write(
             [{**row, "medoid_id": songs.ids[row.pop("medoid")]} for row in rows],
             SCHEMAS["clusters"],
         ),
+        **records,
     }
     for name, frame in frames.items():
         tables.write(folder / f"{name}.parquet", frame)
-    with replacing(folder / PICTURE) as part:
-        part.write_bytes(
-            draw(drawn.positions, drawn.labels, {c.cluster_id: c.name for c in clusters})
-        )
+    named = {c.cluster_id: c.name for c in clusters}
+    with replacing(folder / "map.png") as part:
+        part.write_bytes(pictures.of_map(drawn.positions, drawn.labels, named))
+    if len(records["history"]) > 1:
+        with replacing(folder / "history.png") as part:
+            part.write_bytes(pictures.of_history(records["history"]))
     write_json(folder / "map.json", described)
 
 
@@ -362,21 +471,21 @@ def _switch(home: Home, model_id: str, map_id: str) -> None:
     write_json(current, {"map_id": map_id})
 
 
+def _pictures(folder: Path) -> dict[str, bytes]:
+    paths = {name: folder / f"{name}.png" for name in PICTURES}
+    return {name: path.read_bytes() for name, path in paths.items() if path.exists()}
+
+
 def _summary(
     folder: Path,
     songs: Songs,
-    drawn: Drawn,
     clusters: list[grouping.Cluster],
-    quality: dict[str, Any],
-    standing: Standing | None,
+    records: dict[str, pl.DataFrame],
 ) -> Summary:
-    n = len(songs.ids)
-    had = set(standing.songs["track_id"]) if standing else set()
-    new = len(set(songs.ids) - had)
-    gone = len(had - set(songs.ids))
-    how = "laid out" if set(drawn.placed_by) == {"fit"} else "placed on the standing map"
+    latest = records["history"].row(-1, named=True)
+    how = "placed on the standing map" if latest["drawn_by"] == "transform" else "laid out"
     titles, artists = songs.tags["title"], songs.tags["artist"]
-    table: list[dict[str, Scalar]] = [
+    shown: list[dict[str, Scalar]] = [
         {
             "cluster": c.name,
             "songs": c.size,
@@ -386,54 +495,25 @@ def _summary(
         }
         for c in sorted(clusters, key=lambda c: -c.size)
     ]
-    counts: dict[str, Scalar] = {"songs": n, "new": new, "gone": gone, **quality}
+    changes = records["changes"]
+    names = dict(changes.select("cluster_id", "name").rows())
+    changed: list[dict[str, Scalar]] = [
+        {
+            "cluster": row["name"],
+            "change": row["kind"],
+            "from or into": None if row["other_id"] is None else names.get(row["other_id"], ""),
+            "songs": row["songs"],
+        }
+        for row in changes.filter(pl.col("map_id") == latest["map_id"]).rows(named=True)
+    ]
+    past = records["history"].tail(RECENT).reverse().drop("map_id")
+    past = past.with_columns(pl.col("created_at").dt.strftime("%Y-%m-%d %H:%M"))
     return Summary(
         "map",
-        f"{n} songs, {new} new {how}, {len(clusters)} clusters",
+        f"{len(songs.ids)} songs, {latest['new_songs']} new {how}, {len(clusters)} clusters",
         True,
-        counts=counts,
-        tables={"clusters": table},
-        plots={"map": (folder / PICTURE).read_bytes()},
+        counts={name: latest[name] for name in latest if name not in ("map_id", "created_at")},
+        tables={"clusters": shown, "changed clusters": changed, "maps": past.rows(named=True)},
+        plots=_pictures(folder),
         paths={"map": folder},
     )
-
-
-def draw(positions: np.ndarray, labels: np.ndarray, names: dict[int, str]) -> bytes:
-    """A small picture of a map, coloured by group; PNG.
-
-    Args:
-        positions: [n, 2].
-        labels: group of each song, -1 for none, [n].
-        names: what to write on the largest groups.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.patheffects import withStroke
-
-    figure = Figure(figsize=(8, 5.6), dpi=110, facecolor="white")
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_axis_off()
-    axes.margins(0.06)
-    size = float(np.clip(6_000 / max(len(positions), 1), 3, 60))
-    order = np.argsort(labels, kind="stable")
-    colors = [color(int(label)) for label in labels[order]]
-    across, up = positions[order].T
-    axes.scatter(across, up, s=size, c=colors, alpha=0.85, linewidths=0)
-    extent = np.ptp(positions, axis=0).max() or 1.0
-    named: list[tuple[float, float]] = []
-    for group in sorted(names, key=lambda group: -(labels == group).sum()):
-        x, y = np.median(positions[labels == group], axis=0)
-        if any(abs(x - a) < 0.25 * extent and abs(y - b) < 0.04 * extent for a, b in named):
-            continue  # it would cover the name of a larger one
-        named.append((x, y))
-        text = names[group] if len(names[group]) <= 32 else names[group][:31] + "…"
-        axes.text(
-            x, y, text, fontsize=8, ha="center", va="center", color="#20242c", parse_math=False,
-            path_effects=[withStroke(linewidth=2.5, foreground="white")],
-        )  # fmt: skip
-    picture = io.BytesIO()
-    with warnings.catch_warnings():
-        # A title in a script that the font lacks shows as boxes here; the page shows it right.
-        warnings.filterwarnings("ignore", message=".*[Gg]lyph.*")
-        FigureCanvasAgg(figure).print_png(picture)
-    return picture.getvalue()

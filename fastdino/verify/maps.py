@@ -7,7 +7,7 @@ A map that was drawn again from nothing would have songs elsewhere and clusters 
 a damaged one is given back from what was published, or else the map before it stands again.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 
 import polars as pl
@@ -74,6 +74,9 @@ def _check_model(home: Home, folder: Path, *, is_current: bool, repair: bool) ->
     if published is not None:
         found = Finding(path, wrong, "the map is written again as it was published")
         yield found.settled(lambda: rescue.write_map(standing, published), repair=repair)
+    elif set(damage[standing]) <= {standing / f"{name}.parquet" for name in maps.RECORDS}:
+        found = Finding(path, wrong, "deleted; the map stands, what it said of the past is lost")
+        yield found.settled(lambda: _delete(damage[standing]), repair=repair)
     elif is_current and set(damage[standing]) == {standing / "neighbors.parquet"}:
         found = Finding(
             path, wrong, "deleted; the next run finds the neighbours again and moves no song"
@@ -81,6 +84,11 @@ def _check_model(home: Home, folder: Path, *, is_current: bool, repair: bool) ->
         yield found.settled(lambda: path.unlink(missing_ok=True), repair=repair)
     else:
         yield _stands_again(path, pointer, wrong, sound, repair=repair)
+
+
+def _delete(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _stands_again(
@@ -107,13 +115,13 @@ def _damage(folder: Path) -> dict[Path, str]:
     tables: dict[str, pl.DataFrame] = {}
     if not rescue.is_described(folder):
         found[folder / "map.json"] = "it is missing, cannot be read or says too little"
-    for name in maps.SCHEMAS:
+    for name in (*maps.SCHEMAS, *maps.RECORDS):
         path = folder / f"{name}.parquet"
         try:
             tables[name] = maps.read_table(folder, name)
         except (FileNotFoundError, ValueError) as error:
             found[path] = reason(path, error)
-    if len(tables) == len(maps.SCHEMAS):
+    if set(maps.SCHEMAS) <= set(tables):
         found |= {folder / f"{name}.parquet": why for name, why in _contradictions(tables)}
     return found
 

@@ -41,6 +41,20 @@ MAP_SQL = {
             size, medoid_id, top_genres, top_artists
         FROM clusters WHERE map_id = ?
     """,
+    "history": """
+        SELECT map_history.* EXCLUDE (model_id)
+        FROM map_history SEMI JOIN (FROM maps WHERE map_id = ?) USING (model_id)
+        ORDER BY created_at
+    """,
+    "changes": """
+        SELECT cluster_changes.* EXCLUDE (model_id)
+        FROM cluster_changes SEMI JOIN (FROM maps WHERE map_id = ?) USING (model_id)
+    """,
+    # Songs that left are not published.
+    "gone": """
+        SELECT track_id, x, y, placed_by, cluster_id, probability
+        FROM map_points JOIN cluster_members USING (map_id, track_id) WHERE map_id = ? AND false
+    """,
 }
 
 
@@ -125,7 +139,11 @@ def drawn(home: Home, folder: Path) -> dict[str, Any] | None:
             ).fetchone()
         if row is None:
             return None
-        frames = {name: found[name].cast(maps.SCHEMAS[name]) for name in found}
+        schemas = {**maps.SCHEMAS, **maps.RECORDS}
+        found["history"] = found["history"].with_columns(
+            pl.col("created_at").dt.convert_time_zone("UTC")
+        )
+        frames = {name: found[name].cast(schemas[name]) for name in found}
     except (duckdb.Error, pl.exceptions.PolarsError):
         return None
     return {**frames, "map": _described(folder.name, row, frames)}

@@ -8,8 +8,10 @@ import pytest
 import synthetic
 
 from fastdino import reports
+from fastdino.embeddings import publish
 from fastdino.errors import UserError
 from fastdino.home import Home
+from fastdino.verify import maps as verify_maps
 
 
 def current(home: Home) -> tuple[dict, pl.DataFrame, pl.DataFrame]:
@@ -21,6 +23,13 @@ def current(home: Home) -> tuple[dict, pl.DataFrame, pl.DataFrame]:
     )
     songs = points.join(members, on="track_id").sort("track_id")
     return json.loads((folder / "map.json").read_text()), songs, clusters
+
+
+def records(home: Home, name: str) -> pl.DataFrame:
+    """What the standing map says of the past."""
+    maps = home.maps(synthetic.MODEL_ID)
+    map_id = json.loads((maps / "current.json").read_text())["map_id"]
+    return pl.read_parquet(maps / map_id / f"{name}.parquet")
 
 
 def test_groups_of_songs_that_sound_alike_are_found_and_named_after_their_tags(home):
@@ -86,8 +95,10 @@ def test_a_few_new_songs_join_their_kind_and_no_old_one_moves(home):
     after, songs, clusters = current(home)
     assert after["map_id"] != before["map_id"]
     assert songs.head(66).equals(old)
+    places = [frame.head(66).select("x", "y").to_numpy() for frame in (songs, old)]
+    assert places[0].tobytes() == places[1].tobytes()
     assert songs["placed_by"].tail(6).to_list() == ["transform"] * 6
-    assert summary.counts["new"] == 6
+    assert summary.counts["new_songs"] == 6
     assert "6 new placed" in summary.headline
     names = dict(clusters.select("cluster_id", "name").rows())
     joined = [names[i] for i in songs["cluster_id"].tail(6) if i >= 0]
@@ -102,14 +113,118 @@ def test_past_a_tenth_of_new_songs_all_are_laid_out_anew_near_where_they_were(ho
     _, old, old_clusters = current(home)
     synthetic.write_home(home, 78)
     reports.run_map(home)
-    described, songs, clusters = current(home)
+    _, songs, clusters = current(home)
     assert set(songs["placed_by"]) == {"fit"}
-    assert described["quality"]["median_movement"] < 0.5
-    assert described["quality"]["same_cluster_share"] > 0.8
+    latest = records(home, "history").row(-1, named=True)
+    assert latest["drawn_by"] == "refit"
+    assert 0 < latest["procrustes_distance"] < 0.02
+    assert latest["median_movement"] < 0.3
+    assert latest["same_cluster_share"] > 0.9
     kept = clusters.join(old_clusters, on="cluster_id")
     assert len(kept) >= len(old_clusters) - 1
     assert kept["name"].to_list() == kept["name_right"].to_list()
     assert len(old) == 66
+
+
+def test_what_was_is_told_of_every_map_though_only_two_are_kept(home):
+    for n in (30, 31, 32, 36):
+        synthetic.write_home(home, n)
+        summary = reports.run_map(home)
+        assert ("history" in summary.plots) == (n > 30)
+    history = records(home, "history")
+    assert history["drawn_by"].to_list() == ["fit", "transform", "transform", "refit"]
+    assert history["songs"].to_list() == [30, 31, 32, 36]
+    assert history["new_songs"].to_list() == [30, 1, 1, 4]
+    placed = history[1:3]
+    for figure, exact in (
+        ("median_movement", 0), ("procrustes_distance", 0), ("same_cluster_share", 1),
+    ):  # fmt: skip
+        assert placed[figure].to_list() == [exact, exact]
+        assert history[figure][0] is None
+    assert history[3]["median_movement"][0] > 0
+    assert history.select("neighbor_recall", "trustworthiness").null_count().row(0) == (0, 0)
+    assert [row["songs"] for row in summary.tables["maps"]] == [36, 32, 31, 30]
+    born = records(home, "changes").filter(pl.col("map_id") == history["map_id"][0])
+    assert set(born["kind"]) == {"born"}
+    assert len(born) == history["clusters"][0]
+    again = reports.run_map(home)
+    assert not again.did_work
+    assert again.plots == summary.plots
+
+
+def test_a_song_that_comes_back_finds_its_place_until_all_are_laid_out_anew(home):
+    synthetic.write_home(home, 60)
+    reports.run_map(home)
+    _, old, _ = current(home)
+    songs = [synthetic.song(i) for i in range(60)]
+    for there in (songs[3:], songs):
+        synthetic.write_catalog(home, there)
+        reports.run_map(home)
+    assert current(home)[1].equals(old)
+    assert records(home, "gone").is_empty()
+    synthetic.write_catalog(home, songs[10:])  # more than a tenth are gone
+    reports.run_map(home)
+    assert records(home, "history")["drawn_by"][-1] == "refit"
+    assert records(home, "gone").is_empty()
+
+
+@pytest.mark.parametrize("left", [0, 1, 5])
+def test_a_map_goes_on_when_most_songs_are_gone_or_all_are_others(home, left):
+    synthetic.write_home(home, 40)
+    reports.run_map(home)
+    described, old, old_clusters = current(home)
+    there = range(left) if left else range(40, 70)
+    synthetic.write_vectors(home, range(40, 70), shard=2)
+    synthetic.write_catalog(home, [synthetic.song(i) for i in there])
+    reports.run_map(home)
+    _, songs, clusters = current(home)
+    assert len(songs) == len(there)
+    assert np.isfinite(songs.select("x", "y").to_numpy()).all()
+    assert set(songs["cluster_id"]) - {-1} == set(clusters["cluster_id"])
+    ended = records(home, "changes").filter(pl.col("kind").is_in(["died", "merged"]))
+    assert set(ended["cluster_id"]) == set(old_clusters["cluster_id"]) - set(clusters["cluster_id"])
+    if left:
+        assert len(set(clusters["cluster_id"]) - set(old_clusters["cluster_id"])) == 0
+    else:
+        assert clusters["cluster_id"].min() >= described["next_cluster_id"]
+    if left == 5:  # too few for a layout of their own
+        places = [frame.head(5).select("x", "y").to_numpy() for frame in (songs, old)]
+        np.testing.assert_array_equal(*places)
+
+
+def test_a_map_of_an_earlier_version_stands_though_it_says_nothing_of_the_past(home):
+    synthetic.write_home(home, 40)
+    reports.run_map(home)
+    described, old, _ = current(home)
+    folder = home.maps(synthetic.MODEL_ID) / described["map_id"]
+    for name in ("history", "changes", "gone"):
+        (folder / f"{name}.parquet").unlink()
+    (folder / "map.json").write_text(json.dumps({**described, "version": 1, "fingerprint": "old"}))
+    reports.run_map(home)
+    assert current(home)[1].equals(old)
+    assert records(home, "history")["drawn_by"].to_list() == ["transform"]
+    assert records(home, "changes").is_empty()
+
+
+def test_a_damaged_past_is_found_and_costs_the_map_nothing(home):
+    synthetic.write_home(home, 40)
+    reports.run_map(home)
+    described, old, _ = current(home)
+    damaged = home.maps(synthetic.MODEL_ID) / described["map_id"] / "history.parquet"
+    for published in (False, True):
+        damaged.write_bytes(b"nonsense")
+        (finding,) = verify_maps.check(home, None, repair=True)
+        assert finding.path == damaged
+        assert list(verify_maps.check(home, None, repair=True)) == []
+        assert damaged.exists() == published
+        if not published:
+            synthetic.write_home(home, 41)
+            reports.run_map(home)
+            publish(home)
+            damaged = home.maps(synthetic.MODEL_ID) / current(home)[0]["map_id"] / "history.parquet"
+            told = records(home, "history")
+    assert records(home, "history").equals(told)
+    assert current(home)[1].head(40).equals(old)
 
 
 def test_songs_that_left_are_gone_and_the_others_stay(home):
