@@ -120,9 +120,10 @@ def kept(
     Found afresh, a fifth of all songs would be in other groups whenever a few are added, only
     because a group that just about fell in two now just about does not. So songs stay in their
     group, and it is looked at coarsely and finely. A group is split if at every grain no group
-    found holds half of it. Groups are one if at every grain one group found holds half of each.
-    One that hardly has songs any more goes. Songs in no group, such as the new ones, make a group
-    if they are most of one found, and otherwise go with the nearest song of the one they are in.
+    found holds half of it, into the parts that even the coarsest finds. Groups are one if at every
+    grain one group found holds half of each. One that hardly has songs any more goes. Songs in no
+    group, such as the new ones, make a group if they are most of one found, and otherwise go with
+    the nearest song of the one they are in.
 
     Args:
         positions: [n, 2].
@@ -138,6 +139,7 @@ def kept(
 
     found = {grain: find(positions, neighbors, grain) for grain in GRAINS}
     usual, clearness = found[1.0]
+    coarse, _ = found[GRAINS[-1]]
     smallest = fewest(len(positions))
     labels = np.where(before >= 0, before, NONE)
     holders = {
@@ -148,8 +150,8 @@ def kept(
     for group, holding in holders.items():
         members = labels == group
         if set(holding) == {NONE}:
-            for part in _by_size(np.where(members, usual, NONE))[1:]:
-                leaving = members & (usual == part)
+            for part in _by_size(np.where(members, coarse, NONE))[1:]:
+                leaving = members & (coarse == part)
                 labels[leaving] = next_id if leaving.sum() >= smallest else NONE
                 next_id += int(leaving.sum() >= smallest)
         elif NONE not in holding:
