@@ -220,6 +220,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="CSV",
         help="columns path,label,artist, beside what the tags say; may be given several times",
     )
+    serve = command("serve", "play the songs on the page: serves it to this computer alone")
+    serve.add_argument("--port", type=int, default=8321, help="(default: 8321; 0: any free one)")
+    serve.add_argument("--open", action="store_true", help="open it in the browser")
     verify = command("verify", "check that every file is what was written, and say how to mend it")
     verify.add_argument(
         "--repair",
@@ -312,6 +315,10 @@ def _execute(home: Home, options: argparse.Namespace) -> int:
         from fastdino import bench
 
         return bench.main(home, options.part)
+    if options.command == "serve":
+        from fastdino.reports import server
+
+        return server.main(home, port=options.port, open_browser=options.open)
     if options.command == "verify":
         from fastdino import verify
 
@@ -344,6 +351,7 @@ def _execute(home: Home, options: argparse.Namespace) -> int:
         print(
             f"\nThe map:      {home.page}\nThe database: {home.database}\n\n"
             f"Try next:\n"
+            f"  {sys.executable} -m fastdino serve --open   # the map, with sound\n"
             f'  {shell} -readonly {home.database} "FROM songs LIMIT 5"\n'
             f"  make ui          # the same pipeline in Dagster, scheduled"
         )

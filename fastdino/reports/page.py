@@ -1,30 +1,37 @@
-"""The report page: one HTML file with the map, to be opened from disk without a network.
+"""The report page: one HTML file with the map, which needs no network, and plays when served.
 
 Belongs here: gathering what the page shows from the published database, and writing it. Does not:
-how the page looks and behaves, which is ``page.html``.
+how the page looks and behaves, which is in ``web/``; serving it (``server``).
 
 Titles, tags and file names are other people's text. They are embedded as JSON in which nothing can
 end the script element, and the page shows them through ``textContent`` alone.
 """
 
+import base64
 import hashlib
 import json
+import os
 import re
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 
 from fastdino.home import Home
 from fastdino.reports.database import connect, rows
-from fastdino.reports.palette import color
+from fastdino.reports.palette import color, ramp
 from fastdino.storage import replacing
 from fastdino.summary import Summary
 
 # Artists and genres beyond these, by number of songs, are grey: more colours tell nothing apart.
 COLORED = 14
 FAILURES_SHOWN = 500
+# One script after another: each uses what those before it define.
+SCRIPTS = ("collection", "search", "map", "player", "panel", "start")
+SOUND = "`make report`, or `fastdino serve`"
 
 
 def run_page(home: Home) -> Summary:
@@ -36,25 +43,35 @@ def run_page(home: Home) -> Summary:
     """
     import plotly
 
-    template = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+    parts = web_parts()
     with connect(home.database) as db:
         published = rows(db, "SELECT fingerprint FROM published")[0][0]
-        text = f"{published}\n{plotly.__version__}\n{template}"
+        text = "\n".join([published, plotly.__version__, *parts.values()])
         fingerprint = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
         if page_fingerprint(home.page) == fingerprint:
             return Summary("page", "the page is up to date", False, paths={"page": home.page})
         shown = gather(db)
     with replacing(home.page) as part:
-        part.write_text(render(template, shown, fingerprint), encoding="utf-8")
+        part.write_text(render(parts, shown, fingerprint), encoding="utf-8")
     counts = shown["counts"]
     size_mb = home.page.stat().st_size / 1e6
     return Summary(
         "page",
         f"{counts['on_map']} songs on the map, {len(shown['clusters'])} clusters, {size_mb:.1f} MB",
         True,
-        counts={**counts, "size_mb": round(size_mb, 1)},
+        counts={**counts, "size_mb": round(size_mb, 1), "opens with sound by": SOUND},
         paths={"page": home.page},
     )
+
+
+def web_parts() -> dict[str, str]:
+    """The page without what it shows: its ``html``, ``style`` and ``script``."""
+
+    def read(name: str) -> str:
+        return resources.files(__package__).joinpath("web", name).read_text(encoding="utf-8")
+
+    script = "\n".join(read(f"{name}.js") for name in SCRIPTS)
+    return {"html": read("page.html"), "style": read("style.css"), "script": script}
 
 
 def page_fingerprint(page: Path) -> str | None:
@@ -80,45 +97,73 @@ def gather(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     )[0]
     counts = dict(zip(("songs", "artists", "hours", "on_map", "failures"), totals, strict=True))
     counts["hours"] = round(counts["hours"], 1)
-    model_id, published_at = rows(db, "SELECT model_id, published_at::DATE FROM published")[0]
+    published_at = rows(db, "SELECT published_at::DATE FROM published")[0][0]
     songs = rows(
         db,
         """
-        SELECT title, artist, album, genre, cluster_id, round(x, 3), round(y, 3)
-        FROM songs WHERE x IS NOT NULL ORDER BY track_id
+        SELECT songs.track_id, songs.path, songs.title, songs.artist, songs.album, songs.genre,
+               songs.year, coalesce(tracks.added_at::DATE::VARCHAR, ''),
+               round(songs.duration_s)::INTEGER, cluster_id, round(x, 3), round(y, 3)
+        FROM songs JOIN tracks USING (track_id) WHERE x IS NOT NULL ORDER BY songs.track_id
         """,
     )
-    title, artist, album, genre, cluster, x, y = zip(*songs, strict=True) if songs else [()] * 7
-    artists, genres = _by_size(artist), _by_size(genre)
+    columns = zip(*songs, strict=True) if songs else [()] * 12
+    track_id, path, title, artist, album, genre, year, day, seconds, cluster, x, y = columns
+    folder, file = zip(*map(os.path.split, path), strict=True) if path else ((), ())
+    artists, genres, albums, folders = map(_by_size, (artist, genre, album, folder))
+    days = {name: number for number, name in enumerate(sorted(set(day), reverse=True))}
+    row_of = {name: row for row, name in enumerate(track_id)}
     clusters = rows(
         db,
         """
-        SELECT cluster_id, name, concat_ws(' · ', typical.title, typical.artist)
+        SELECT cluster_id, name, medoid_id
         FROM clusters SEMI JOIN (FROM maps WHERE is_current) USING (map_id)
-        LEFT JOIN tracks AS typical ON typical.track_id = medoid_id
         ORDER BY size DESC, cluster_id
         """,
     )
     return {
         "counts": counts,
-        "facts": _facts(counts, model_id, published_at),
+        "facts": _facts(counts, published_at),
         "palette": [color(i) for i in range(COLORED)],
-        "accent": color(0),
+        "ramp": ramp(12),
         "artists": list(artists),
         "genres": list(genres),
+        "albums": list(albums),
+        "folders": list(folders),
+        "days": list(days),
         "songs": {
+            "id": track_id,
+            "folder": [folders[f] for f in folder],
+            "file": file,
+            "title": title,
+            "artist": [artists.get(a, -1) for a in artist],
+            "album": [albums.get(a, -1) for a in album],
+            "genre": [genres.get(g, -1) for g in genre],
+            "year": year,
+            "day": [days[d] for d in day],
+            "seconds": seconds,
+            "cluster": cluster,
             "x": x,
             "y": y,
-            "title": title,
-            "album": album,
-            "artist": [artists.get(a, -1) for a in artist],
-            "genre": [genres.get(g, -1) for g in genre],
-            "cluster": cluster,
         },
+        "neighbors": _neighbors(db, row_of),
         "clusters": [
-            {"id": number, "name": name, "typical": typical, "color": color(number)}
+            {"id": number, "name": name, "typical": row_of.get(typical, -1), "color": color(number)}
             for number, name, typical in clusters
         ],
+        "growth": rows(
+            db,
+            "SELECT added_at::DATE::VARCHAR, count(*) FROM tracks WHERE added_at IS NOT NULL "
+            "GROUP BY ALL ORDER BY ALL",
+        ),
+        "models": rows(
+            db,
+            """
+            SELECT model_id, created_at::DATE::VARCHAR, is_current, trained_tracks,
+                   (metrics ->> 'artist_1nn')::DOUBLE, (metrics ->> 'artist_1nn_mel')::DOUBLE
+            FROM models ORDER BY created_at, model_id
+            """,
+        ),
         "failures": rows(
             db,
             f"SELECT path, stage, reason FROM failures ORDER BY path LIMIT {FAILURES_SHOWN}",
@@ -126,13 +171,42 @@ def gather(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     }
 
 
-def _facts(counts: dict[str, Any], model_id: str, published_at: Any) -> str:
+def _neighbors(db: duckdb.DuckDBPyConnection, row_of: dict[str, int]) -> dict[str, Any]:
+    """The nearest songs of every song by their rows, the nearest first.
+
+    ``rows`` is base64 of little-endian uint32 ``[n, k]``, ``n`` where there is none;
+    ``similarities`` of uint8 ``[n, k]``, 255 for the same. As JSON they would be most of the page.
+    """
+    found = rows(
+        db,
+        """
+        SELECT track_id, list(neighbor_id ORDER BY rank), list(similarity ORDER BY rank)
+        FROM neighbors JOIN models USING (model_id) WHERE is_current GROUP BY track_id
+        """,
+    )
+    k = max((len(ids) for _, ids, _ in found), default=0)
+    nearest = np.full((len(row_of), k), len(row_of), "<u4")
+    similarities = np.zeros((len(row_of), k), np.uint8)
+    for track_id, ids, similar in found:
+        if track_id not in row_of:
+            continue
+        known = [(row_of[i], s) for i, s in zip(ids, similar, strict=True) if i in row_of]
+        for place, (row, similarity) in enumerate(known):
+            nearest[row_of[track_id], place] = row
+            similarities[row_of[track_id], place] = round(255 * min(max(similarity, 0), 1))
+    return {"k": k, "rows": _base64(nearest), "similarities": _base64(similarities)}
+
+
+def _base64(values: np.ndarray) -> str:
+    return base64.b64encode(values.tobytes()).decode("ascii")
+
+
+def _facts(counts: dict[str, Any], published_at: Any) -> str:
     """The line under the headline."""
     artists, hours = counts["artists"], counts["hours"]
     parts = [
         f"{artists:,} artist{'s' * (artists != 1)}",
         f"{hours:,.0f} hours" if hours >= 10 else f"{hours:.1f} hours",
-        f"model {model_id}",
         f"{published_at.day} {published_at:%B %Y}",
     ]
     if missing := counts["songs"] - counts["on_map"]:
@@ -140,7 +214,7 @@ def _facts(counts: dict[str, Any], model_id: str, published_at: Any) -> str:
     return " · ".join(parts)
 
 
-def _by_size(values: tuple[str | None, ...]) -> dict[str, int]:
+def _by_size(values: Iterable[str | None]) -> dict[str, int]:
     """Number each value that is not null, the most frequent first."""
     sizes: dict[str, int] = {}
     for value in values:
@@ -150,12 +224,17 @@ def _by_size(values: tuple[str | None, ...]) -> dict[str, int]:
     return {value: number for number, value in enumerate(ordered)}
 
 
-def render(template: str, shown: dict[str, Any], fingerprint: str) -> str:
-    """Fill the template: one pass over it, so that no tag is taken for a placeholder."""
+def render(parts: dict[str, str], shown: dict[str, Any], fingerprint: str) -> str:
+    """Fill ``parts["html"]``: one pass over it, so that no tag is taken for a placeholder."""
     from plotly.offline import get_plotlyjs
 
-    parts = {"fingerprint": fingerprint, "plotly": get_plotlyjs(), "data": script_safe(shown)}
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
+    filled = {
+        **parts,
+        "fingerprint": fingerprint,
+        "plotly": get_plotlyjs(),
+        "data": script_safe(shown),
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: filled[match[1]], parts["html"])
 
 
 def script_safe(value: Any) -> str:

@@ -1,6 +1,6 @@
 """Colours of groups on the map.
 
-Belongs here: one colour per number, the same in the page and in pictures. Does not: drawing.
+Belongs here: one colour per number, the same in the page and in pictures, and one per age. Does not: drawing.
 """
 
 import math
@@ -21,6 +21,12 @@ def color(number: int) -> str:
     hue = 0.6 + number * GOLDEN_ANGLE
     lightness = (0.70, 0.62, 0.77)[number % 3]
     return _oklch(lightness, 0.145, hue)
+
+
+def ramp(steps: int) -> list[str]:
+    """``steps`` colours from the newest to the oldest: from yellow through red to violet."""
+    shares = [i / max(steps - 1, 1) for i in range(steps)]
+    return [_oklch(0.82 - 0.30 * share, 0.14, 1.55 - 3.1 * share) for share in shares]
 
 
 def _oklch(lightness: float, chroma: float, hue: float) -> str:

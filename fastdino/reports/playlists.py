@@ -107,7 +107,7 @@ def _chosen(
         songs = []
         gone = []
         for track_id, title, artist, duration_s, path in found:
-            if there := _file(db, track_id):
+            if there := file_of(db, track_id):
                 songs.append(Song(track_id, title, artist, duration_s, there))
             else:
                 gone.append((track_id, Path(path)))
@@ -119,7 +119,8 @@ def _chosen(
         missing += [path for _, path in gone]
 
 
-def _file(db: duckdb.DuckDBPyConnection, track_id: str) -> Path | None:
+def file_of(db: duckdb.DuckDBPyConnection, track_id: str) -> Path | None:
+    """Of all files that hold a song the first one that is there, if any is."""
     query = """
         SELECT files.path FROM files JOIN tracks USING (track_id) WHERE track_id = $track_id
         ORDER BY files.path <> tracks.path, files.path
