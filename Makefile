@@ -7,13 +7,14 @@ BIN := $(VENV)/bin
 # Touched after each installation, so that it is repeated only when what it depends on changes.
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
+INSTALLED_BROWSER := $(VENV)/.installed-browser
 DEMO := var/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help run ui test thorough check bench constraints clean
+.PHONY: help run report ui test thorough test-browser check bench constraints clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 	@printf '\nAnother interpreter: make run PYTHON=python3.12\n'
 	@printf 'Shorter training:    FASTDINO_MINUTES=1 make run (or set it in .env)\n'
 
@@ -28,6 +29,10 @@ run: $(INSTALLED) ## the whole pipeline on MUSIC=~/Music (several: MUSIC=a:b), o
 		$(BIN)/python -m fastdino demo $(DEMO) && $(BIN)/python -m fastdino run $(DEMO); \
 	fi
 
+report: $(INSTALLED) ## bring the page up to date and open it, with sound, until Ctrl-C
+	$(BIN)/python -m fastdino report
+	$(BIN)/python -m fastdino serve --open
+
 ui: $(INSTALLED) ## the same in Dagster, on http://127.0.0.1:3000 (or PORT=...)
 	@mkdir -p var/dagster && ln -sfn "$(CURDIR)/dagster.yaml" var/dagster/dagster.yaml
 	DAGSTER_HOME="$(CURDIR)/var/dagster" $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
@@ -36,7 +41,11 @@ test: $(INSTALLED_DEV) ## run the tests
 	$(BIN)/python -m pytest
 
 thorough: $(INSTALLED_DEV) ## run all tests, those of many minutes too
-	$(BIN)/python -m pytest -m "thorough or not thorough"
+	$(BIN)/python -m pytest -m "not browser"
+
+# PICTURE=docs/page.png also takes a picture, of the collection under FASTDINO_HOME if that is set.
+test-browser: $(INSTALLED_BROWSER) ## open the page in a real Chromium (CHROMIUM=... if it is elsewhere)
+	$(BIN)/python -m pytest -m browser tests/browser $(if $(PICTURE),--picture "$(PICTURE)")
 
 check: $(INSTALLED_DEV) ## lint, formatting, types
 	$(BIN)/ruff check .
@@ -49,7 +58,7 @@ bench: $(INSTALLED) ## measure speed and memory
 constraints: ## resolve every dependency anew and write constraints.txt
 	rm -rf build/constraints
 	$(PYTHON) -m venv build/constraints
-	build/constraints/bin/python -m pip install --quiet '.[dev]'
+	build/constraints/bin/python -m pip install --quiet '.[dev,browser]'
 	{ sed -n '/^#/p' constraints.txt; \
 		build/constraints/bin/python -m pip freeze --exclude fastdino-pipelines; } > build/constraints.txt
 	mv build/constraints.txt constraints.txt
@@ -74,3 +83,7 @@ $(INSTALLED_DEV): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing into $(VENV); the first time this downloads a few GB and takes minutes."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@ $(INSTALLED)
+
+$(INSTALLED_BROWSER): $(INSTALLED_DEV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
+	@touch $@

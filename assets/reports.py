@@ -46,9 +46,10 @@ def collection_map(
 def report_page(
     context: dg.AssetExecutionContext, home: HomeFolder, pipes: dg.PipesSubprocessClient
 ) -> dg.MaterializeResult:
-    """One page that shows the whole collection; open it in any browser, no server needed.
+    """One page to look at the whole collection, to search it, and to listen to it.
 
-    - Lies in: `reports/index.html`
+    - With sound: `make report`, or `fastdino serve`; then http://127.0.0.1:8321/
+    - Lies in: `reports/index.html`, which any browser opens from disk, then without sound
     - Without Dagster: `fastdino report`
     """
     return run_step(context, pipes, home, "page")

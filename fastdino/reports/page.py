@@ -52,7 +52,7 @@ def run_page(home: Home) -> Summary:
             return Summary("page", "the page is up to date", False, paths={"page": home.page})
         shown = gather(db)
     with replacing(home.page) as part:
-        part.write_text(render(parts, shown, fingerprint), encoding="utf-8")
+        part.write_text(render(shown=shown, fingerprint=fingerprint, **parts), encoding="utf-8")
     counts = shown["counts"]
     size_mb = home.page.stat().st_size / 1e6
     return Summary(
@@ -65,13 +65,13 @@ def run_page(home: Home) -> Summary:
 
 
 def web_parts() -> dict[str, str]:
-    """The page without what it shows: its ``html``, ``style`` and ``script``."""
+    """The page without what it shows: its ``template``, ``style`` and ``script``."""
 
     def read(name: str) -> str:
         return resources.files(__package__).joinpath("web", name).read_text(encoding="utf-8")
 
     script = "\n".join(read(f"{name}.js") for name in SCRIPTS)
-    return {"html": read("page.html"), "style": read("style.css"), "script": script}
+    return {"template": read("page.html"), "style": read("style.css"), "script": script}
 
 
 def page_fingerprint(page: Path) -> str | None:
@@ -224,17 +224,12 @@ def _by_size(values: Iterable[str | None]) -> dict[str, int]:
     return {value: number for number, value in enumerate(ordered)}
 
 
-def render(parts: dict[str, str], shown: dict[str, Any], fingerprint: str) -> str:
-    """Fill ``parts["html"]``: one pass over it, so that no tag is taken for a placeholder."""
+def render(template: str, shown: dict[str, Any], fingerprint: str, **parts: str) -> str:
+    """Fill ``template``: one pass over it, so that no tag is taken for a placeholder."""
     from plotly.offline import get_plotlyjs
 
-    filled = {
-        **parts,
-        "fingerprint": fingerprint,
-        "plotly": get_plotlyjs(),
-        "data": script_safe(shown),
-    }
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: filled[match[1]], parts["html"])
+    parts |= {"fingerprint": fingerprint, "plotly": get_plotlyjs(), "data": script_safe(shown)}
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
 
 
 def script_safe(value: Any) -> str:

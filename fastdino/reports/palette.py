@@ -1,6 +1,7 @@
 """Colours of groups on the map.
 
-Belongs here: one colour per number, the same in the page and in pictures, and one per age. Does not: drawing.
+Belongs here: one colour per number, the same in the page and in pictures, and one per age.
+Does not: drawing.
 """
 
 import math

@@ -59,7 +59,9 @@ def main(home: Home, *, port: int, open_browser: bool = False) -> int:
     try:
         listening.bind((ADDRESS, port))
     except (OSError, OverflowError) as error:
-        raise UserError(f"cannot listen on port {port} ({error}): give another, --port 0") from error
+        raise UserError(
+            f"cannot listen on port {port} ({error}): give another, --port 0"
+        ) from error
     listening.listen()
     port = listening.getsockname()[1]
     url = f"http://{ADDRESS}:{port}/"
@@ -180,10 +182,10 @@ def refusal(headers: Headers, port: int) -> str | None:
     pointed here ("DNS rebinding") gives itself away by ``Host``, others by ``Origin`` or
     ``Sec-Fetch-Site``; following a link to the page is fine.
     """
-    hosts = {f"{name}:{port}" for name in (ADDRESS, "localhost")}
+    hosts = [f"{name}:{port}" for name in (ADDRESS, "localhost")]
     if headers.get("host") not in hosts:
         return f"This is http://{ADDRESS}:{port}/ and goes by no other name."
-    if headers.get("origin", f"http://{ADDRESS}:{port}") not in {f"http://{host}" for host in hosts}:
+    if headers.get("origin", f"http://{hosts[0]}") not in [f"http://{host}" for host in hosts]:
         return "Other pages may not ask here."
     is_link = headers.get("sec-fetch-mode") == "navigate"
     if headers.get("sec-fetch-site") in ("cross-site", "same-site") and not is_link:

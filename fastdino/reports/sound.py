@@ -116,15 +116,17 @@ def _blocks(path: Path, first: int) -> Iterator[bytes]:
             if stream is None or stream.time_base is None:
                 return
             resampler = av.AudioResampler("s16", "stereo", RATE)
-            begin = (stream.start_time or 0) * stream.time_base
+            begin = float((stream.start_time or 0) * stream.time_base)
             if first:
-                container.seek(int((first / RATE + begin) / stream.time_base), stream=stream)
+                # Seeking lands at or before what is wanted.
+                to_s = first / RATE + begin
+                container.seek(int(to_s / stream.time_base), stream=stream)
             skip: int | None = None
             for frame in container.decode(stream):
+                assert isinstance(frame, av.AudioFrame)
                 if skip is None:
-                    # Seeking lands at or before what is wanted.
-                    skip = first - round(float((frame.time or begin) - begin) * RATE) if first else 0
-                    skip = max(skip, 0)
+                    at_s = begin if frame.time is None else frame.time
+                    skip = max(first - round((at_s - begin) * RATE), 0) if first else 0
                 frame.pts = None  # The resampler refuses gaps, which a damaged file has.
                 for ready in resampler.resample(frame):
                     samples = bytes(ready.planes[0])[: ready.samples * FRAME_BYTES]

@@ -104,13 +104,13 @@ const draw = () => {
   }
   const rings = shown.song === null ? [] : [shown.song, ...shown.near];
   Plotly.react(map, [{
-    type: webgl ? "scattergl" : "scatter", mode: "markers", hoverinfo: "none",
+    type: webgl ? "scattergl" : "scatter", mode: "markers",
     x: drawn.map(i => songs.x[i]), y: drawn.map(i => songs.y[i]),
     marker: {color: drawn.map(color), opacity: drawn.map(opacity), size: pointSize(), line: {width: 0}},
   }, {
-    type: "scatter", mode: "lines", hoverinfo: "skip", ...star, line: {color: line, width: 1}, opacity: .28,
+    type: "scatter", mode: "lines", ...star, line: {color: line, width: 1}, opacity: .28,
   }, {
-    type: "scatter", mode: "markers", hoverinfo: "skip",
+    type: "scatter", mode: "markers",
     x: rings.map(i => songs.x[i]), y: rings.map(i => songs.y[i]),
     marker: {
       color: rings.map(color), size: rings.map((_, j) => Math.max(pointSize(), 7) * (j ? 1.15 : 1.7)),
@@ -118,7 +118,7 @@ const draw = () => {
     },
   }], {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: margin(), dragmode: "pan",
-    hovermode: "closest", hoverdistance: 14, showlegend: false,
+    hovermode: false, showlegend: false,
     xaxis: {...axis, range: x}, yaxis: {...axis, range: y, scaleanchor: "x"},
   }, {scrollZoom: true, displayModeBar: false, responsive: true, doubleClick: false});
   if (!fullSpan) { const {x} = view(); fullSpan = x[1] - x[0]; }
@@ -208,16 +208,50 @@ const showTip = (i, x, y) => {
 };
 const hideTip = () => { tip.style.display = "none"; };
 
+// Found here and not by Plotly, which waits between two looks: a quick click would hit what was
+// under the pointer before.
+const REACH = 14;
+const songAt = (clientX, clientY) => {
+  const {xaxis, yaxis} = map._fullLayout, [left, bottom] = [xaxis.range[0], yaxis.range[0]];
+  const wide = xaxis._length / (xaxis.range[1] - left), high = yaxis._length / (yaxis.range[1] - bottom);
+  const x = clientX - xaxis._offset, y = yaxis._offset + yaxis._length - clientY;
+  let found = null, least = REACH * REACH;
+  for (const i of drawn) {
+    const dx = (songs.x[i] - left) * wide - x, dy = (songs.y[i] - bottom) * high - y;
+    const distance = dx * dx + dy * dy;
+    if (distance < least) { found = i; least = distance; }
+  }
+  return found;
+};
+
 const startMap = onClick => {
   if (!n) { $("empty").hidden = false; return; }
   nameGroups();
   draw();
-  const touched = matchMedia("(hover: none)");
-  map.on("plotly_hover", event => {
-    if (!touched.matches) showTip(drawn[event.points[0].pointIndex], event.event.clientX, event.event.clientY);
+  // A click is a press that has hardly moved, with one finger.
+  let pressed = null, fingers = 0;
+  map.addEventListener("pointerdown", event => {
+    fingers = event.isPrimary ? 1 : fingers + 1;
+    pressed = event.button === 0 && fingers === 1 ? event : null;
+    hideTip();
+  }, true);
+  addEventListener("pointerup", event => {
+    const still = pressed && Math.hypot(event.clientX - pressed.clientX, event.clientY - pressed.clientY) < 6;
+    pressed = null;
+    const song = still ? songAt(event.clientX, event.clientY) : null;
+    if (song !== null) onClick(song);
+  }, true);
+  let looking = 0;
+  map.addEventListener("pointermove", event => {
+    if (event.pointerType === "touch" || event.buttons || looking) return;
+    looking = requestAnimationFrame(() => {
+      looking = 0;
+      const song = songAt(event.clientX, event.clientY);
+      map.classList.toggle("on-song", song !== null);
+      if (song === null) hideTip(); else showTip(song, event.clientX, event.clientY);
+    });
   });
-  map.on("plotly_unhover", hideTip);
-  map.on("plotly_click", event => { hideTip(); onClick(drawn[event.points[0].pointIndex]); });
+  map.addEventListener("pointerleave", hideTip);
   map.on("plotly_doubleclick", showAll);
   map.on("plotly_relayouting", place);
   let drawnSize = pointSize();

@@ -1,0 +1,105 @@
+"""A real Chromium, and a small collection that the real stages made.
+
+Playwright is an extra, installed by ``make test-browser``: without it nothing here is collected.
+"""
+
+import os
+import shutil
+from argparse import Namespace
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import av
+import pytest
+
+from fastdino import demo
+from fastdino.__main__ import COMMANDS, STEPS
+from fastdino.home import Home
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+OPTIONS = (
+    # Sound is played to no device, and without anyone having clicked.
+    "--autoplay-policy=no-user-gesture-required", "--disable-audio-output",
+    # Drawn by the processor where there is no graphics card.
+    "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox",
+)  # fmt: skip
+collect_ignore_glob = [] if find_spec("playwright") else ["test_*.py"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--picture", type=Path, help="write a picture of the page, of $FASTDINO_HOME if it is set"
+    )
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator["Browser"]:
+    names = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        pytest.fail("no Chromium found: install one (apt install chromium), or set CHROMIUM")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=list(OPTIONS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """Twenty-five songs of 24 s in seven formats, one that browsers do not know among them."""
+    folder = tmp_path_factory.mktemp("browser")
+    demo.synthesise(folder / "music", artists=4, songs_per_artist=6, seconds=24.0)
+    _as_wma(next((folder / "music").rglob("*.wav")), folder / "music" / "Old Player.wma")
+    home = Home(folder / "home")
+    options = Namespace(
+        music=[str(folder / "music")], preset="tiny", minutes=0.2, seed=0, afresh=False
+    )
+    for name in COMMANDS["run"]:
+        STEPS[name](home, options)
+    return home
+
+
+def _as_wma(source: Path, target: Path) -> None:
+    with av.open(str(source)) as read, av.open(str(target), "w", "asf") as written:
+        stream = written.add_stream("wmav2", rate=44_100, layout="stereo")
+        stream.bit_rate = 128_000
+        fitting = av.AudioResampler("fltp", "stereo", 44_100, frame_size=2048)
+        for frame in read.decode(audio=0):
+            for ready in fitting.resample(frame):
+                written.mux(stream.encode(ready))
+        written.mux(stream.encode(None))
+
+
+@pytest.fixture(scope="session")
+def url(collection: Home) -> Iterator[str]:
+    """Where ``fastdino serve`` serves the collection, as it says itself."""
+    from opening import serve
+
+    with serve(collection) as address:
+        yield address
+
+
+@pytest.fixture
+def context(chromium: "Browser") -> Iterator["BrowserContext"]:
+    """A fresh profile on a laptop's screen."""
+    context = chromium.new_context(viewport={"width": 1366, "height": 768}, accept_downloads=True)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: "BrowserContext", url: str) -> Iterator["Page"]:
+    """The page, served and ready; whatever it complains about fails the test."""
+    from opening import READY, watched
+
+    page, complaints = watched(context)
+    page.goto(url)
+    page.wait_for_selector(READY)
+    yield page
+    assert not complaints

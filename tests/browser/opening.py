@@ -1,0 +1,40 @@
+"""Opening the page: the server as a process of its own, and a tab whose complaints are noted."""
+
+import subprocess
+import sys
+
+from playwright.sync_api import BrowserContext, Page
+
+from fastdino.home import Home
+
+READY = "html[data-ready]"
+
+
+class serve:
+    """``fastdino serve`` as a process of its own, on a free port."""
+
+    def __init__(self, home: Home) -> None:
+        command = [sys.executable, "-m", "fastdino", "serve", "--port", "0"]
+        self.process = subprocess.Popen(
+            [*command, "--home", str(home.root)], stdout=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self) -> str:
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        return next(word for word in line.split() if word.startswith("http://"))
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait(20)
+
+
+def watched(context: BrowserContext) -> tuple[Page, list[str]]:
+    """A new tab, and what goes wrong in it from now on."""
+    page, complaints = context.new_page(), []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on(
+        "console",
+        lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None,
+    )
+    return page, complaints

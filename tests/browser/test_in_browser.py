@@ -1,0 +1,313 @@
+"""The page as people meet it: a real browser, the real server, songs that are really decoded."""
+
+import os
+from pathlib import Path
+
+import duckdb
+import pytest
+import synthetic
+from opening import READY, serve, watched
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from fastdino import reports
+from fastdino.embeddings import publish
+from fastdino.home import Home
+
+pytestmark = pytest.mark.browser
+
+HOSTILE = "</script><script>document.title='owned'</script><b>&amp;\u2028\u2029{{data}}"
+PLAYS = "() => !audio.paused && audio.currentTime > 0.3"
+
+
+def ask(home: Home, query: str, *values: object) -> list[tuple]:
+    with duckdb.connect(str(home.database), read_only=True) as db:
+        return db.execute(query, values).fetchall()
+
+
+def titles(page: Page) -> list[str]:
+    return page.locator(".songs .what b").all_inner_texts()
+
+
+def click_song(page: Page, row: int) -> None:
+    """Click the point of a song on the map."""
+    x, y = page.evaluate(f"pixel({row})")
+    page.mouse.click(x, y)
+
+
+def test_every_song_is_on_the_map_in_the_colour_of_its_cluster(page: Page, collection: Home):
+    songs = ask(collection, "SELECT count(*) FROM songs WHERE x IS NOT NULL")[0][0]
+    assert page.locator("html").get_attribute("data-ready") == str(songs)
+    assert page.locator("h1").inner_text() == f"{songs} songs, laid out by sound"
+    clusters = ask(collection, "SELECT count(*) FROM clusters")[0][0]
+    expect(page.locator(".groups li")).to_have_count(
+        clusters + (page.evaluate("ways.Cluster.rest.length") > 0)
+    )
+    seen = page.evaluate(
+        """() => drawn.every((i, at) => map.data[0].marker.color[at] ===
+             (data.clusters.find(cluster => cluster.id === songs.cluster[i])?.color || grey()))"""
+    )
+    assert seen
+
+
+def test_a_song_is_found_by_part_of_its_name_with_a_slip(page: Page, collection: Home):
+    title, artist = ask(
+        collection,
+        "SELECT title, artist FROM songs WHERE length(title) > 11 ORDER BY title LIMIT 1",
+    )[0]
+    first, second = title.split()[:2]
+    page.keyboard.press("/")
+    page.keyboard.type(f"{second[:4]} {first[0]}{first[2:]} {artist.split()[0][:3]}".lower())
+    expect(page.locator(".songs .what b").first).to_have_text(title)
+    page.keyboard.press("Enter")
+    expect(page.locator("#now b")).to_have_text(title)
+    expect(page.locator("#view h2")).to_have_text(title)
+    page.fill("#query", "qqqqqq")
+    expect(page.locator("#view")).to_contain_text("Nothing is called like that")
+
+
+def test_a_song_that_is_clicked_plays_and_its_nearest_are_listed(page: Page, collection: Home):
+    click_song(page, 3)
+    page.wait_for_function(PLAYS)
+    track_id = page.evaluate("songs.id[3]")
+    near = ask(
+        collection,
+        "SELECT title FROM neighbors JOIN tracks ON neighbor_id = tracks.track_id "
+        "WHERE neighbors.track_id = ? ORDER BY rank",
+        track_id,
+    )
+    assert titles(page) == [title for (title,) in near]
+    assert page.evaluate("songs.title[3]") == page.locator("#now b").inner_text()
+    # Ringed on the map: the song and its nearest.
+    assert page.evaluate("map.data[2].x.length") == 1 + len(near)
+    # One of them is heard without leaving the list, and the rest follow it.
+    page.locator(".songs .hear").nth(1).click()
+    expect(page.locator("#now b")).to_have_text(near[1][0])
+    assert titles(page)[0] == near[0][0]
+    page.wait_for_function(PLAYS)
+    page.keyboard.press("n")
+    expect(page.locator("#now b")).to_have_text(near[2][0])
+    # And its name leads on to what is like it.
+    page.locator(".songs .what").first.click()
+    expect(page.locator("#view h2")).to_have_text(near[0][0])
+    page.keyboard.press("Escape")
+    expect(page.locator("#view h2")).to_have_text(page.evaluate("songs.title[3]"))
+
+
+@pytest.mark.parametrize("codec", ["flac", "mp3", "opus", "vorbis", "aac", "pcm_s16le", "wmav2"])
+def test_every_format_is_heard(page: Page, collection: Home, codec: str):
+    track_id = ask(collection, "SELECT min(track_id) FROM files WHERE codec = ?", codec)[0][0]
+    page.evaluate(f"open(rowOf.get('{track_id}'))")
+    page.wait_for_function(PLAYS)
+    assert page.evaluate("audio.currentSrc").endswith(".wav") == (codec == "wmav2")
+    page.evaluate("audio.currentTime = 15")
+    page.wait_for_function("() => audio.currentTime > 15.2")
+    assert page.evaluate("audio.duration") == pytest.approx(25, abs=2)
+
+
+def test_a_moment_of_a_song_leads_to_moments_like_it(page: Page, collection: Home):
+    click_song(page, 5)
+    page.wait_for_function(PLAYS)
+    bar = page.locator("#seek").bounding_box()
+    page.mouse.click(bar["x"] + bar["width"] / 2, bar["y"] + bar["height"] / 2)
+    expect(page.locator(".switch button").nth(1)).to_contain_text("Moments like 0:1")
+    expect(page.locator(".songs li").first).to_be_visible()
+    page.wait_for_function("() => audio.currentTime > 10")
+    at_s = page.evaluate("moments.at")
+    assert at_s == pytest.approx(page.evaluate("audio.duration") / 2, abs=0.5)
+    found = ask(
+        collection,
+        "SELECT title, from_s FROM similar_segments(?, ?, 20) ORDER BY similarity DESC, track_id",
+        page.evaluate("songs.id[5]"),
+        at_s,
+    )
+    assert titles(page) == [title for title, _ in found]
+    later = next(k for k, (_, from_s) in enumerate(found) if from_s > 0)
+    page.locator(".songs .hear").nth(later).click()
+    page.wait_for_function(f"() => audio.currentTime > {found[later][1]}")
+    expect(page.locator("#now b")).to_have_text(found[later][0])
+
+
+def playlist_of(page: Page, folder: Path) -> list[str]:
+    with page.expect_download() as download:
+        page.get_by_text("Download playlist").click()
+    assert download.value.suggested_filename.endswith(".m3u8")
+    download.value.save_as(folder / "list.m3u8")
+    return (folder / "list.m3u8").read_text(encoding="utf-8").splitlines()
+
+
+def test_a_playlist_is_downloaded_whose_files_are_all_there(page: Page, tmp_path: Path):
+    click_song(page, 2)
+    lines = playlist_of(page, tmp_path)
+    assert lines[0] == "#EXTM3U"
+    assert lines[1] == f"#PLAYLIST:Like {page.evaluate('songs.title[2]')}"
+    paths = [line for line in lines if not line.startswith("#")]
+    assert paths[0] == page.evaluate("path(2)")
+    assert len(paths) == len(set(paths)) == 21
+    assert all(Path(path).is_file() for path in paths)
+
+
+def test_a_group_plays_a_few_of_its_songs(page: Page):
+    page.locator(".groups .hear").first.click()
+    page.wait_for_function(PLAYS)
+    members = page.evaluate("ways.Cluster.members[0].map(i => songs.title[i])")
+    page.locator("#tabs").get_by_text("Queue").click()
+    assert set(titles(page)) <= set(members)
+    assert 1 < len(titles(page)) <= 12
+    # Its typical song comes first.
+    assert titles(page)[0] == page.evaluate("songs.title[ways.Cluster.groups[0].typical]")
+
+
+@pytest.mark.parametrize("way", ["Cluster", "Genre", "Artist", "Year", "Added"])
+def test_the_map_is_coloured_in_every_way(page: Page, way: str):
+    page.get_by_role("group", name="Colour by").get_by_text(way).click()
+    rows = page.locator(".groups li")
+    sizes = [int(text) for text in page.locator(".groups .detail").all_inner_texts()]
+    assert sum(sizes) == page.evaluate("n")
+    rows.first.locator(".what").click()
+    expect(page.locator("#view .facts")).to_contain_text(f"{sizes[0]} song")
+    # Songs of other groups step back.
+    opacity = page.evaluate("map.data[0].marker.opacity")
+    assert sum(value == 1 for value in opacity) == sizes[0]
+
+
+def test_everything_is_done_from_the_keyboard(page: Page):
+    page.keyboard.press("/")
+    page.keyboard.type(page.evaluate("songs.title[0]"))
+    expect(page.locator(".songs li").first).to_be_visible()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.locator("#now b")).to_have_text(page.evaluate("songs.title[0]"))
+    page.wait_for_function(PLAYS)
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Space")
+    page.wait_for_function("() => audio.paused")
+    before = page.evaluate("audio.currentTime")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("audio.currentTime") == pytest.approx(before + 5, abs=0.2)
+    page.keyboard.press("m")
+    expect(page.locator(".switch button").nth(1)).to_have_attribute("aria-pressed", "true")
+    width = page.evaluate("view().x[1] - view().x[0]")
+    page.keyboard.press("+")
+    page.wait_for_function(f"() => view().x[1] - view().x[0] < {width} * .8")
+    page.keyboard.press("0")
+    page.wait_for_function(f"() => view().x[1] - view().x[0] > {width} * .9")
+
+
+def test_everything_that_can_be_pressed_has_a_name(page: Page):
+    click_song(page, 1)
+    for tab in ("Groups", "Song", "Queue", "Collection"):
+        page.locator("#tabs").get_by_text(tab).click()
+        nameless = page.evaluate(
+            """() => [...document.querySelectorAll("button, input")].filter(each =>
+               !each.innerText?.trim() && !each.ariaLabel).map(each => each.outerHTML)"""
+        )
+        assert not nameless
+
+
+def test_light_or_dark_is_chosen_and_kept(page: Page):
+    paper = "getComputedStyle(document.querySelector('aside')).backgroundColor"
+    light = page.evaluate(paper)
+    page.click("#theme")
+    dark = page.evaluate(paper)
+    assert dark != light
+    page.reload()
+    page.wait_for_selector(READY)
+    assert page.evaluate(paper) == dark
+
+
+def test_a_phone_shows_it_all_and_hears_a_tap(chromium: Browser, url: str):
+    context = chromium.new_context(
+        viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True
+    )
+    page, complaints = watched(context)
+    page.goto(url)
+    page.wait_for_selector(READY)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for row in range(page.evaluate("n")):
+        x, y = page.evaluate(f"pixel({row})")
+        assert 0 < x < 390
+        assert 0 < y < page.locator("aside").bounding_box()["y"]
+    page.touchscreen.tap(*page.evaluate("pixel(4)"))
+    page.wait_for_function(PLAYS)
+    page.click("#grip")
+    expect(page.locator("aside")).to_have_class("card tall")
+    context.close()
+    assert not complaints
+
+
+def test_opened_from_disk_it_works_and_says_why_it_is_silent(
+    context: BrowserContext, collection: Home, tmp_path: Path
+):
+    page, complaints = watched(context)
+    page.goto(collection.page.as_uri())
+    page.wait_for_selector(READY)
+    expect(page.locator("#note")).to_contain_text("fastdino serve")
+    click_song(page, 2)
+    expect(page.locator("#now b")).to_have_text(page.evaluate("songs.title[2]"))
+    assert len(titles(page)) == 20
+    assert len(playlist_of(page, tmp_path)) == 2 + 2 * 21
+    page.click("#moments")
+    expect(page.locator("#view")).to_contain_text("needs the server")
+    assert not complaints
+
+
+def test_a_song_that_is_gone_is_told(context: BrowserContext, collection: Home, tmp_path: Path):
+    home = Home(tmp_path / "home")
+    synthetic.write_home(home, 8)
+    reports.run_map(home)
+    publish(home)
+    reports.run_page(home)
+    with serve(home) as url:
+        page, _ = watched(context)  # The browser itself complains of a song it cannot load.
+        page.goto(url)
+        page.wait_for_selector(READY)
+        page.evaluate("open(0)")
+        expect(page.locator("#note")).to_contain_text("Is its disk mounted?")
+
+
+def test_hostile_tags_are_text(context: BrowserContext, tmp_path: Path):
+    home = Home(tmp_path / "home")
+    synthetic.write_home(home, 30)
+    changed = dict.fromkeys(("title", "artist", "album", "genre"), HOSTILE)
+    broken = {**synthetic.song(99), "track_id": None, "error": HOSTILE, "path": f"/m/{HOSTILE}.mp3"}
+    synthetic.write_catalog(home, [*({**synthetic.song(i), **changed} for i in range(30)), broken])
+    reports.run_map(home)
+    publish(home)
+    reports.run_page(home)
+    page, complaints = watched(context)
+    page.goto(home.page.as_uri())
+    page.wait_for_selector(READY)
+    click_song(page, 0)
+    plain = " ".join(HOSTILE.split())
+    expect(page.locator("#view h2")).to_have_text(plain)
+    page.fill("#query", "owned")
+    expect(page.locator(".songs li").first).to_be_visible()
+    for tab in ("Groups", "Queue", "Collection"):
+        page.locator("#tabs").get_by_text(tab).click()
+    expect(page.locator(".failures")).to_contain_text("document.title='owned'")
+    lines = playlist_of(page, tmp_path) if page.get_by_text("Download playlist").count() else []
+    assert all(line.startswith(("#", "/")) for line in lines)
+    assert page.title() == "Map of the collection"
+    assert not complaints
+
+
+def test_a_picture_is_taken_if_asked_for(
+    request: pytest.FixtureRequest, chromium: Browser, collection: Home
+):
+    target: Path | None = request.config.getoption("--picture")
+    if target is None:
+        return
+    home = Home.from_environment() if os.environ.get("FASTDINO_HOME") else collection
+    context = chromium.new_context(
+        viewport={"width": 1440, "height": 900}, device_scale_factor=1, color_scheme="dark"
+    )
+    with serve(home) as url:
+        page = context.new_page()
+        page.goto(url)
+        page.wait_for_selector(READY)
+        # The typical song of a large group whose nearest are not all in it shows the most.
+        page.evaluate("open(ways.Cluster.groups[0].typical)")
+        page.wait_for_function(PLAYS)
+        page.wait_for_timeout(1_500)
+        page.screenshot(path=target)
+    context.close()
