@@ -45,7 +45,7 @@ thorough: $(INSTALLED_DEV) ## run all tests, those of many minutes too
 
 # PICTURE=docs/page.png also takes a picture, of the collection under FASTDINO_HOME if that is set.
 test-browser: $(INSTALLED_BROWSER) ## open the page in a real Chromium (CHROMIUM=... if it is elsewhere)
-	$(BIN)/python -m pytest -m browser tests/browser $(if $(PICTURE),--picture "$(PICTURE)")
+	$(BIN)/python -m pytest -m browser $(if $(PICTURE),--picture "$(PICTURE)")
 
 check: $(INSTALLED_DEV) ## lint, formatting, types
 	$(BIN)/ruff check .

@@ -1,9 +1,11 @@
-"""Fixtures that every stage's tests share: a folder for output, and a small real library."""
+"""Fixtures that every stage's tests share: a folder for output, a small real library, a browser."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import demo_collection
 import hypothesis
@@ -12,9 +14,38 @@ import pytest
 from fastdino import demo
 from fastdino.home import Home
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+CHROMIUM_OPTIONS = (
+    # Sound is played to no device, and without anyone having clicked.
+    "--autoplay-policy=no-user-gesture-required", "--disable-audio-output",
+    # Drawn by the processor where there is no graphics card.
+    "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox",
+)  # fmt: skip
 # On a busy machine a slow example is no finding.
 hypothesis.settings.register_profile("fastdino", deadline=None)
 hypothesis.settings.load_profile("fastdino")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--picture", type=Path, help="write a picture of the page, of $FASTDINO_HOME if it is set"
+    )
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator["Browser"]:
+    names = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        pytest.fail("no Chromium found: install one (apt install chromium), or set CHROMIUM")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=list(CHROMIUM_OPTIONS))
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

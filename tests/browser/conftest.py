@@ -1,10 +1,8 @@
-"""A real Chromium, and a small collection that the real stages made.
+"""A small collection that the real stages made, and the page that shows it, in a real browser.
 
 Playwright is an extra, installed by ``make test-browser``: without it nothing here is collected.
 """
 
-import os
-import shutil
 from argparse import Namespace
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -21,33 +19,7 @@ from fastdino.home import Home
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
-OPTIONS = (
-    # Sound is played to no device, and without anyone having clicked.
-    "--autoplay-policy=no-user-gesture-required", "--disable-audio-output",
-    # Drawn by the processor where there is no graphics card.
-    "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox",
-)  # fmt: skip
 collect_ignore_glob = [] if find_spec("playwright") else ["test_*.py"]
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--picture", type=Path, help="write a picture of the page, of $FASTDINO_HOME if it is set"
-    )
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator["Browser"]:
-    names = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        pytest.fail("no Chromium found: install one (apt install chromium), or set CHROMIUM")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=list(OPTIONS))
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")

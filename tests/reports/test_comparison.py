@@ -5,6 +5,7 @@ import re
 import statistics
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -12,13 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.image import imread
-from test_page import CHROMIUM, HOSTILE, browse, embedded
+from test_page import HOSTILE, embedded
 
 from fastdino.errors import UserError
 from fastdino.home import Home
 from fastdino.reports import comparison
 from fastdino.training.judge import FIGURES
 from fastdino.training.settings import EncoderSettings
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 SMALL = EncoderSettings(widths=(16, 24), depths=(1, 2), strides=(4, 2), kernel=5)
 FLOORS = ("mel mean", "mel mean+std", "untrained")
@@ -288,13 +292,20 @@ def test_the_page_loads_nothing_and_may_load_nothing(tmp_path: Path) -> None:
     assert "default-src 'none'" in own
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine to open the page in")
-def test_a_browser_draws_the_comparison_and_takes_hostile_names_as_text(tmp_path: Path) -> None:
+@pytest.mark.browser
+def test_a_browser_draws_the_comparison_and_takes_hostile_names_as_text(
+    chromium: "Browser", tmp_path: Path
+) -> None:
     file, picture = tmp_path / "page.html", tmp_path / "page.png"
     curves = {arm: [logged()] for arm in ("fastdino", "published", "dino", HOSTILE)}
     about = {"device": HOSTILE, "tracks": 300, "hours": 1.0}
     comparison.page(results(**{HOSTILE: "baseline"}), curves, about, file)
-    dom = browse(file.as_uri(), tmp_path, f"--screenshot={picture}")
+    opened = chromium.new_page(viewport={"width": 1280, "height": 800})
+    opened.goto(file.as_uri())
+    opened.wait_for_selector("html[data-ready]")
+    dom = opened.content()
+    opened.screenshot(path=picture)
+    opened.close()
     assert 'data-ready="7"' in dom
     assert "<title>Ways to learn, compared</title>" in dom
     assert dom.count('<tr class="') >= 7
