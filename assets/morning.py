@@ -57,7 +57,8 @@ def report(
 def _told(event: dg.DagsterEvent) -> Told:
     if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
         check = event.asset_check_evaluation_data
-        failed = [] if check.passed else [check.description or f"the check {check.check_name}"]
+        name = check.check_name.replace("_", " ")
+        failed = [] if check.passed else [f"the check “{name}” fails: {check.description}"]
         return Told(check.asset_key.to_user_string(), todo=failed)
     made = event.step_materialization_data.materialization
     return _of_materialization(made.asset_key, made.metadata)

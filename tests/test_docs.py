@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +12,8 @@ from typing import Any
 import duckdb
 import pytest
 
+from fastdino import demo
+from fastdino.__main__ import main, parser
 from fastdino.home import Home
 
 ROOT = Path(__file__).parents[1]
@@ -131,3 +134,72 @@ def test_a_program_prints_what_it_asked_for(
     monkeypatch.chdir(tmp_path)
     runpy.run_path("program.py")
     assert re.search(r"Paper|Folk|59", capsys.readouterr().out)
+
+
+DOCUMENTS = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+# What needs no songs to be decoded or learned from.
+ASKING = {"similar", "playlist"}
+# What would never end, or train for half an hour.
+LONG = {"serve", "compare", "bench"}
+
+
+def command_lines(program: str) -> list[list[str]]:
+    """Every line of the documentation's shell examples that runs ``program``, without it."""
+    lines = [
+        line for name in DOCUMENTS for block in blocks(name, "sh") for line in block.split("\n")
+    ]
+    words = [shlex.split(line, comments=True) for line in lines]
+    return [line[1:] for line in words if line and line[0] == program]
+
+
+FASTDINO = command_lines(".venv/bin/fastdino")
+
+
+@pytest.mark.parametrize("words", FASTDINO, ids=" ".join)
+def test_a_command_is_understood(words: list[str]) -> None:
+    assert parser().parse_args(words).command == words[0]
+
+
+@pytest.mark.parametrize("words", command_lines("make"), ids=" ".join)
+def test_what_make_is_asked_for_it_can_make(words: list[str]) -> None:
+    assert f"\n{words[0]}: " in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def checkout(demo_home: tuple[Home, list[Path]], tmp_path: Path, monkeypatch) -> Path:
+    """The current folder, with the demo library's results under ``var``."""
+    (tmp_path / "var").symlink_to(demo_home[0].root)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FASTDINO_HOME", raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize("words", [line for line in FASTDINO if line[0] in ASKING], ids=" ".join)
+def test_a_question_on_the_command_line_is_answered(checkout, words: list[str], capsys) -> None:
+    assert main(words) == 0
+    assert capsys.readouterr().out.count("\n") >= 5
+
+
+def test_a_question_to_the_duckdb_shell_is_answered(checkout) -> None:
+    shell = Path(sys.executable).with_name("duckdb")
+    asked = [line for line in command_lines(".venv/bin/duckdb") if len(line) == 3]
+    assert asked
+    for words in asked:
+        done = subprocess.run([shell, *words], capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "0 rows" not in done.stdout
+
+
+@pytest.mark.thorough
+def test_all_commands_run_one_after_the_other_as_printed(tmp_path: Path, monkeypatch) -> None:
+    # Long enough for the moments that the documentation asks for.
+    demo.synthesise(tmp_path / "Music", artists=4, songs_per_artist=3, seconds=15.0)
+    for name, value in {"HOME": str(tmp_path), "FASTDINO_PRESET": "tiny"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("FASTDINO_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    for words in FASTDINO:
+        if words[0] not in LONG:
+            command = [sys.executable, "-m", "fastdino", *words]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+            assert done.returncode == 0, (words, done.stderr)

@@ -40,7 +40,7 @@ def test_a_run_ends_with_what_it_did_and_what_its_warnings_and_checks_ask_for() 
     assert event.metadata["what to do next"].value == (
         "- **catalog**: 2 files are gone\\: mount it\n"
         "- **catalog**: second\n"
-        "- **catalog**: run the job train"
+        "- **catalog**: the check “model fits” fails\\: run the job train"
     )
 
 
