@@ -53,7 +53,8 @@ def embedding_vectors(
     """A vector for every song, and for every stretch of it, from the current model.
 
     Only tracks that have none from this model yet are encoded. Vectors are of unit length; those
-    of a whole song have no `start_s`.
+    of a whole song have no `start_s`. A candidate gets its vectors as well, and is compared with
+    the current model: look at the table and at the warnings.
 
     - Lies in: `vectors/<model_id>/<shard>.parquet`
     - Look at it: `polars.read_parquet("var/vectors/*/*.parquet")`, or in SQL once published

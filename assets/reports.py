@@ -7,13 +7,15 @@ page itself (``fastdino.reports``).
 import dagster as dg
 
 from assets.embeddings import embedding_vectors, music_duckdb
+from assets.promotion import promotion
 from assets.stage import CODE_VERSION, DUCKDB_POOL, OWNERS, HomeFolder, run_step
 
 GROUP = "reports"
 
 
 @dg.asset(
-    deps=[embedding_vectors],
+    # Both say what is drawn; ordinary runs leave the choice of the model out.
+    deps=[embedding_vectors, promotion],
     group_name=GROUP,
     kinds={"scikitlearn", "parquet"},
     owners=OWNERS,

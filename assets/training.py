@@ -6,14 +6,14 @@ the encoder, the objective, the loop (``fastdino.training``).
 
 import os
 from enum import Enum
+from typing import Any
 
 import dagster as dg
 import numpy as np
 import polars as pl
 from pydantic import Field
 
-from assets.novelty import among_their_own
-from assets.spectrograms import decoded_tracks, spectrogram_shards, wanted_tracks
+from assets.spectrograms import spectrogram_shards, wanted_tracks
 from assets.stage import (
     CODE_VERSION,
     GPU_POOL,
@@ -21,8 +21,10 @@ from assets.stage import (
     HomeFolder,
     run_step,
 )
+from fastdino.embeddings.novelty import among_their_own
 from fastdino.embeddings.vectors import read_songs
 from fastdino.errors import UserError
+from fastdino.home import Home
 from fastdino.ingestion import catalog as files_catalog
 from fastdino.training import registry
 from fastdino.training.settings import GROWTH
@@ -90,7 +92,11 @@ class TrainingConfig(dg.Config):
     )
     seed: int = Field(default=0, description="Seed of everything random.")
     afresh: bool = Field(
-        default=False, description="Train even if the current model still fits the collection."
+        default=False, description="Train even if there is a model that fits the collection."
+    )
+    warm: bool = Field(
+        default=False,
+        description="Begin with the weights of the current model, not with random ones.",
     )
 
 
@@ -111,8 +117,10 @@ def fastdino_model(
     """An encoder trained on this collection, without labels.
 
     Trains only if there is no model yet, the collection has outgrown it, or `afresh` asks for it;
-    goes on from its checkpoint after a kill. A model is never overwritten. How good it is, beside
-    what costs no training, and how its training went are shown with every materialisation.
+    goes on from its checkpoint after a kill. A model is never overwritten, and only the first one
+    is put to use at once: another is a candidate, and waits until the job `promote` is run. How
+    good it is, beside what costs no training, and how its training went are shown with every
+    materialisation.
 
     - Lies in: `models/<model_id>/model.safetensors`, `model.json`, `metrics.jsonl`
     - Without Dagster: `fastdino train --minutes 5`
@@ -126,7 +134,13 @@ def fastdino_model(
         minutes=config.minutes,
         seed=config.seed,
         afresh=config.afresh,
+        warm=config.warm,
     )
+
+
+def _newest(home: Home) -> dict[str, Any]:
+    """What is said of the model trained last that is in use or may be: the candidate, if any."""
+    return registry.candidate(home) or registry.current(home)
 
 
 def _warning(passed: bool, description: str, **metadata: float) -> dg.AssetCheckResult:
@@ -145,7 +159,7 @@ def _warning(passed: bool, description: str, **metadata: float) -> dg.AssetCheck
 def model_has_not_collapsed(home: HomeFolder) -> dg.AssetCheckResult:
     """Warn when training has mapped all songs to nearly the same few directions."""
     try:
-        model = registry.current(home.open())
+        model = _newest(home.open())
     except UserError as error:
         return _warning(False, str(error))
     rank = model["metrics"].get("effective_rank")
@@ -173,7 +187,7 @@ def model_beats_mel_statistics(home: HomeFolder) -> dg.AssetCheckResult:
     statistics. They are shown beside it, for they are what people hear.
     """
     try:
-        model = registry.current(home.open())
+        model = _newest(home.open())
     except UserError as error:
         return _warning(False, str(error))
     metrics = model["metrics"]
@@ -209,20 +223,23 @@ def model_beats_mel_statistics(home: HomeFolder) -> dg.AssetCheckResult:
 def model_fits_the_collection(home: HomeFolder) -> dg.AssetCheckResult:
     """Warn when it is time to run the job ``train``."""
     try:
-        model = registry.current(home.open())
-        tracks = len(wanted_tracks(home.open()))
+        model, candidate = registry.current(home.open()), registry.candidate(home.open())
+        tracks = wanted_tracks(home.open())
     except UserError as error:
         return _warning(False, str(error))
-    trained = model["trained_tracks"]
-    most = (1 + GROWTH) * trained
-    now = f"{tracks} songs now, {trained} when the model was trained ({tracks / trained - 1:+.0%})"
-    fits = tracks <= most
+    known, new = registry.known_and_new(home.open(), model, tracks)
+    fits = not registry.outgrown(known, new)
+    growth = new / max(known, 1)
+    now = f"{new} of {len(tracks)} songs are new to the model ({growth:+.0%})"
+    then = f"past {GROWTH * known:.0f} a new one is due"
+    if not fits:
+        then = "run the job train"
+        if candidate and not registry.outgrown(
+            *registry.known_and_new(home.open(), candidate, tracks)
+        ):
+            then = f"candidate {candidate['model_id']} is waiting; run the job promote"
     return _warning(
-        fits,
-        f"{now}; past {most:.0f} a new one is due" if fits else f"{now}: run the job train",
-        tracks=tracks,
-        trained_tracks=trained,
-        growth=tracks / trained - 1,
+        fits, f"{now}; {then}", tracks=len(tracks), new_songs=new, known_songs=known, growth=growth
     )
 
 
@@ -239,13 +256,13 @@ def new_songs_are_of_a_known_kind(home: HomeFolder) -> dg.AssetCheckResult:
     """
     try:
         model = registry.current(home.open())
-        # Tracks are appended to the shards: those that training found there are the first ones.
-        # A repair decodes some again; they then count as new, as many new ones as known.
-        trained = set(decoded_tracks(home.open())[: model["trained_tracks"]])
+        trained = registry.trained_on(home.open(), model["model_id"])
         tracks = files_catalog.tracks(files_catalog.read(home.open()))
         ids, vectors = read_songs(home.open(), model["model_id"], set(tracks["track_id"]))
     except UserError as error:
         return _warning(False, str(error))
+    if trained is None:
+        return _warning(True, "not known: it was not kept which songs the model was trained on")
     new = np.array([track not in trained for track in ids], bool)
     if not new.any():
         return _warning(True, "no song is newer than the model", new_songs=0)
@@ -255,11 +272,12 @@ def new_songs_are_of_a_known_kind(home: HomeFolder) -> dg.AssetCheckResult:
     unlike = round(new.sum() * among_their_own(vectors, order["artist"].to_list(), new).mean())
     worth = max(LEAST_NOVELTY, round(NOVELTY * (~new).sum()))
     found = f"{unlike} of {new.sum()} new songs have mostly new songs for neighbours"
+    then = f"; from {worth} on a new model is due"
+    if unlike >= worth:
+        then = ": the model has hardly heard their like; run the job train with afresh: true"
     return _warning(
         unlike < worth,
-        f"{found}; from {worth} on a new model is due"
-        if unlike < worth
-        else f"{found}: the model has hardly heard their like; run the job train with afresh: true",
+        f"{found}{then}",
         new_songs=int(new.sum()),
         among_their_own=unlike,
         worth_training_from=worth,

@@ -35,11 +35,11 @@ def spectrograms(home: Home, options: argparse.Namespace) -> Summary:
 
 
 def train(home: Home, options: argparse.Namespace) -> Summary:
-    """Train an encoder, unless the current one still fits the collection."""
+    """Train an encoder, unless there is one that fits the collection."""
     from fastdino import training
 
     settings = training.settings_for(options.preset, minutes=options.minutes, seed=options.seed)
-    return training.run(home, settings, afresh=options.afresh)
+    return training.run(home, settings, afresh=options.afresh, warm=options.warm)
 
 
 def embed(home: Home, options: argparse.Namespace) -> Summary:
@@ -68,6 +68,27 @@ def page(home: Home, options: argparse.Namespace) -> Summary:
     from fastdino import reports
 
     return reports.run_page(home)
+
+
+def list_models(home: Home, options: argparse.Namespace) -> Summary:
+    """List the models, and compare the candidate with the current one."""
+    from fastdino.embeddings import side_by_side
+
+    return side_by_side.run(home)
+
+
+def promote(home: Home, options: argparse.Namespace) -> Summary:
+    """Put another model to use."""
+    from fastdino.training import promotion
+
+    return promotion.promote(home, options.model)
+
+
+def forget(home: Home, options: argparse.Namespace) -> Summary:
+    """Delete a model that is not in use."""
+    from fastdino.training import promotion
+
+    return promotion.forget(home, options.model)
 
 
 def compare(home: Home, options: argparse.Namespace) -> Summary:
@@ -105,6 +126,9 @@ STEPS: dict[str, Step] = {
     "map": draw_map,
     "publish": publish,
     "page": page,
+    "models": list_models,
+    "promote": promote,
+    "forget": forget,
     "compare": compare,
     "comparison": draw_comparison,
 }
@@ -116,6 +140,10 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "embed": ("embed", "publish"),
     "report": ("map", "publish", "page"),
     "run": ("ingest", "spectrograms", "train", "embed", "map", "publish", "page"),
+    "models": ("models",),
+    # What everyone sees is of the model in use: it is all made anew from that model's vectors.
+    "promote": ("promote", "embed", "map", "publish", "page"),
+    "forget": ("forget", "publish", "page"),
     "compare": ("compare", "comparison"),
 }
 EPILOG = """\
@@ -181,7 +209,12 @@ def parser() -> argparse.ArgumentParser:
     )
     learning.add_argument("--seed", type=int, default=0, help="seed of everything random")
     learning.add_argument(
-        "--afresh", action="store_true", help="train even if the current model still fits"
+        "--afresh", action="store_true", help="train even if there is a model that fits"
+    )
+    learning.add_argument(
+        "--warm",
+        action="store_true",
+        help="begin with the weights of the current model, not with random ones",
     )
 
     def command(name: str, text: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -193,6 +226,16 @@ def parser() -> argparse.ArgumentParser:
     command("train", "train an encoder on the shards", learning)
     command("embed", "embed tracks that have no vectors yet; publish music.duckdb")
     command("report", "draw the map, clusters and neighbours; write the page")
+    command("models", "list the models; compare the candidate with the current one")
+    promote = command("promote", "put another model to use; map, database and page follow")
+    promote.add_argument(
+        "model",
+        nargs="?",
+        default="candidate",
+        help="a name, 'candidate' (default), or 'previous', which undoes the last promotion",
+    )
+    forget = command("forget", "delete a model that is not in use, with its vectors and maps")
+    forget.add_argument("model", help="its name, as `fastdino models` tells it")
     demo = command("demo", "synthesise a small tagged library to try things on")
     demo.add_argument("folder", type=Path, help="where to put it")
     compare = command(
@@ -294,6 +337,25 @@ def show(summary: Summary, seconds: float) -> None:
         console.print(f"  ! {warning}", style="yellow", markup=False, soft_wrap=True)
 
 
+def show_tables(summary: Summary) -> None:
+    """Print a step's tables, for people."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    for title, rows in summary.tables.items():
+        if not rows:
+            continue
+        table = Table(title=escape(title), title_justify="left", title_style="bold")
+        for name in rows[0]:
+            text = any(isinstance(row[name], str) for row in rows)
+            table.add_column(escape(name), justify="left" if text else "right")
+        for row in rows:
+            table.add_row(*("–" if cell is None else escape(str(cell)) for cell in row.values()))
+        console.print(table)
+
+
 def execute(options: argparse.Namespace) -> int:
     """Run one parsed command; returns the exit code."""
     home = Home(options.home.expanduser().absolute()) if options.home else Home.from_environment()
@@ -345,6 +407,8 @@ def _execute(home: Home, options: argparse.Namespace) -> int:
         start = time.monotonic()
         summary = STEPS[name](home, options)
         show(summary, time.monotonic() - start)
+        if options.command == "models":
+            show_tables(summary)
     if options.command in ("run", "report"):
         installed = Path(sys.executable).with_name("duckdb")
         shell = installed if installed.exists() else "duckdb"

@@ -9,13 +9,21 @@ from typing import Any
 
 import dagster as dg
 
-from assets import comparison, embeddings, ingestion, reports, spectrograms, training
+from assets import (
+    comparison,
+    embeddings,
+    ingestion,
+    promotion,
+    reports,
+    spectrograms,
+    training,
+)
 from pipelines.jobs import JOBS
 from pipelines.resources import RESOURCES
 from pipelines.schedules import SCHEDULES
 from pipelines.sensors import SENSORS
 
-MODULES = [ingestion, spectrograms, training, embeddings, reports, comparison]
+MODULES = [ingestion, spectrograms, training, embeddings, promotion, reports, comparison]
 
 
 def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:

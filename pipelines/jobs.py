@@ -7,25 +7,40 @@ Belongs here: jobs. Does not: when they run (``schedules``, ``sensors``). All of
 import dagster as dg
 
 from assets.comparison import ComparisonConfig, comparison
+from assets.promotion import PromotionConfig, promotion
 from assets.training import fastdino_model
 from fastdino.training.settings import BUDGETS
 
 COMPARISON = dg.AssetSelection.assets(comparison)
 MODEL = dg.AssetSelection.assets(fastdino_model)
+PROMOTION = dg.AssetSelection.assets(promotion)
 MODEL_CHECKS = dg.AssetSelection.checks_for_assets(fastdino_model)
 
 # The checks on the model are part of it although the model is not: they compare the model with
 # the collection, which a refresh changes.
 refresh = dg.define_asset_job(
     "refresh",
-    selection=(dg.AssetSelection.all() - MODEL - COMPARISON) | MODEL_CHECKS,
+    selection=(dg.AssetSelection.all() - MODEL - PROMOTION - COMPARISON) | MODEL_CHECKS,
     description="Take in what changed in the music folders, with the model as it is.",
 )
 
 train = dg.define_asset_job(
     "train",
-    selection=MODEL.downstream(),
-    description="Train on the songs taken in so far; then vectors, map, database, page.",
+    selection=MODEL.downstream() - PROMOTION,
+    description=(
+        "Train on the songs taken in so far; then vectors, map, database, page. Where there is a "
+        "model already the new one is a candidate, and the job promote puts it to use."
+    ),
+)
+
+promote = dg.define_asset_job(
+    "promote",
+    selection=PROMOTION.downstream(),
+    config=dg.RunConfig(ops={"promotion": PromotionConfig(model_id="candidate")}),
+    description=(
+        "Put the candidate to use; then map, database, page. With model_id: previous in the "
+        "Launchpad, go back to the model before."
+    ),
 )
 
 # A research question, not part of keeping a collection: no other job asks it.
@@ -39,4 +54,4 @@ compare = dg.define_asset_job(
     ),
 )
 
-JOBS = [refresh, train, compare]
+JOBS = [refresh, train, promote, compare]

@@ -9,9 +9,13 @@ from fastdino.home import Home
 from fastdino.summary import Summary
 
 
+def options(music: Path) -> Namespace:
+    learning = {"preset": "tiny", "minutes": None, "seed": 0, "afresh": False, "warm": False}
+    return Namespace(music=[str(music)], **learning)
+
+
 def run(home: Home, music: Path) -> dict[str, Summary]:
-    options = Namespace(music=[str(music)], preset="tiny", minutes=None, seed=0, afresh=False)
-    return {name: STEPS[name](home, options) for name in COMMANDS["run"]}
+    return {name: STEPS[name](home, options(music)) for name in COMMANDS["run"]}
 
 
 def contents(folder: Path) -> dict[str, tuple[int, str]]:

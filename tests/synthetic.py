@@ -82,11 +82,17 @@ def vector(i: int, dim: int = DIM, groups: int = 6) -> np.ndarray:
     return (total / np.linalg.norm(total)).astype(np.float32)
 
 
-def write_model(home: Home, model_id: str = MODEL_ID, dim: int = DIM, current: bool = True) -> None:
+def write_model(
+    home: Home,
+    model_id: str = MODEL_ID,
+    dim: int = DIM,
+    current: bool = True,
+    created_at: str = "2025-02-03T04:05:06+00:00",
+) -> None:
     folder = home.model(model_id)
     folder.mkdir(parents=True, exist_ok=True)
     described = {
-        "model_id": model_id, "created_at": "2025-02-03T04:05:06+00:00", "dim": dim,
+        "model_id": model_id, "created_at": created_at, "dim": dim,
         "spec_id": SpectrogramSettings().spec_id, "settings": {"preset": "tiny"},
         "trained_tracks": 10, "code_version": "0.1.0", "metrics": {"rank": 21.5},
     }  # fmt: skip

@@ -13,6 +13,7 @@ import soundfile
 
 from fastdino.__main__ import main
 from fastdino.home import Home
+from fastdino.training import registry
 from tests.stages import contents, run
 
 
@@ -109,6 +110,40 @@ def test_moving_and_removing_files_recomputes_nothing(collection: tuple[Home, Pa
     assert not any(summaries[step].did_work for step in ("spectrograms", "train", "embed"))
     assert query(home, "SELECT count(*) FROM songs") == [(11,)]
     assert query(home, "SELECT count(*) FROM songs WHERE path LIKE '%♫.flac'") == [(1,)]
+
+
+def test_models_are_tried_beside_each_other_and_everything_follows_the_one_that_is_promoted(
+    collection: tuple[Home, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    home, music = collection
+    first = registry.current(home)
+    second = {**first, "model_id": "second", "created_at": "2099-01-01T00:00:00+00:00"}
+    shutil.copytree(home.model(first["model_id"]), home.model("second"))
+    registry.write_about(home.model("second"), second)
+
+    run(home, music)
+    assert query(home, "SELECT model_id FROM published") == [(first["model_id"],)]
+    assert query(home, "SELECT model_id, count(*) FROM embeddings GROUP BY ALL ORDER BY ALL") == [
+        (first["model_id"], 12), ("second", 12),
+    ]  # fmt: skip
+
+    at_home = ["--home", str(home.root)]
+    assert main(["models", *at_home]) == 0
+    told = capsys.readouterr().out
+    assert "candidate beside current" in told
+    assert "finds 100% of the same nearest songs" in " ".join(told.split())
+
+    assert main(["promote", *at_home]) == 0
+    assert query(home, "SELECT model_id FROM published") == [("second",)]
+    assert query(home, "SELECT count(x) FROM songs") == [(12,)]
+    assert main(["promote", "previous", *at_home]) == 0
+    assert query(home, "SELECT model_id FROM published") == [(first["model_id"],)]
+
+    assert main(["forget", first["model_id"], *at_home]) == 2
+    assert "in use" in capsys.readouterr().err
+    assert main(["forget", "second", *at_home]) == 0
+    assert query(home, "SELECT model_id FROM models") == [(first["model_id"],)]
+    assert not any(summary.did_work for summary in run(home, music).values())
 
 
 def test_the_command_line_says_what_is_wrong_and_ends_with_2(

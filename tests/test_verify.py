@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import shutil
-from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from fastdino.training.loop import Run
 from fastdino.training.settings import PRESETS
 from fastdino.verify import Finding, Mender
 from fastdino.verify import spectrograms as checking
-from tests.stages import contents, run
+from tests.stages import contents, options, run
 
 SPEC = SpectrogramSettings()
 Damage = Callable[[Path], None]
@@ -166,7 +165,6 @@ def test_no_stage_ends_with_anything_but_an_error_that_says_what_to_do(
     collection: tuple[Home, Path], what: str
 ) -> None:
     home, music = collection
-    options = Namespace(music=[str(music)], preset="tiny", minutes=None, seed=0, afresh=False)
     path = FILES[what](home)
     home.page.unlink()  # so that it is made from whatever there is
     told = []
@@ -175,7 +173,7 @@ def test_no_stage_ends_with_anything_but_an_error_that_says_what_to_do(
         damage(path)
         for step in COMMANDS["run"]:
             try:
-                STEPS[step](home, options)
+                STEPS[step](home, options(music))
             except UserError as error:
                 told.append(str(error))
         path.write_bytes(kept)
@@ -310,7 +308,7 @@ def test_a_damaged_model_is_left_to_a_person_and_nothing_of_it_is_touched(
 ) -> None:
     home, _ = collection
     weights = home.model(registry.current(home)["model_id"]) / "model.safetensors"
-    cut(weights)
+    flip(weights)  # one bit: it can still be loaded
     before = contents(home.root)
     for arguments in ([], ["--repair"]):
         assert main(["verify", *arguments, "--home", str(home.root)]) == 3
@@ -336,8 +334,7 @@ def test_a_model_that_is_not_in_use_keeps_its_vectors(collection: tuple[Home, Pa
     home, _ = collection
     old = registry.current(home)["model_id"]
     shutil.copytree(home.model(old), home.model("other"))
-    described = home.model("other") / "model.json"
-    described.write_text(json.dumps({**json.loads(described.read_text()), "model_id": "other"}))
+    registry.write_about(home.model("other"), {**registry.current(home), "model_id": "other"})
     registry.make_current(home, "other")
     kept = contents(home.vectors(old))
     found(home, repair=True)
@@ -361,6 +358,18 @@ def test_a_damaged_checkpoint_is_deleted(collection: tuple[Home, Path], damage: 
     damage(training.checkpoint)
     assert [finding.path for finding in found(home, repair=True)] == [training.checkpoint]
     assert not training.checkpoint.exists()
+
+
+def test_a_damaged_list_of_what_a_model_was_trained_on_is_deleted(
+    collection: tuple[Home, Path],
+) -> None:
+    home, music = collection
+    path = home.model(registry.current(home)["model_id"]) / registry.TRACKS
+    flip(path)
+    assert [finding.path for finding in found(home, repair=True)] == [path]
+    assert not path.exists()
+    assert not run(home, music)["train"].did_work
+    assert found(home) == []
 
 
 def test_an_empty_home_has_nothing_to_verify(

@@ -19,7 +19,7 @@ from fastdino.embeddings.publishing import publish
 from fastdino.embeddings.vectors import write_vectors
 from fastdino.home import Home
 from fastdino.ingestion import catalog
-from fastdino.storage import write_json
+from fastdino.training import registry
 
 SONGS = 15_000
 DIM = 256
@@ -115,9 +115,17 @@ def _write_inputs(home: Home, vectors: np.ndarray) -> None:
     )
     missing = [pl.lit(None, t).alias(n) for n, t in catalog.SCHEMA.items() if n not in files]
     catalog.write(home, files.with_columns(missing).cast(catalog.SCHEMA))
-    model = {"model_id": "bench", "spec_id": "bench", "dim": DIM}
-    write_json(home.model("bench") / "model.json", model)
-    write_json(home.models / "current.json", {"model_id": "bench"})
+    model = {
+        "model_id": "bench",
+        "created_at": "2000-01-01T00:00:00+00:00",
+        "dim": DIM,
+        "spec_id": "bench",
+        "trained_tracks": len(ids),
+        "settings": {},
+        "metrics": {},
+    }
+    registry.write_about(home.model("bench"), model)
+    registry.make_current(home, "bench")
     rng = np.random.default_rng(2)
     starts = [None, *(10.0 * i for i in range(SEGMENTS))]
     ends = [None, *(10.0 * i + 10 for i in range(SEGMENTS))]

@@ -7,6 +7,7 @@ what the vectors are published as.
 import contextlib
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from fastdino.embeddings import side_by_side
 from fastdino.embeddings.vectors import read_vectors, schema, write_vectors
 from fastdino.errors import UserError
 from fastdino.home import Home
@@ -21,7 +23,7 @@ from fastdino.progress import progress
 from fastdino.spectrograms import SpectrogramSettings
 from fastdino.spectrograms import shards as shard_files
 from fastdino.storage import alone
-from fastdino.summary import Summary
+from fastdino.summary import Scalar, Summary
 from fastdino.training import model as models
 from fastdino.training import registry
 
@@ -29,67 +31,97 @@ from fastdino.training import registry
 FLUSH_EVERY_S = 60.0
 
 
+@dataclass(frozen=True)
+class Embedded:
+    """What one model was given to do: tracks that had no vectors, their length, and the time."""
+
+    tracks: int
+    hours: float
+    took_s: float
+
+
 def run(home: Home) -> Summary:
     """Compute song and segment vectors for tracks that have none of the current model.
 
+    The same for the candidate, which is then compared with it. What is wrong with the candidate is
+    a warning, as nothing that is published depends on it.
+
     Raises:
-        UserError: there is no model, it cannot be read, or it is of other spectrograms.
+        UserError: there is no model, it cannot be read, or it is of other spectrograms and there is
+            no candidate that would not be.
     """
-    about = registry.current(home)
+    about, candidate = registry.current(home), registry.candidate(home)
     model_id, spec_id = about["model_id"], SpectrogramSettings().spec_id
-    if about["spec_id"] != spec_id:
-        raise UserError(
+    if candidate and candidate["spec_id"] != spec_id:
+        candidate = None
+    warnings = []
+    if about["spec_id"] == spec_id:
+        done = _embed_missing(home, model_id, spec_id)
+    else:
+        other = (
             f"model {model_id} was trained on spectrograms of other settings ({about['spec_id']}, "
-            f"now {spec_id}): run 'fastdino train' for one that fits"
+            f"now {spec_id})"
         )
-    # Locked before looking: what another run is about to write is not missing.
-    with alone(home.vectors(model_id)):
-        return _embed_missing(home, model_id, spec_id)
-
-
-def _embed_missing(home: Home, model_id: str, spec_id: str) -> Summary:
-    folder = home.vectors(model_id)
-    shards = shard_files.list_shards(home.shards(spec_id))
-    todo = {shard: _missing(shard, folder / shard.name) for shard in shards}
-    n_tracks = sum(len(tracks) for tracks in todo.values())
-    if not n_tracks:
-        return Summary(
-            "embed",
-            f"every track has its vectors of model {model_id}",
-            did_work=False,
-            counts={"new_tracks": 0},
-            paths={"vectors": folder},
-        )
-    device = models.best_device()
-    model, _ = models.load(home.model(model_id), device)
-    start, seconds = time.monotonic(), 0.0
-    with progress("Embedding", n_tracks, "songs") as shown:
-        for shard, tracks in todo.items():
-            rows: list[pa.Table] = []
-            flushed = time.monotonic()
-            for track_id, pieces in _tracks(shard, tracks):
-                table = _embed(model, track_id, pieces, device)
-                rows.append(table)
-                seconds += max(e for e in table["end_s"].to_pylist() if e is not None)
-                shown.advance()
-                if time.monotonic() - flushed > FLUSH_EVERY_S:
-                    _append(folder / shard.name, rows)
-                    rows, flushed = [], time.monotonic()
-            if rows:
-                _append(folder / shard.name, rows)
-    took = time.monotonic() - start
+        if candidate is None:
+            raise UserError(f"{other}: run 'fastdino train' for one that fits")
+        warnings.append(f"{other} and gives no vectors of new songs: run 'fastdino promote'")
+        done = Embedded(0, 0.0, 0.0)
+    counts: dict[str, Scalar] = {"new_tracks": done.tracks, "hours": round(done.hours, 3)}
+    headline = f"every track has its vectors of model {model_id}"
+    if done.tracks:
+        speed = done.tracks / done.took_s
+        counts |= {"songs_per_s": round(speed, 2), "dim": about["dim"]}
+        headline = f"{done.tracks} tracks ({done.hours:.1f} h) embedded at {speed:.0f} songs/s"
+    tables = {}
+    if candidate:
+        compared, beside = None, 0
+        try:
+            beside = _embed_missing(home, candidate["model_id"], spec_id).tracks
+            compared = side_by_side.compare(home, about, candidate)
+        except UserError as error:
+            warnings.append(f"candidate {candidate['model_id']}: {error}")
+        headline += f"; {beside} with the candidate"
+        counts["candidate_tracks"] = beside
+        warnings.append(side_by_side.waiting(about, candidate, compared))
+        tables = {"candidate beside current": compared.rows} if compared else {}
     return Summary(
         "embed",
-        f"{n_tracks} tracks ({seconds / 3600:.1f} h) embedded at {n_tracks / took:.0f} songs/s",
-        did_work=True,
-        counts={
-            "new_tracks": n_tracks,
-            "hours": round(seconds / 3600, 3),
-            "songs_per_s": round(n_tracks / took, 2),
-            "dim": model.dim,
-        },
-        paths={"vectors": folder},
+        headline,
+        did_work=bool(done.tracks or counts.get("candidate_tracks")),
+        counts=counts,
+        tables=tables,
+        paths={"vectors": home.vectors(model_id)},
+        warnings=warnings,
     )
+
+
+def _embed_missing(home: Home, model_id: str, spec_id: str) -> Embedded:
+    # Locked before looking: what another run is about to write is not missing.
+    with alone(home.vectors(model_id)):
+        folder = home.vectors(model_id)
+        shards = shard_files.list_shards(home.shards(spec_id))
+        todo = {shard: _missing(shard, folder / shard.name) for shard in shards}
+        n_tracks = sum(len(tracks) for tracks in todo.values())
+        if not n_tracks:
+            return Embedded(0, 0.0, 0.0)
+        device = models.best_device()
+        model, _ = models.load(home.model(model_id), device)
+        start, seconds = time.monotonic(), 0.0
+        with progress("Embedding", n_tracks, "songs") as shown:
+            for shard, tracks in todo.items():
+                rows: list[pa.Table] = []
+                flushed = time.monotonic()
+                for track_id, pieces in _tracks(shard, tracks):
+                    table = _embed(model, track_id, pieces, device)
+                    rows.append(table)
+                    seconds += max(e for e in table["end_s"].to_pylist() if e is not None)
+                    shown.advance()
+                    if time.monotonic() - flushed > FLUSH_EVERY_S:
+                        _append(folder / shard.name, rows)
+                        rows, flushed = [], time.monotonic()
+                if rows:
+                    _append(folder / shard.name, rows)
+        return Embedded(n_tracks, seconds / 3600, time.monotonic() - start)
 
 
 def _missing(shard: Path, vectors: Path) -> set[str]:

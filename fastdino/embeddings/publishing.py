@@ -124,7 +124,7 @@ def fingerprint_of(home: Home) -> str:
     """Hash over all inputs by name, size and time; equal inputs give an equal file.
 
     Raises:
-        UserError: a model's description, or what says which map stands, is damaged.
+        UserError: the current model's description, or what says which map stands, is damaged.
     """
     digest = hashlib.blake2b(f"{__version__}\n{_schema()}".encode(), digest_size=16)
     for path in sorted(_inputs(home)):
@@ -137,7 +137,7 @@ def fingerprint_of(home: Home) -> str:
 def _inputs(home: Home) -> Iterator[Path]:
     yield home.catalog
     yield home.models / "current.json"
-    for model in _models(home):
+    for model in registry.models(home)[0]:
         yield home.model(model["model_id"]) / "model.json"
         yield from vector_files(home, model["model_id"])
         folder = _map_folder(home, model["model_id"])
@@ -146,12 +146,6 @@ def _inputs(home: Home) -> Iterator[Path]:
     failures = home.shards(registry.current(home)["spec_id"]) / "failures.parquet"
     if failures.exists():
         yield failures
-
-
-def _models(home: Home) -> list[dict[str, Any]]:
-    """Finished models, in order of their names; one still in training has no model.json."""
-    folders = sorted(path.parent.name for path in home.models.glob("*/model.json"))
-    return [registry.about(home, name) for name in folders]
 
 
 def _map_folder(home: Home, model_id: str) -> Path | None:
@@ -173,8 +167,9 @@ def _fill(
 ) -> list[str]:
     """Fill all tables but ``published``; returns warnings."""
     _fill_catalog(db, home, files, model["spec_id"])
-    warnings = []
-    for other in _models(home):
+    models, damaged = registry.models(home)
+    warnings = [f"a model is left out: {why}" for why in damaged]
+    for other in models:
         model_id, has_vectors = other["model_id"], other["dim"] == model["dim"]
         db.execute(
             "INSERT INTO models VALUES (?, ?::TIMESTAMPTZ, ?, ?, ?, ?, ?, ?, ?::JSON, ?::JSON)",

@@ -12,8 +12,10 @@ from fastdino.training.settings import PRESETS, TrainingSettings, settings_for
 __all__ = ["PRESETS", "TrainingSettings", "run", "settings_for"]
 
 
-def run(home: Home, settings: TrainingSettings, *, afresh: bool = False) -> Summary:
-    """Train an encoder unless the current one still fits, see ``training.stage.run``."""
+def run(
+    home: Home, settings: TrainingSettings, *, afresh: bool = False, warm: bool = False
+) -> Summary:
+    """Train an encoder unless there is one that fits, see ``training.stage.run``."""
     from fastdino.training import stage
 
-    return stage.run(home, settings, afresh=afresh)
+    return stage.run(home, settings, afresh=afresh, warm=warm)

@@ -4,18 +4,21 @@ Belongs here: optimiser, schedule, checkpoints, the metrics of a run. Does not: 
 data, or what becomes of the encoder.
 """
 
+import hashlib
 import json
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from fastdino import __version__
 from fastdino.progress import progress
 from fastdino.storage import replacing
 from fastdino.training.encoder import Encoder
@@ -31,6 +34,15 @@ log = logging.getLogger(__name__)
 LOG_EVERY_S = 1.0
 CHECKPOINT_EVERY_S = 30.0
 BAND_SAMPLE = 100_000
+# What a row of ``metrics.jsonl`` has at least.
+MEASURED = ("step", "elapsed_s", "loss", "rank")
+
+
+class Start(NamedTuple):
+    """Weights to begin with instead of random ones, and the name of the model they are of."""
+
+    model_id: str
+    encoder: Encoder
 
 
 class Run:
@@ -45,6 +57,7 @@ class Run:
         frames_per_s: float,
         device: torch.device,
         folder: Path,
+        start: Start | None = None,
     ) -> None:
         """Set up a run, or take up one that was interrupted.
 
@@ -55,23 +68,36 @@ class Run:
             frames_per_s: of the spectrograms.
             device: to train on.
             folder: for ``checkpoint.safetensors`` and ``metrics.jsonl``. A checkpoint found there
-                is continued if it is of the same recipe and can be read.
+                is continued if it is of the same recipe and start, and is as it was written.
+            start: what to begin with; None: random weights. Its encoder has the recipe's shape.
         """
         self.settings, self.sampler, self.device, self.folder = settings, sampler, device, folder
+        self.start = start
         self.steps = settings.steps(hours)
         self.seconds = settings.seconds(hours)
         self.crop_frames = round(settings.crop_s * frames_per_s)
+        self._begin()
+        if self.checkpoint.exists():
+            try:
+                self._resume()
+            # Whatever it is that the file makes torch raise: nothing of it is kept.
+            except Exception as error:
+                log.warning("%s: training begins anew (%s)", self.checkpoint, error)
+                self._begin()
+
+    def _begin(self) -> None:
         self.encoder = self.untrained()
-        self.objective = OBJECTIVES[settings.objective](self.encoder)
+        if self.start:
+            self.encoder.load_state_dict(self.start.encoder.state_dict())
+        self.objective = OBJECTIVES[self.settings.objective](self.encoder)
         self.learned = nn.ModuleDict({"encoder": self.encoder, "objective": self.objective})
-        self.learned.to(device).train()
-        self.optimizers = _optimizers(settings, self.learned)
+        self.learned.to(self.device).train()
+        self.optimizers = _optimizers(self.settings, self.learned)
         self.step = 0
         self.elapsed_s = 0.0
-        self._resume()
 
     def untrained(self) -> Encoder:
-        """The encoder that the run began with, on the CPU; resets PyTorch's random state."""
+        """An encoder with random weights, on the CPU; resets PyTorch's random state."""
         torch.manual_seed(self.settings.seed)
         encoder = Encoder(self.settings.encoder)
         bands = self.sampler.sample_frames(BAND_SAMPLE).float().cpu()
@@ -203,23 +229,26 @@ class Run:
             for index, state in optimizer.state_dict()["state"].items():
                 prefix = f"optimizer.{number}.{index}"
                 tensors.update({f"{prefix}.{key}": value for key, value in state.items()})
+        tensors = {name: value.detach().cpu() for name, value in tensors.items()}
         about = {
-            "recipe_id": self.settings.recipe_id,
+            "run": self._identity,
             "step": str(self.step),
             "elapsed_s": repr(self.elapsed_s),
         }
+        about["digest"] = _digest(tensors, about)
         with replacing(self.checkpoint) as part:
             save_file(tensors, part, metadata=about)
 
+    @property
+    def _identity(self) -> str:
+        """What a checkpoint has to be of to be continued."""
+        started = self.start.model_id if self.start else "random weights"
+        return f"{__version__}, recipe {self.settings.recipe_id}, from {started}"
+
     def _resume(self) -> None:
-        try:
-            with safe_open(self.checkpoint, framework="pt") as file:
-                about = file.metadata()
-                if about.get("recipe_id") != self.settings.recipe_id:
-                    return
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (FileNotFoundError, SafetensorError):
-            # No checkpoint, or one that a failing disk has spoilt: start from the beginning.
+        about, tensors = read_checkpoint(self.checkpoint)
+        if about["run"] != self._identity:
+            log.info("The interrupted training was another one (%s)", about["run"])
             return
         self.learned.load_state_dict(
             {k.removeprefix("learned."): v for k, v in tensors.items() if k.startswith("learned.")}
@@ -233,6 +262,33 @@ class Run:
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": state, "param_groups": groups})
         self.step, self.elapsed_s = int(about["step"]), float(about["elapsed_s"])
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """What ``Run.save`` wrote: about the run, and all tensors, on the CPU.
+
+    Raises:
+        ValueError: it is not what was saved, or holds what are no numbers. safetensors raises
+            errors of its own for what is no checkpoint at all.
+    """
+    with safe_open(path, framework="pt") as file:
+        about: dict[str, str] = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if about.pop("digest", None) != _digest(tensors, about):
+        raise ValueError("the checkpoint is not what was saved")
+    for name, value in tensors.items():
+        if not value.isfinite().all():
+            raise ValueError(f"{name} is not all numbers")
+    return about, tensors
+
+
+def _digest(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> str:
+    digest = hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16)
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _optimizers(settings: TrainingSettings, learned: nn.Module) -> list[torch.optim.Optimizer]:
@@ -258,15 +314,18 @@ def _schedule(share: float, warmup: float) -> float:
 
 def _metrics_up_to(path: Path, step: int) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     except FileNotFoundError:
         return []
     kept = []
     for line in lines:
         try:
-            if json.loads(line)["step"] > step:
+            row = json.loads(line)
+            if not all(isinstance(row[name], int | float) for name in MEASURED):
                 break
-        except (ValueError, KeyError):
+            if row["step"] > step:
+                break
+        except (ValueError, LookupError, TypeError):
             break
         kept.append(line)
     return kept

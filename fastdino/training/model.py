@@ -16,11 +16,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load as read_tensors
+from safetensors.torch import save as tensor_file
 from torch import Tensor, nn
 
-from fastdino.errors import UserError
-from fastdino.storage import read_json, replacing, write_json
+from fastdino.errors import UserError, disk_trouble
+from fastdino.storage import replacing
+from fastdino.training import registry
 from fastdino.training.encoder import Encoder
 from fastdino.training.settings import EncoderSettings
 
@@ -192,11 +194,16 @@ def split_features(
 
 
 def save(folder: Path, model: SongModel, about: dict[str, Any]) -> None:
-    """Write ``model.safetensors`` and ``model.json`` (``about`` and the encoder's shape)."""
-    with replacing(folder / "model.safetensors") as part:
-        save_file({name: t.contiguous().cpu() for name, t in model.state_dict().items()}, part)
+    """Write ``model.safetensors``, then ``model.json``.
+
+    The latter says ``about``, the encoder's shape, and the digest of the weights.
+    """
+    weights = tensor_file({name: t.contiguous().cpu() for name, t in model.state_dict().items()})
+    with replacing(folder / registry.WEIGHTS) as part:
+        part.write_bytes(weights)
     shape = {"encoder": asdict(model.encoder.settings), "dim": model.dim}
-    write_json(folder / "model.json", {**about, **shape})
+    weights_digest = registry.weights_digest(weights)
+    registry.write_about(folder, {**about, **shape, "weights_digest": weights_digest})
 
 
 def load(folder: Path, device: torch.device) -> tuple[SongModel, dict[str, Any]]:
@@ -206,16 +213,18 @@ def load(folder: Path, device: torch.device) -> tuple[SongModel, dict[str, Any]]
         UserError: a file is missing or damaged; names it.
     """
     try:
-        about = read_json(folder / "model.json")
+        about = registry.read_whole(folder / "model.json")
         shape: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in about["encoder"].items()
         }
         model = SongModel(EncoderSettings(**shape), about["dim"])
-        model.load_state_dict(load_file(folder / "model.safetensors"))
+        model.load_state_dict(read_tensors(registry.read_weights(folder, about)))
     except Exception as error:
+        if trouble := disk_trouble(error, folder):
+            raise trouble from error
         raise UserError(
-            f"the model in {folder} cannot be read ({error}): train a new one with "
-            f"'fastdino train --afresh'"
+            f"the model in {folder} cannot be read ({error}): bring it back from a backup, or "
+            "train another with 'fastdino train --afresh' and put it to use with 'fastdino promote'"
         ) from error
     return model.to(device).eval(), about

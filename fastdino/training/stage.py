@@ -1,17 +1,25 @@
-"""The training stage: decide whether to train, train, judge, and make the result the current model.
+"""The training stage: decide whether to train, train, judge, and put the model beside the others.
 
-Belongs here: what surrounds the loop. Does not: the loop, or the network.
+Belongs here: what surrounds the loop. Does not: the loop, the network, or which model is in use
+(``registry``, ``promotion``).
+
+The first model is current at once. Any other is a candidate: it waits beside the current one until
+a person promotes it.
 """
 
+import contextlib
 import json
 import logging
 import os
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 
 from fastdino import __version__
 from fastdino.errors import UserError
@@ -25,69 +33,101 @@ from fastdino.training import model as models
 from fastdino.training import registry
 from fastdino.training.judge import FIGURES, Listener, MelStatistics, figures, listen, sample
 from fastdino.training.labels import Labels
-from fastdino.training.loop import Run
+from fastdino.training.loop import Run, Start
 from fastdino.training.model import SongModel, best_device
 from fastdino.training.sampler import CropSampler
-from fastdino.training.settings import GROWTH, TrainingSettings
+from fastdino.training.settings import TrainingSettings
 
 log = logging.getLogger(__name__)
 
 CURVE = "curve.png"
 
 
-def run(home: Home, settings: TrainingSettings, *, afresh: bool = False) -> Summary:
-    """Train an encoder and make it current, unless the current one still fits.
+def run(
+    home: Home, settings: TrainingSettings, *, afresh: bool = False, warm: bool = False
+) -> Summary:
+    """Train an encoder, unless the current model or the candidate fits.
 
-    It fits if it was made with the same recipe (training length and seed aside) from the same
-    kind of spectrograms, and the collection has not grown by more than a fifth since.
+    A model fits if it was made with the same recipe (training length and seed aside) from the same
+    kind of spectrograms, and the collection has at most a fifth as many songs that are new to it as
+    songs that it was trained on.
 
     Args:
         home: where shards are found and models kept.
         settings: the recipe.
         afresh: train in any case.
+        warm: begin with the weights of the current model, if there is one, not with random ones.
 
     Raises:
-        UserError: there are no spectrograms to train on.
+        UserError: there are no spectrograms to train on, it cannot be told which model is in use,
+            or that one is of another shape than is to begin with its weights.
     """
     # Locked before looking: what is wanted may be what another run is about to finish.
     with alone(home.models):
-        return _train_if_due(home, settings, afresh=afresh)
+        spec = SpectrogramSettings()
+        index = shard_files.read_index(home.shards(spec.spec_id))
+        if not index.num_rows:
+            raise UserError(
+                "there are no spectrograms to train on: run 'fastdino ingest FOLDER' and "
+                "'fastdino spectrograms' first"
+            )
+        current = _in_use(home)
+        if not _is_finished(_work(home)):
+            decoded, labels = set(index["track_id"].to_pylist()), label_files.read(home.catalog)
+            # Where only training runs there is no catalogue.
+            tracks = decoded & labels.keys() if labels else decoded
+            reason = (
+                "asked for" if afresh else _why_train(home, settings, spec.spec_id, tracks, current)
+            )
+            if reason is None:
+                return _still_fits(home, settings, spec.spec_id, tracks)
+            start = _start(home, settings, spec.spec_id, current) if warm and current else None
+            log.info("Training on %d tracks: %s", len(decoded), reason)
+            _train(home, settings, spec, index, labels, start)
+        return _put_in_place(home, current)
 
 
-def _train_if_due(home: Home, settings: TrainingSettings, *, afresh: bool) -> Summary:
-    spec = SpectrogramSettings()
-    index = shard_files.read_index(home.shards(spec.spec_id))
-    n_tracks = pc.count_distinct(index["track_id"]).as_py()
-    if not n_tracks:
-        raise UserError(
-            "there are no spectrograms to train on: run 'fastdino ingest FOLDER' and "
-            "'fastdino spectrograms' first"
-        )
-    reason = "asked for" if afresh else _why_train(home, settings, spec.spec_id, n_tracks)
-    if reason is None:
-        model_id = registry.current_id(home)
-        assert model_id is not None
-        about, curve = registry.about(home, model_id), home.model(model_id) / CURVE
-        return Summary(
-            "train",
-            f"model {model_id} still fits ({about['trained_tracks']} tracks then, {n_tracks} now)",
-            did_work=False,
-            counts={"tracks": n_tracks, **about["metrics"]},
-            tables={"quality": _compared(about.get("quality", {}))},
-            plots={"training curve": curve.read_bytes()} if curve.exists() else {},
-            paths={"model": home.model(model_id)},
-        )
-    hours = pc.sum(index["n_frames"]).as_py() / spec.frames_per_s / 3600
-    log.info("Training on %d tracks, %.1f hours: %s", n_tracks, hours, reason)
-    return _train(home, settings, spec, n_tracks, hours)
+def _work(home: Home) -> Path:
+    """The folder of the model that is being made."""
+    return home.models / ".training"
+
+
+def _is_finished(work: Path) -> bool:
+    """Whether a killed run had only to put its model in place: its description is written last."""
+    try:
+        registry.read_about(work / "model.json")
+    except UserError:
+        return False
+    return True
+
+
+def _in_use(home: Home) -> str | None:
+    """The current model; the only one there is becomes it. None if there is none at all.
+
+    Raises:
+        UserError: there are several and none is chosen.
+    """
+    names, current = registry.model_ids(home), registry.current_id(home)
+    if current in names or not names:
+        return current if names else None
+    if len(names) > 1:
+        raise registry.unchosen(home)
+    registry.make_current(home, names[0])
+    return names[0]
 
 
 def _train(
-    home: Home, settings: TrainingSettings, spec: SpectrogramSettings, n_tracks: int, hours: float
-) -> Summary:
-    device = best_device()
-    work = home.models / ".training"
+    home: Home,
+    settings: TrainingSettings,
+    spec: SpectrogramSettings,
+    index: pa.Table,
+    labels: Mapping[str, Labels],
+    start: Start | None,
+) -> None:
+    """Train and judge a model, and write it into the folder of the one that is being made."""
+    device, work = best_device(), _work(home)
     work.mkdir(parents=True, exist_ok=True)
+    hours = pc.sum(index["n_frames"]).as_py() / spec.frames_per_s / 3600
     sampler = CropSampler.of(home.shards(spec.spec_id), device, settings.seed)
     training = Run(
         settings,
@@ -96,63 +136,132 @@ def _train(
         frames_per_s=spec.frames_per_s,
         device=device,
         folder=work,
+        start=start,
     )
     if training.step:
         log.info("Going on from step %d of an interrupted run", training.step)
     training.train()
 
-    model, quality = finish(training, spec, label_files.read(home.catalog))
+    model, quality = finish(training, spec, labels)
     metrics = quality["model"] | {"artist_1nn_mel": quality["mel mean+std"]["artist_1nn"]}
     metrics |= {"steps": training.step, "training_s": round(training.elapsed_s, 1)}
     heard_s = training.step * settings.songs * settings.crops * settings.crop_s
     metrics["passes"] = round(heard_s / 3600 / hours, 2)
-    model_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{settings.preset}-{uuid.uuid4().hex[:4]}"
+    made_at, tracks = _now(home), set(index["track_id"].to_pylist())
     about = {
-        "model_id": model_id,
-        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model_id": f"{made_at:%Y%m%dT%H%M%S}-{settings.preset}-{uuid.uuid4().hex[:4]}",
+        "created_at": made_at.isoformat(timespec="seconds"),
         "spec_id": spec.spec_id,
         "settings": settings.as_json(),
-        "trained_tracks": n_tracks,
+        "started_from": start.model_id if start else None,
+        "trained_tracks": len(tracks),
         "code_version": __version__,
         "metrics": metrics,
         "quality": quality,
     }
-    rows = [json.loads(line) for line in training.metrics.read_text().splitlines()]
-    models.save(work, model, about)
     with replacing(work / CURVE) as part:
-        part.write_bytes(_plot(rows))
-    os.replace(work, home.model(model_id))
-    registry.make_current(home, model_id)
-    # Last, so that whoever is killed before can finish from it without training again.
-    (home.model(model_id) / training.checkpoint.name).unlink()
+        part.write_bytes(_plot(_measured(work)))
+    registry.write_trained_on(work, tracks)
+    models.save(work, model, about)
+
+
+def _now(home: Home) -> datetime:
+    """The time, or what counts as such: later than any model was made, whatever the clock says."""
+    known, _ = registry.models(home)
+    earliest = [registry.made_at(each) + timedelta(seconds=1) for each in known[-1:]]
+    return max([datetime.now(UTC), *earliest])
+
+
+def _put_in_place(home: Home, current: str | None) -> Summary:
+    """Move a finished model beside the others, where it is current if there is no other."""
+    work = _work(home)
+    about = registry.read_about(work / "model.json")
+    # Nothing is left to go on from it for.
+    (work / "checkpoint.safetensors").unlink(missing_ok=True)
+    folder = home.model(about["model_id"])
+    os.replace(work, folder)
+    _in_use(home)
+    metrics, rows = about["metrics"], _measured(folder)
+    what, then = ("candidate", "; it waits for 'fastdino promote'") if current else ("model", "")
     return Summary(
         "train",
-        f"model {model_id}: {training.step} steps on {n_tracks} tracks in "
-        f"{training.elapsed_s:.0f} s, effective rank {metrics['effective_rank']:.0f}",
+        f"{what} {about['model_id']}: {metrics['steps']} steps on {about['trained_tracks']} tracks "
+        f"in {metrics['training_s']:.0f} s, effective rank {metrics['effective_rank']:.0f}{then}",
         did_work=True,
-        counts={"tracks": n_tracks, **metrics},
-        tables={"quality": _compared(quality), "curve": rows[:: max(1, len(rows) // 20)]},
-        plots={"training curve": (home.model(model_id) / CURVE).read_bytes()},
-        paths={"model": home.model(model_id)},
+        counts={"tracks": about["trained_tracks"], **metrics},
+        tables={
+            "quality": _compared(about["quality"]),
+            "curve": rows[:: max(1, len(rows) // 20)],
+        },
+        plots=_curve(folder),
+        paths={"model": folder},
     )
 
 
-def _why_train(home: Home, settings: TrainingSettings, spec_id: str, n_tracks: int) -> str | None:
-    model_id = registry.current_id(home)
-    if model_id is None:
+def _still_fits(home: Home, settings: TrainingSettings, spec_id: str, tracks: set[str]) -> Summary:
+    candidate = registry.candidate(home)
+    waits = candidate and _misfit(home, candidate, settings, spec_id, tracks) is None
+    about = candidate if candidate and waits else registry.current(home)
+    _, new = registry.known_and_new(home, about, tracks)
+    folder = home.model(about["model_id"])
+    fits = f"fits: {new} of {len(tracks)} songs are new to it"
+    return Summary(
+        "train",
+        f"candidate {folder.name} {fits}; it waits for 'fastdino promote'"
+        if waits
+        else f"model {folder.name} still {fits}",
+        did_work=False,
+        counts={"tracks": len(tracks), **about["metrics"]},
+        tables={"quality": _compared(about.get("quality", {}))},
+        plots=_curve(folder),
+        paths={"model": folder},
+    )
+
+
+def _why_train(
+    home: Home,
+    settings: TrainingSettings,
+    spec_id: str,
+    tracks: set[str],
+    current: str | None,
+) -> str | None:
+    if current is None:
         return "there is no model yet"
-    try:
-        about = registry.about(home, model_id)
-    except UserError:
-        return f"the current model {model_id} cannot be read"
+    misfit = _misfit(home, registry.about(home, current), settings, spec_id, tracks)
+    candidate = registry.candidate(home)
+    if misfit and candidate and not _misfit(home, candidate, settings, spec_id, tracks):
+        return None
+    return misfit
+
+
+def _misfit(
+    home: Home, about: dict[str, Any], settings: TrainingSettings, spec_id: str, tracks: set[str]
+) -> str | None:
+    """Why a model does not fit; None if it does."""
     if about["spec_id"] != spec_id:
         return "the spectrogram settings have changed"
     length = {"minutes": None, "seed": 0}
     if {**about["settings"], **length} != {**settings.as_json(), **length}:
         return "the recipe has changed"
-    if n_tracks > (1 + GROWTH) * about["trained_tracks"]:
-        return f"the collection has grown from {about['trained_tracks']} to {n_tracks} tracks"
+    known, new = registry.known_and_new(home, about, tracks)
+    if registry.outgrown(known, new):
+        return f"{new} of {len(tracks)} songs are new to model {about['model_id']}"
     return None
+
+
+def _start(home: Home, settings: TrainingSettings, spec_id: str, current: str) -> Start:
+    """The weights of the current model.
+
+    Raises:
+        UserError: it cannot be read, or has not the shape that the recipe asks for.
+    """
+    model, about = models.load(home.model(current), torch.device("cpu"))
+    if about["spec_id"] != spec_id or model.encoder.settings != settings.encoder:
+        raise UserError(
+            f"training cannot begin with the weights of model {current}: it is of another size or "
+            "of other spectrograms; leave --warm away, or give the preset that it was made with"
+        )
+    return Start(current, model.encoder)
 
 
 def finish(
@@ -188,6 +297,20 @@ def _compared(quality: Mapping[str, Mapping[str, float | None]]) -> list[dict[st
     return [
         {"measure": name} | {of: values[name] for of, values in quality.items()} for name in FIGURES
     ]
+
+
+def _measured(folder: Path) -> list[dict[str, Any]]:
+    """The rows of ``metrics.jsonl``; those that cannot be read are left out."""
+    rows = []
+    for line in (folder / "metrics.jsonl").read_text(errors="replace").splitlines():
+        with contextlib.suppress(ValueError):
+            rows.append(json.loads(line))
+    return rows
+
+
+def _curve(folder: Path) -> dict[str, bytes]:
+    picture = folder / CURVE
+    return {"training curve": picture.read_bytes()} if picture.exists() else {}
 
 
 def _plot(curve: list[dict[str, Any]]) -> bytes:

@@ -7,16 +7,16 @@ deleted here, and damaged weights are left to a person.
 """
 
 import os
+import shutil
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from fastdino.errors import UserError
 from fastdino.home import Home
 from fastdino.storage import write_json
 from fastdino.training import registry
+from fastdino.training.promotion import GOING
 from fastdino.verify import rescue
 from fastdino.verify.finding import DAMAGE, Finding, Mender, reason
 
@@ -39,28 +39,29 @@ def check(home: Home, *, repair: bool) -> Generator[Finding, None, set[str]]:
             working.add(folder.name)
         else:
             yield Finding(
-                folder / "model.safetensors",
+                folder / registry.WEIGHTS,
                 wrong,
                 "bring the file back from a backup, or train another model with "
-                "`fastdino train --afresh`; the vectors that this one made stay in use until then",
+                "`fastdino train --afresh` and put it to use with `fastdino promote`; the vectors "
+                "that this one made stay in use until then",
                 Mender.PERSON,
             )
+        yield from _check_tracks(folder / registry.TRACKS, repair=repair)
     yield from _check_current(home, working, repair=repair)
     yield from _check_checkpoint(home.models / ".training" / "checkpoint.safetensors", repair)
+    yield from _check_going(home.models / GOING, repair)
     return working
 
 
 def describe(home: Home, model_id: str) -> dict[str, Any] | str:
     """What ``model.json`` says of a model, or what is wrong with it."""
-    path = home.model(model_id) / "model.json"
     try:
         about = registry.about(home, model_id)
-    except (UserError, TypeError) as error:
-        return reason(path, error)
-    kinds = {"model_id": str, "dim": int, "spec_id": str, "encoder": dict}
-    if not all(isinstance(about.get(name), kind) for name, kind in kinds.items()):
-        return "it does not say what a model's description has to"
-    return about if about["model_id"] == model_id else "it describes another model"
+    except UserError as error:
+        return reason(home.model(model_id) / "model.json", error)
+    if not isinstance(about.get("encoder"), dict):
+        return "it does not say what the model's encoder is"
+    return about
 
 
 def _check_description(home: Home, folder: Path, *, repair: bool) -> Findings:
@@ -96,7 +97,7 @@ def _wrong_weights(folder: Path) -> str | None:
     try:
         model, _ = models.load(folder, torch.device("cpu"))
     except UserError as error:
-        return reason(folder / "model.safetensors", error)
+        return reason(folder / registry.WEIGHTS, error)
     finite = all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values())
     return None if finite else "some of its weights are not numbers"
 
@@ -131,15 +132,33 @@ def _check_checkpoint(path: Path, repair: bool) -> Findings:
 
 
 def _wrong_checkpoint(path: Path) -> str | None:
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
+
+    from fastdino.training.loop import read_checkpoint
 
     try:
-        with safe_open(path, framework="numpy") as file:
-            about: dict[str, Any] = file.metadata() or {}
-            int(about["step"]), float(about["elapsed_s"]), about["recipe_id"]
-            for name in file.keys():  # noqa: SIM118
-                if not np.isfinite(file.get_tensor(name)).all():
-                    return f"{name} is not all numbers"
+        read_checkpoint(path)
     except (*DAMAGE, SafetensorError) as error:
         return reason(path, error)
     return None
+
+
+def _check_tracks(path: Path, *, repair: bool) -> Findings:
+    # Models of before this was kept have none.
+    if not path.exists():
+        return
+    try:
+        registry.read_trained_on(path)
+    except DAMAGE as error:
+        found = Finding(
+            path,
+            reason(path, error),
+            "deleted; which songs are new to the model is then told from their number alone",
+        )
+        yield found.settled(path.unlink, repair=repair)
+
+
+def _check_going(folder: Path, repair: bool) -> Findings:
+    if folder.is_dir():
+        found = Finding(folder, "left by a `forget` that was killed", "deleted", Mender.NOBODY)
+        yield found.settled(lambda: shutil.rmtree(folder), repair=repair)

@@ -53,8 +53,9 @@ def check(
 ) -> Generator[Finding, None, set[str]]:
     """Check the vectors of all models.
 
-    Those of the current model are to be there for all tracks of each shard. A song whose
-    spectrogram is lost keeps its vectors. Those of other models are kept but for what is damaged.
+    Those of the current model and the candidate are to be there for all tracks of each shard. A
+    song whose spectrogram is lost keeps its vectors. Those of other models are kept but for what is
+    damaged.
 
     Args:
         home: where they are.
@@ -68,9 +69,10 @@ def check(
         The songs with a vector of the current model.
     """
     try:
-        current = registry.current_id(home)
+        current, candidate = registry.current_id(home), registry.candidate(home)
     except UserError:
-        current = None
+        current = candidate = None
+    kept_up = {current, candidate["model_id"] if candidate else None}
     have: set[str] = set()
     for folder in sorted(path for path in home.root.glob("vectors/*") if path.is_dir()):
         about = describe(home, folder.name)
@@ -83,7 +85,7 @@ def check(
                     Mender.PERSON,
                 )
             continue
-        again = folder.name == current and current in working
+        again = folder.name in kept_up and folder.name in working
         shards = home.shards(about["spec_id"])
         of_model = {shard.name: tracks for shard, tracks in held.items() if shard.parent == shards}
         anywhere = set().union(*(tracks for tracks in of_model.values() if tracks))
@@ -117,7 +119,7 @@ def _check_file(
     afterwards = (
         "the next run computes them again"
         if again
-        else f"they are computed again only if a sound model {path.parent.name} becomes current"
+        else f"they are computed again only if a sound model {path.parent.name} is promoted"
     )
     if vectors.unreadable:
         how = "deleted" if again else f"set aside as {path.name}.damaged"

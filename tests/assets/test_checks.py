@@ -20,6 +20,7 @@ from fastdino.home import Home
 from fastdino.ingestion import catalog as files_catalog
 from fastdino.spectrograms.settings import SpectrogramSettings
 from fastdino.spectrograms.shards import ShardWriter, TrackInfo
+from fastdino.training import registry
 
 SONGS = 12
 GROUPS = 12
@@ -185,15 +186,58 @@ def test_songs_that_could_not_be_decoded_make_no_model_too_small(made: Home) -> 
     assert look(training.model_fits_the_collection, made).passed
 
 
+def test_songs_that_left_do_not_make_room_for_new_ones(made: Home) -> None:
+    # Of twelve songs trained on three are gone, and three others came: as many as then.
+    trained = {synthetic.track_id(i) for i in (*range(SONGS - 3), 100, 101, 102)}
+    registry.write_trained_on(made.model(synthetic.MODEL_ID), trained)
+    edit_model(made, trained_tracks=SONGS)
+    result = look(training.model_fits_the_collection, made)
+    assert not result.passed
+    assert result.metadata["new_songs"].value == 3
+
+
+def test_songs_that_left_alone_need_no_new_model(made: Home) -> None:
+    trained = {synthetic.track_id(i) for i in range(3 * SONGS)}
+    registry.write_trained_on(made.model(synthetic.MODEL_ID), trained)
+    result = look(training.model_fits_the_collection, made)
+    assert result.passed
+    assert result.metadata["growth"].value == 0
+
+
+def test_of_a_collection_that_a_candidate_fits_the_job_to_run_is_promote(made: Home) -> None:
+    edit_model(made, trained_tracks=6)
+    newer = "2026-01-01T00:00:00+00:00"
+    synthetic.write_model(made, "model-b", current=False, created_at=newer)
+    result = look(training.model_fits_the_collection, made)
+    assert not result.passed
+    assert str(result.description).endswith("candidate model-b is waiting; run the job promote")
+
+
+def test_what_was_learned_last_is_judged_before_it_is_promoted(made: Home) -> None:
+    newer = "2026-01-01T00:00:00+00:00"
+    synthetic.write_model(made, "model-b", current=False, created_at=newer)
+    assert look(training.model_has_not_collapsed, made).passed
+    path = made.model("model-b") / "model.json"
+    collapsed = {**json.loads(path.read_text()), "metrics": {"effective_rank": 0.5}}
+    path.write_text(json.dumps(collapsed))
+    assert not look(training.model_has_not_collapsed, made).passed
+
+
+def test_of_a_model_that_does_not_say_what_it_heard_nothing_is_said_of_new_songs(
+    made: Home,
+) -> None:
+    result = look(training.new_songs_are_of_a_known_kind, made)
+    assert result.passed
+    assert "not known" in str(result.description)
+
+
 def grown(home: Home, known: Sequence[int], new: Sequence[int]) -> dg.AssetCheckResult:
     """The check on new songs, where a model was trained on some and others came later."""
     songs = [*known, *new]
     synthetic.write_catalog(home, [synthetic.song(i, GROUPS) for i in songs])
     synthetic.write_model(home)
-    edit_model(home, trained_tracks=len(known))
-    # In the order of their ids, as the vectors are read, known songs and new ones lie mixed.
-    decode(home, known)
-    decode(home, new)
+    trained = {synthetic.track_id(i) for i in known}
+    registry.write_trained_on(home.model(synthetic.MODEL_ID), trained)
     synthetic.write_vectors(home, songs, groups=GROUPS)
     return look(training.new_songs_are_of_a_known_kind, home)
 

@@ -3,6 +3,7 @@
 import datetime
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -281,6 +282,23 @@ def test_models_stand_side_by_side_and_one_of_another_dimension_is_named_but_lef
     assert songs == 30
     assert 0 < overlap < 1
     assert rows(home, "SELECT count(*) FROM songs") == [(30,)]
+
+
+@pytest.mark.parametrize("damaged", ["", "[]", "{}", '{"model_id": "model-b", "dim": "many"}'])
+def test_an_old_model_that_cannot_be_read_is_left_out_with_a_warning(home, damaged):
+    synthetic.write_home(home, 3)
+    synthetic.write_model(home, "model-b", current=False)
+    (home.model("model-b") / "model.json").write_text(damaged)
+    (warning,) = publish(home).warnings
+    assert str(home.model("model-b")) in warning
+    assert rows(home, "SELECT model_id FROM models") == [("model-a",)]
+
+
+def test_a_model_in_the_making_is_not_published(home):
+    synthetic.write_home(home, 3)
+    shutil.copytree(home.model("model-a"), home.models / ".training")
+    publish(home)
+    assert rows(home, "SELECT model_id FROM models") == [("model-a",)]
 
 
 def test_without_a_map_its_tables_are_empty_and_songs_still_there(home):

@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from assets import comparison, ingestion, training
+from assets import comparison, ingestion, promotion, training
 from assets.embeddings import FRESHNESS
 from fastdino.__main__ import parser
 from fastdino.errors import UserError
@@ -19,6 +19,7 @@ STORY = [
     ("spectrograms", "spectrogram_shards"),
     ("training", "fastdino_model"),
     ("embeddings", "embedding_vectors"),
+    ("promotion", "promotion"),
     ("reports", "collection_map"),
     ("embeddings", "music_duckdb"),
     ("reports", "report_page"),
@@ -73,12 +74,12 @@ def test_an_asset_says_what_it_is_and_shares_no_file_with_another_writer(name: s
 
 
 def test_refresh_makes_everything_but_the_model() -> None:
-    assert assets_of("refresh") == set(NAMES) - {"fastdino_model"}
+    assert assets_of("refresh") == set(NAMES) - {"fastdino_model", "promotion"}
 
 
 def test_refresh_keeps_the_order_although_the_model_is_left_out() -> None:
     steps = [step for step in steps_of("refresh") if step in NAMES]
-    assert steps == [name for name in NAMES if name != "fastdino_model"]
+    assert steps == [name for name in NAMES if name not in ("fastdino_model", "promotion")]
 
 
 def test_refresh_looks_whether_the_model_still_fits_once_the_catalogue_is_new() -> None:
@@ -94,7 +95,18 @@ def test_whether_new_songs_are_of_a_known_kind_is_asked_once_they_have_vectors(j
 
 
 def test_train_makes_the_model_and_what_comes_after_it() -> None:
-    assert assets_of("train") == set(NAMES[2:])
+    assert assets_of("train") == set(NAMES[2:]) - {"promotion"}
+
+
+def test_promote_alone_puts_the_candidate_to_use_and_draws_all_that_depends_on_it() -> None:
+    job = defs.resolve_job_def("promote")
+    assert assets_of("promote") == {"promotion", "collection_map", "music_duckdb", "report_page"}
+    options = dg.validate_run_config(job, job.run_config)["ops"]["promotion"]["config"]
+    assert options == {"model_id": parser().parse_args(["promote"]).model}
+
+
+def test_without_being_asked_to_nothing_is_promoted() -> None:
+    assert promotion.PromotionConfig().model_id == ""
 
 
 def test_compare_alone_makes_the_comparison_and_as_the_command_line_does() -> None:
@@ -131,7 +143,8 @@ def test_the_database_is_overdue_when_a_night_brought_no_refresh() -> None:
     ("config", "names"),
     [
         (ingestion.CatalogConfig, {"music"}),
-        (training.TrainingConfig, {"preset", "minutes", "seed", "afresh"}),
+        (training.TrainingConfig, {"preset", "minutes", "seed", "afresh", "warm"}),
+        (promotion.PromotionConfig, {"model_id"}),
         (comparison.ComparisonConfig, {"arms", "minutes", "seeds", "labels", "preset"}),
     ],
 )

@@ -1,14 +1,17 @@
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastdino.home import Home
 from fastdino.spectrograms.shards import list_shards
-from fastdino.training.loop import Run
+from fastdino.training import loop
+from fastdino.training.loop import Run, Start
 from fastdino.training.objectives import OBJECTIVES
 from fastdino.training.sampler import CropSampler
 from fastdino.training.settings import PRESETS
@@ -23,11 +26,13 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return list_shards(write_songs(Home(tmp_path_factory.mktemp("loop")), songs()))
 
 
-def start(shards: list[Path], folder: Path, **changes: object) -> Run:
+def start(shards: list[Path], folder: Path, given: Start | None = None, **changes: object) -> Run:
     settings = dataclasses.replace(SETTINGS, **changes)  # type: ignore[arg-type]
     sampler = CropSampler(shards, device=CPU, budget_bytes=10**9, seed=settings.seed)
     folder.mkdir(exist_ok=True)
-    return Run(settings, sampler, hours=0.0, frames_per_s=100, device=CPU, folder=folder)
+    return Run(
+        settings, sampler, hours=0.0, frames_per_s=100, device=CPU, folder=folder, start=given
+    )
 
 
 def test_an_interrupted_run_ends_with_the_weights_of_an_undisturbed_one(
@@ -59,12 +64,102 @@ def test_the_same_seed_gives_the_same_encoder_and_another_seed_another(
     assert losses[0] == losses[1] != losses[2]
 
 
+Tensors = dict[str, torch.Tensor]
+About = dict[str, str]
+
+
+def without_an_optimizers_state(tensors: Tensors, about: About) -> None:
+    del tensors[next(name for name in tensors if name.startswith("optimizer.0."))]
+
+
+def of_another_shape(tensors: Tensors, about: About) -> None:
+    name = next(name for name in tensors if name.startswith("learned.encoder."))
+    tensors[name] = torch.zeros(3)
+
+
+def not_a_number(tensors: Tensors, about: About) -> None:
+    next(iter(tensors.values())).fill_(torch.nan)
+
+
+def at_no_step(tensors: Tensors, about: About) -> None:
+    about["step"] = "soon"
+
+
+def about_nothing(tensors: Tensors, about: About) -> None:
+    about.clear()
+
+
+@pytest.fixture(scope="module")
+def interrupted(shards: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a run that was interrupted: only read it."""
+    run = start(shards, tmp_path_factory.mktemp("interrupted"))
+    run.train(stop=lambda: run.step == 2)
+    return run.checkpoint
+
+
+@pytest.mark.parametrize(
+    ("spoil", "resealed"),
+    [
+        (without_an_optimizers_state, False),
+        (at_no_step, False),
+        # As another version of this program, or a training that went astray, might write it.
+        (of_another_shape, True),
+        (not_a_number, True),
+        (at_no_step, True),
+        (about_nothing, True),
+    ],
+)
+def test_a_checkpoint_of_odd_content_means_starting_again_and_says_so(
+    shards: list[Path],
+    interrupted: Path,
+    tmp_path: Path,
+    spoil: Callable[[Tensors, About], None],
+    resealed: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    about, tensors = loop.read_checkpoint(interrupted)
+    spoil(tensors, about)
+    if resealed:
+        about["digest"] = loop._digest(tensors, about)
+    save_file(tensors, tmp_path / "checkpoint.safetensors", metadata=about)
+    run, fresh = start(shards, tmp_path), start(shards, tmp_path / "fresh")
+    assert run.step == 0
+    assert run.elapsed_s == 0
+    for name, value in fresh.learned.state_dict().items():
+        assert torch.equal(run.learned.state_dict()[name], value), name
+    assert not any(optimizer.state_dict()["state"] for optimizer in run.optimizers)
+    assert "training begins anew" in caplog.text
+
+
 @pytest.mark.parametrize("spoilt", [b"", b"no checkpoint at all", b"\xff" * 1000])
 def test_a_spoilt_checkpoint_means_starting_again(
     shards: list[Path], tmp_path: Path, spoilt: bytes
 ) -> None:
     (tmp_path / "checkpoint.safetensors").write_bytes(spoilt)
     assert start(shards, tmp_path).step == 0
+
+
+def test_rows_of_metrics_that_cannot_be_read_are_left_out(
+    shards: list[Path], tmp_path: Path
+) -> None:
+    run = start(shards, tmp_path)
+    run.train(stop=lambda: run.step == 1)
+    whole = run.metrics.read_bytes()
+    run.metrics.write_bytes(whole + b'[1]\n{"step": "\xff"}\n' + whole)
+    again = start(shards, tmp_path)
+    again.train(stop=lambda: True)
+    assert again.metrics.read_bytes() == whole
+
+
+def test_a_warm_run_begins_with_the_weights_it_is_given(shards: list[Path], tmp_path: Path) -> None:
+    trained = start(shards, tmp_path / "a")
+    trained.train(stop=lambda: trained.step == 2)
+    warm = start(shards, tmp_path / "b", given=Start("a", trained.result))
+    for name, value in trained.encoder.state_dict().items():
+        assert torch.equal(warm.encoder.state_dict()[name], value), name
+    warm.train(stop=lambda: warm.step == 1)
+    assert start(shards, tmp_path / "b", given=Start("a", trained.result)).step == 1
+    assert start(shards, tmp_path / "b").step == 0
 
 
 def test_a_checkpoint_of_another_recipe_is_not_continued(

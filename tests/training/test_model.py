@@ -1,3 +1,4 @@
+import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -98,4 +99,34 @@ def test_a_damaged_model_file_is_named_in_the_error(model: SongModel, tmp_path: 
     save(tmp_path, model, {})
     (tmp_path / "model.safetensors").write_bytes(b"spoilt")
     with pytest.raises(UserError, match=str(tmp_path)):
+        load(tmp_path, torch.device("cpu"))
+
+
+def test_weights_that_are_not_those_that_were_saved_are_found(
+    model: SongModel, tmp_path: Path
+) -> None:
+    save(tmp_path, model, {})
+    weights = tmp_path / "model.safetensors"
+    spoilt = bytearray(weights.read_bytes())
+    spoilt[-3] ^= 1  # one bit of one number, which is still one
+    weights.write_bytes(spoilt)
+    with pytest.raises(UserError, match="not what was saved"):
+        load(tmp_path, torch.device("cpu"))
+
+
+def test_a_model_of_before_there_were_digests_is_read(model: SongModel, tmp_path: Path) -> None:
+    save(tmp_path, model, {})
+    about = json.loads((tmp_path / "model.json").read_text())
+    del about["digest"], about["weights_digest"]
+    (tmp_path / "model.json").write_text(json.dumps(about))
+    load(tmp_path, torch.device("cpu"))
+
+
+def test_a_description_that_is_not_what_was_written_is_found(
+    model: SongModel, tmp_path: Path
+) -> None:
+    save(tmp_path, model, {"created_at": "2025-01-01T00:00:00+00:00"})
+    path = tmp_path / "model.json"
+    path.write_text(path.read_text().replace("2025", "2035"))
+    with pytest.raises(UserError, match="not what was written"):
         load(tmp_path, torch.device("cpu"))

@@ -1,15 +1,17 @@
 import dataclasses
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from fastdino import embeddings
 from fastdino.errors import UserError
 from fastdino.home import Home
-from fastdino.storage import alone
-from fastdino.training import stage
-from fastdino.training.settings import PRESETS, settings_for
+from fastdino.storage import alone, read_json
+from fastdino.training import promotion, registry, stage
+from fastdino.training.settings import PRESETS, EncoderSettings, settings_for
 from fastdino.training.stage import run
 from tests.training.conftest import songs, write_songs
 
@@ -45,6 +47,149 @@ def test_a_collection_grown_by_a_tenth_keeps_its_model_and_by_a_third_gets_anoth
     assert not run(home_with_shards, SETTINGS).did_work
     write_songs(home_with_shards, {name: more[name] for name in names[1:]})
     assert run(home_with_shards, SETTINGS).did_work
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A home with a model, and one with a candidate as well. Made once: only read them."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_songs(Home(folder / "one"), songs())
+    run(Home(folder / "one"), SETTINGS)
+    shutil.copytree(folder / "one", folder / "two")
+    run(Home(folder / "two"), SETTINGS, afresh=True)
+    return folder / "one", folder / "two"
+
+
+@pytest.fixture
+def trained(once: tuple[Path, Path], home: Home) -> Home:
+    """Songs and a model of them."""
+    return Home(Path(shutil.copytree(once[0], home.root)))
+
+
+@pytest.fixture
+def waiting(once: tuple[Path, Path], home: Home) -> Home:
+    """The same with a candidate."""
+    return Home(Path(shutil.copytree(once[1], home.root)))
+
+
+def model_of(home: Home) -> Path:
+    return home.model(registry.current_id(home) or "")
+
+
+def candidate_of(home: Home) -> Path:
+    candidate = registry.candidate(home)
+    assert candidate
+    return home.model(candidate["model_id"])
+
+
+def edit(model: Path, **changes: object) -> None:
+    registry.write_about(model, {**registry.read_whole(model / "model.json"), **changes})
+
+
+def test_a_second_model_is_a_candidate_trained_once_and_embedded_beside_the_first(
+    trained: Home,
+) -> None:
+    first = model_of(trained)
+    embeddings.run(trained)
+    write_songs(trained, {f"new-{k}": v for k, v in songs(artists=1, each=4).items()})
+
+    summary = run(trained, SETTINGS)
+    assert "candidate" in summary.headline
+    assert summary.paths["model"] == candidate_of(trained)
+    assert model_of(trained) == first
+    again = run(trained, SETTINGS)
+    assert not again.did_work
+    assert "fastdino promote" in again.headline
+
+    embedded = embeddings.run(trained)
+    assert embedded.counts["new_tracks"] == 4
+    assert embedded.counts["candidate_tracks"] == 16
+    assert embedded.paths["vectors"] == trained.vectors(first.name)
+    assert any("fastdino promote" in warning for warning in embedded.warnings)
+    assert not embeddings.run(trained).did_work
+
+    assert len(registry.trained_on(trained, first.name) or ()) == 12
+    assert len(registry.trained_on(trained, candidate_of(trained).name) or ()) == 16
+    promotion.promote(trained)
+    assert "candidate" not in run(trained, SETTINGS).headline
+    assert not embeddings.run(trained).warnings
+
+
+def test_damage_to_the_candidate_does_not_keep_the_current_model_from_new_songs(
+    waiting: Home,
+) -> None:
+    (candidate_of(waiting) / "model.safetensors").write_bytes(b"spoilt")
+    embedded = embeddings.run(waiting)
+    assert embedded.counts["new_tracks"] == 12
+    assert any(str(candidate_of(waiting)) in warning for warning in embedded.warnings)
+
+
+def test_a_model_made_while_the_clock_is_behind_is_still_the_newer_one(trained: Home) -> None:
+    edit(model_of(trained), created_at="2099-12-31T23:59:59+00:00")
+    run(trained, SETTINGS, afresh=True)
+    assert candidate_of(trained).name.startswith("21000101T000000-")
+
+
+def test_a_warm_model_begins_where_the_current_one_ended_and_says_so(trained: Home) -> None:
+    assert read_json(model_of(trained) / "model.json")["started_from"] is None
+    run(trained, SETTINGS, afresh=True, warm=True)
+    warm = read_json(candidate_of(trained) / "model.json")
+    assert warm["started_from"] == model_of(trained).name
+    assert not run(trained, SETTINGS).did_work
+    wider = dataclasses.replace(SETTINGS, encoder=EncoderSettings(widths=(32, 56), depths=(1, 1)))
+    with pytest.raises(UserError, match="leave --warm away"):
+        run(trained, wider, warm=True)
+
+
+@pytest.mark.parametrize("moment", ["_put_in_place", "make_current"])
+def test_a_training_killed_before_its_model_is_in_use_is_finished_without_training_again(
+    home_with_shards: Home, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stage if moment == "_put_in_place" else registry, moment, killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(home_with_shards, SETTINGS)
+    (described,) = home_with_shards.models.rglob("model.json")
+    before = described.read_bytes()
+    # It trains nothing: there would be another time and another name in the description.
+    finished = run(home_with_shards, SETTINGS).paths["model"]
+    assert (finished / "model.json").read_bytes() == before
+    assert model_of(home_with_shards) == finished
+    assert not (home_with_shards.models / ".training").exists()
+    assert not (finished / "checkpoint.safetensors").exists()
+
+
+def test_with_several_models_and_none_chosen_nothing_is_trained(waiting: Home) -> None:
+    (waiting.models / "current.json").unlink()
+    with pytest.raises(UserError, match="fastdino promote NAME"):
+        run(waiting, SETTINGS)
+
+
+def test_a_current_model_that_cannot_be_read_is_replaced_by_no_one_but_a_person(
+    waiting: Home,
+) -> None:
+    candidate = candidate_of(waiting)
+    (model_of(waiting) / "model.json").write_text("[]")
+    with pytest.raises(UserError, match="verify --repair"):
+        run(waiting, SETTINGS)
+    promotion.promote(waiting)
+    assert model_of(waiting) == candidate
+
+
+def test_a_model_of_other_spectrograms_stays_in_use_until_one_that_fits_is_promoted(
+    waiting: Home,
+) -> None:
+    edit(model_of(waiting), spec_id="before")
+    assert "candidate" in run(waiting, SETTINGS).headline
+    embedded = embeddings.run(waiting)
+    assert (embedded.counts["new_tracks"], embedded.counts["candidate_tracks"]) == (0, 12)
+    assert "spectrograms of other settings" in embedded.warnings[0]
+    promotion.forget(waiting, candidate_of(waiting).name)
+    with pytest.raises(UserError, match="fastdino train"):
+        embeddings.run(waiting)
 
 
 def test_another_training_length_or_seed_alone_is_no_reason_to_train_again(

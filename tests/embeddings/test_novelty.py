@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from assets.novelty import SAMPLE, among_their_own
+from fastdino.embeddings.novelty import SAMPLE, among_their_own
 
 DIM = 16
 

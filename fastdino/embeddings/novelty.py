@@ -1,6 +1,7 @@
 """New songs that keep to themselves, among the vectors of songs that a model was trained on.
 
-Belongs here: telling them. Does not: which songs are new, or what follows from it (``training``).
+Belongs here: telling them. Does not: which songs are new (``training.registry``), or what follows
+from it (``assets.training``).
 
 By neighbours, not by distance: a model makes the songs it is trained on differ, and lays others in
 between. Of 60 songs of the demo library, new to a model of 281 real ones, 7 % were further from
