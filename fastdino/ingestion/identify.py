@@ -29,6 +29,7 @@ CANNOT_READ = "cannot be read"
 NO_AUDIO = "holds no audio, whatever its name says"
 
 MAX_TEXT = 500
+READ_BYTES = 1 << 20
 BATCH = 16  # files a worker takes at once
 PATIENCE_S = 20.0  # for one file, beside what reading it at a megabyte a second takes
 
@@ -79,12 +80,20 @@ def identify(path: str) -> Identified:
             if stream is None:
                 return Identified(error=NO_AUDIO)
             return _read(container, stream)
-    except av.InvalidDataError:
-        return Identified(error="damaged, or not an audio file: its header cannot be understood")
+    except (av.FFmpegError, OSError, ValueError):
+        return Identified(error=_why_unopened(path))
+
+
+def _why_unopened(path: str) -> str:
+    # FFmpeg calls much of the damage that it meets by names of a disk's or a person's doing, such
+    # as "Operation not permitted". Whether it is one of those, reading the file tells.
+    try:
+        with open(path, "rb") as file:
+            while file.read(READ_BYTES):
+                pass
     except OSError as error:
-        return Identified(error=f"{CANNOT_READ}: {error.strerror or error}")
-    except (av.FFmpegError, ValueError) as error:
-        return Identified(error=f"cannot be opened: {error}")
+        return f"{CANNOT_READ}: {error.strerror}"
+    return "damaged, or not an audio file: its header cannot be understood"
 
 
 def _read(container: Any, stream: Any) -> Identified:
@@ -109,8 +118,9 @@ def _read(container: Any, stream: Any) -> Identified:
         return Identified(error="holds audio of an unknown kind")
     return Identified(
         track_id=digest.hexdigest(),
+        # Damage can make it end before it starts.
         duration_s=None
-        if first is None or end is None
+        if first is None or end is None or end < first
         else float((end - first) * stream.time_base),
         codec=codec.codec.canonical_name,
         sample_rate=codec.sample_rate or None,

@@ -39,6 +39,8 @@ R = TypeVar("R")
 LEAST_LIMIT_S = 60.0
 LIMIT_S_PER_S = 1 / 20
 LIMIT_S_PER_BYTE = 1 / 1_000_000
+# A damaged file can claim any length: this is less than even silence takes.
+LEAST_BYTES_PER_S = 100
 FLUSH_EVERY_S = 60.0
 # Songs (some 2 MB each, on disk) that may wait for one that takes longer to decode.
 MOST_WAITING = 500
@@ -235,7 +237,8 @@ def in_turn(
 
 def time_limit_s(candidate: Candidate) -> float:
     """Seconds after which decoding a file is given up."""
-    seconds, size = candidate.duration_s or 0.0, candidate.size
+    size = candidate.size
+    seconds = min(candidate.duration_s or 0.0, size / LEAST_BYTES_PER_S)
     return LEAST_LIMIT_S + seconds * LIMIT_S_PER_S + size * LIMIT_S_PER_BYTE
 
 

@@ -239,6 +239,38 @@ def test_a_file_we_may_not_read_says_so(ordinary_user: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("suffix", "container", "size"), [(".mka", "matroska", 100), (".opus", "ogg", 100)]
+)
+def test_damage_is_not_told_as_a_disks_trouble(
+    suffix: str, container: str, size: int, audio: np.ndarray, tmp_path: Path
+) -> None:
+    path = tmp_path / f"song{suffix}"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(demo.FORMATS, suffix, demo.Format(container, "libopus", rate=48_000))
+        demo.encode(path, audio, demo.RATE, {})
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises((OSError, av.FFmpegError), match="Input/output|End of file"):
+        av.open(str(path))
+    assert (identify.identify(str(path)).error or "").startswith("damaged")
+
+
+def test_a_file_that_ends_before_it_starts_has_no_duration(
+    audio: np.ndarray, tmp_path: Path
+) -> None:
+    path = tmp_path / "song.wv"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(demo.FORMATS, ".wv", demo.Format("wv", "wavpack"))
+        demo.encode(path, audio, demo.RATE, {})
+    content = bytearray(path.read_bytes())
+    blocks = [at for at in range(len(content)) if content[at : at + 4] == b"wvpk"]
+    content[blocks[0] + 16 : blocks[0] + 20] = (2**31).to_bytes(4, "little")  # its first sample
+    path.write_bytes(content)
+    found = identify.identify(str(path))
+    assert found.track_id
+    assert found.duration_s is None
+
+
 def test_a_file_that_hangs_is_given_up_and_its_neighbours_are_not(
     library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -163,6 +163,10 @@ def test_longer_and_larger_files_get_more_time() -> None:
     assert stage.time_limit_s(hours) > 3600
 
 
+def test_a_file_that_claims_to_be_endless_gets_no_more_time_than_its_size_allows() -> None:
+    assert stage.time_limit_s(stage.Candidate("a", "a.mp3", 10_000, 1, 1e12)) < 70
+
+
 def test_without_a_catalogue_the_user_is_told_what_to_do(home: Home) -> None:
     with pytest.raises(UserError, match="ingest"):
         spectrograms.run(home)
