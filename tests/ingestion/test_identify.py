@@ -250,7 +250,7 @@ def test_damage_is_not_told_as_a_disks_trouble(
         patched.setitem(demo.FORMATS, suffix, demo.Format(container, "libopus", rate=48_000))
         demo.encode(path, audio, demo.RATE, {})
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises((OSError, av.FFmpegError), match="Input/output|End of file"):
+    with pytest.raises((OSError, av.FFmpegError), match=r"Input/output|End of file"):
         av.open(str(path))
     assert (identify.identify(str(path)).error or "").startswith("damaged")
 
