@@ -483,7 +483,7 @@ COMMENT ON MACRO TABLE model_overlap IS 'model_overlap(model_a, model_b, k := 10
 
 -- Playlists. At every place stands the most similar song of those whose artist has not been heard
 -- for longest, counted up to `apart` songs: an artist comes again only when so many places have
--- passed, or when no one else is left.
+-- passed, or when no one else is left. Where there is no artist tag, a folder is taken for one.
 
 CREATE MACRO in_turn(first_id, last_id, group_id, k, apart, without) AS TABLE
 WITH RECURSIVE unwanted AS MATERIALIZED (
@@ -496,7 +496,7 @@ WITH RECURSIVE unwanted AS MATERIALIZED (
 ), pool AS MATERIALIZED (
     SELECT
         tracks.track_id AS song_id,
-        lower(coalesce(tracks.artist, tracks.track_id)) AS whose,
+        lower(coalesce(tracks.artist, regexp_replace(tracks.path, '/[^/]*$', ''))) AS whose,
         whose || chr(10) || lower(tracks.title) AS called,
         array_inner_product(other.vec, ends.a_vec) AS to_a,
         coalesce(array_inner_product(other.vec, ends.b_vec), to_a) AS to_b,

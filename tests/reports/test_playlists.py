@@ -118,6 +118,24 @@ def test_one_recording_in_two_files_and_one_song_in_two_editions_are_heard_once(
         ]
 
 
+def test_songs_without_an_artist_go_by_their_folder(home, tmp_path):
+    songs = [
+        {**synthetic.song(i), "artist": None, "path": f"{tmp_path}/{i % 6}/{i}.flac"}
+        for i in range(24)
+    ]
+    synthetic.write_home(home, 24)
+    synthetic.write_catalog(home, songs)
+    publish(home)
+    for row in songs:
+        path = Path(str(row["path"]))
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    with connect(home.database) as db:
+        made = playlists.like(db, synthetic.track_id(0), 12)
+    folders = [song.path.parent for song in made.songs]
+    assert all(len(set(folders[i : i + APART])) == APART for i in range(len(folders) - APART))
+
+
 def test_a_song_whose_file_is_gone_makes_room_for_another_and_is_named(demo_home, db):
     _, paths = demo_home
     usual = playlists.like(db, "Paper Bridge", 6)
