@@ -91,6 +91,13 @@ def forget(home: Home, options: argparse.Namespace) -> Summary:
     return promotion.forget(home, options.model)
 
 
+def compact(home: Home, options: argparse.Namespace) -> Summary:
+    """Drop what was computed of songs that left the collection."""
+    from fastdino import compaction
+
+    return compaction.run(home)
+
+
 def compare(home: Home, options: argparse.Namespace) -> Summary:
     """Train every arm for every budget and seed."""
     from fastdino.training import compare as comparing
@@ -129,6 +136,7 @@ STEPS: dict[str, Step] = {
     "models": list_models,
     "promote": promote,
     "forget": forget,
+    "compact": compact,
     "compare": compare,
     "comparison": draw_comparison,
 }
@@ -144,6 +152,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     # What everyone sees is of the model in use: it is all made anew from that model's vectors.
     "promote": ("promote", "embed", "map", "publish", "page"),
     "forget": ("forget", "publish", "page"),
+    "compact": ("compact", "publish"),
     "compare": ("compare", "comparison"),
 }
 EPILOG = """\
@@ -296,6 +305,9 @@ def parser() -> argparse.ArgumentParser:
         "--relative",
         action="store_true",
         help="write paths relative to the playlist, to move it together with the music",
+    )
+    command(
+        "compact", "drop what was computed of songs that left the collection; join small shards"
     )
     bench = command("bench", "measure speed and memory, each beside what it is compared to")
     bench.add_argument("part", nargs="*", help="spectrograms, training, embeddings (default: all)")

@@ -246,7 +246,7 @@ def vectors_of_name(home: Home, name: str) -> Path:
     return home.vectors(registry.current(home)["model_id"]) / name
 
 
-def test_songs_that_left_are_holes_which_repair_closes_and_they_can_come_back(
+def test_songs_that_left_are_kept_by_a_repair_and_dropped_by_a_compaction(
     collection: tuple[Home, Path], tmp_path: Path
 ) -> None:
     home, music = collection
@@ -254,14 +254,17 @@ def test_songs_that_left_are_holes_which_repair_closes_and_they_can_come_back(
     song = next(path for path in sorted(music.rglob("*.flac")) if path.is_file())
     shutil.move(song, tmp_path / song.name)
     run(home, music)
-    size = shard_of(home).stat().st_size
+    content = shard_of(home).read_bytes()
 
-    assert [finding.mender for finding in found(home)] == [Mender.NOBODY]
+    assert [finding.mender for finding in found(home)] == [Mender.COMPACTION]
     assert main(["verify", "--home", str(home.root)]) == 0
     found(home, repair=True)
-    assert shard_of(home).stat().st_size < size
-    run(home, music)
+    assert shard_of(home).read_bytes() == content
+
+    assert main(["compact", "--home", str(home.root)]) == 0
     assert found(home) == []
+    assert not any(summary.did_work for summary in run(home, music).values())
+    assert shard_of(home).stat().st_size < len(content)
 
     shutil.move(tmp_path / song.name, song)
     summaries = run(home, music)

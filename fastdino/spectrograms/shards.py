@@ -5,7 +5,7 @@ frames come from.
 """
 
 import contextlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -179,6 +179,38 @@ def rewrite(shard: Path, keep: Collection[str]) -> None:
                 file.write_table(table, row_group_size=len(table))
 
 
+def merge(shards: Mapping[Path, Collection[str]]) -> None:
+    """Write shards anew as one, under the name of the first, and delete the others.
+
+    A kill in between leaves tracks in two of them, and loses none.
+
+    Args:
+        shards: the tracks to keep of each, at least one in all; in order of age.
+
+    Raises:
+        UserError: a shard is damaged.
+    """
+    target, *others = shards
+    with replacing(target) as part, _new_file(part) as file:
+        waiting: list[pa.Table] = []
+        for shard, keep in shards.items():
+            kept = pa.array(list(keep), pa.string())
+            for table in _row_groups(shard):
+                waiting.append(table.filter(pc.is_in(table["track_id"], kept)))
+                if sum(each.nbytes for each in waiting) >= ROW_GROUP_BYTES:
+                    _write_row_group(file, waiting)
+                    waiting = []
+        _write_row_group(file, waiting)
+    for shard in others:
+        shard.unlink()
+
+
+def _write_row_group(file: pq.ParquetWriter, tables: list[pa.Table]) -> None:
+    if any(len(table) for table in tables):
+        table = pa.concat_tables(tables)
+        file.write_table(table, row_group_size=len(table))
+
+
 def _new_file(path: Path) -> pq.ParquetWriter:
     return pq.ParquetWriter(
         path,
@@ -261,8 +293,7 @@ class ShardWriter:
     def _write_waiting(self) -> None:
         if self._waiting:
             assert self._file is not None
-            table = pa.concat_tables(self._waiting)
-            self._file.write_table(table, row_group_size=len(table))
+            _write_row_group(self._file, self._waiting)
             self._file_bytes = self._part.stat().st_size
             self._waiting, self._waiting_bytes = [], 0
 

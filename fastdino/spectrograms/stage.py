@@ -45,6 +45,9 @@ FLUSH_EVERY_S = 60.0
 # Songs (some 2 MB each, on disk) that may wait for one that takes longer to decode.
 MOST_WAITING = 500
 TABLE_ROWS = 100
+# From this share of their room on that is taken by songs no longer there, shards are worth
+# writing anew.
+SPARE_SHARE = 0.2
 
 FAILURES = pl.Schema(
     {
@@ -319,6 +322,15 @@ def _summary(
             f"{len(failed)} files could not be decoded, such as {failed[0][1]} ({failed[0][4]}); "
             "they are tried again when they change"
         )
+    mb = pl.col("n_frames").cast(pl.Int64) * pl.col("n_mels") / 1e6
+    room = index.group_by("track_id").agg(mb=mb.sum())
+    left = room.join(files, on="track_id", how="anti")
+    if left["mb"].sum() > SPARE_SHARE * room["mb"].sum():
+        warnings.append(
+            f"{len(left):,} songs that left the collection take {left['mb'].sum():,.0f} of "
+            f"{room['mb'].sum():,.0f} MB: they are kept in case they come back; if they do not, "
+            "`fastdino compact` drops them"
+        )
     return Summary(
         stage="spectrograms",
         headline=", ".join(parts),
@@ -333,6 +345,7 @@ def _summary(
             "failures": len(failures),
             "unreadable_now": len(missing),
             "tracks": len(tracks),
+            "left_the_collection": len(left),
             "hours": round(float(tracks["decoded_s"].sum()) / 3600, 3),
         },
         tables={

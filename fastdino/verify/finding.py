@@ -28,6 +28,8 @@ class Mender(Enum):
     PERSON = "To mend"
     # Takes room, and is not wrong.
     NOBODY = "Harmless; with --repair"
+    # Takes room, and may be wanted again.
+    COMPACTION = "Harmless"
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Finding:
     @property
     def is_wrong(self) -> bool:
         """Whether it was or is wrong, and not merely in the way."""
-        return self.mender is not Mender.NOBODY
+        return self.mender not in (Mender.NOBODY, Mender.COMPACTION)
 
     def settled(self, mend: Callable[[], object], *, repair: bool) -> "Finding":
         """The same, put right by ``mend`` if a repair is asked for."""

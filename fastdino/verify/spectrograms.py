@@ -1,7 +1,7 @@
 """Checking the shards.
 
 Belongs here: reading every row group of every shard, what makes a track sound, shards without their
-damaged tracks and holes. Does not: what the vectors of a track are like.
+damaged tracks. Does not: what the vectors of a track are like.
 """
 
 import dataclasses
@@ -57,7 +57,7 @@ def check(
         home: where they are.
         known: the tracks of the collection, if they can be told.
         shown: advanced by the megabytes read.
-        repair: write those in use anew without what is damaged or no longer needed.
+        repair: write those in use anew without what is damaged or there twice.
 
     Returns:
         The tracks of each shard.
@@ -116,11 +116,11 @@ def _check_current(
     repair: bool,
 ) -> Findings:
     seen: set[str] = set()
+    left: set[str] = set()
     for path in shard_files.list_shards(folder):
         megabytes = path.stat().st_size / 1e6
         shard = inspect(path, spec)
         twice = shard.sound & seen
-        gone = shard.sound - known - twice if known is not None else set()
         found = []
         if shard.reasons:
             damaged = f"{len(shard.damaged)} of its {songs(len(shard.tracks))} cannot be used: "
@@ -139,23 +139,22 @@ def _check_current(
                     "left out here",
                 )
             )
-        if gone:
-            found.append(
-                Finding(
-                    path,
-                    f"it holds {songs(len(gone))} that left the collection",
-                    "left out; should they come back, they are decoded again",
-                    Mender.NOBODY,
-                )
-            )
-        keep = shard.sound - twice - gone
+        keep = shard.sound - twice
         if found and repair:
             shard_files.rewrite(path, keep)
             found = [each.now_mended() for each in found]
         yield from found
         seen.update(keep)
+        left.update(keep - known if known is not None else ())
         held[path] = keep if repair else None if shard.reasons else shard.tracks
         shown.advance(megabytes)
+    if left:
+        yield Finding(
+            folder,
+            f"it holds {songs(len(left))} that left the collection",
+            "kept in case they come back; `fastdino compact` drops them",
+            Mender.COMPACTION,
+        )
 
 
 def _check_other(folder: Path, held: Held, shown: Progress) -> Findings:
