@@ -325,10 +325,11 @@ def _summary(
     mb = pl.col("n_frames").cast(pl.Int64) * pl.col("n_mels") / 1e6
     room = index.group_by("track_id").agg(mb=mb.sum())
     left = room.join(files, on="track_id", how="anti")
-    if left["mb"].sum() > SPARE_SHARE * room["mb"].sum():
+    left_mb, all_mb = float(left["mb"].sum()), float(room["mb"].sum())
+    if left_mb > SPARE_SHARE * all_mb:
         warnings.append(
-            f"{len(left):,} songs that left the collection take {left['mb'].sum():,.0f} of "
-            f"{room['mb'].sum():,.0f} MB: they are kept in case they come back; if they do not, "
+            f"{len(left):,} songs that left the collection take {left_mb:,.0f} of {all_mb:,.0f} MB "
+            "of the shards: they are kept in case they come back; if they will not, "
             "`fastdino compact` drops them"
         )
     return Summary(
