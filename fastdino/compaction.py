@@ -63,7 +63,7 @@ def run(home: Home) -> Summary:
     did_work = bool(groups or emptied)
     return Summary(
         "compact",
-        f"{gone:,} songs dropped that left the collection, {freed:,.0f} MB freed, "
+        f"{gone:,} song{'s' * (gone != 1)} dropped that left the collection, {freed:,.0f} MB freed, "
         f"{n_shards:,} shards"
         if did_work
         else "there is nothing to drop or to join",

@@ -263,7 +263,8 @@ def test_songs_that_left_are_kept_by_a_repair_and_dropped_by_a_compaction(
 
     assert main(["compact", "--home", str(home.root)]) == 0
     assert found(home) == []
-    assert not any(summary.did_work for summary in run(home, music).values())
+    summaries = run(home, music)
+    assert not any(summaries[step].did_work for step in ("spectrograms", "embed", "publish"))
     assert shard_of(home).stat().st_size < len(content)
 
     shutil.move(tmp_path / song.name, song)
