@@ -61,12 +61,15 @@ def run(home: Home) -> Summary:
         freed = before - _megabytes(home, folder, models)
     n_shards = len(shards.list_shards(folder))
     did_work = bool(groups or emptied)
+    headline = "there is nothing to drop or to join"
+    if did_work:
+        headline = (
+            f"{gone:,} song{'s' * (gone != 1)} dropped that left the collection, "
+            f"{freed:,.0f} MB freed, {n_shards:,} shards"
+        )
     return Summary(
         "compact",
-        f"{gone:,} song{'s' * (gone != 1)} dropped that left the collection, {freed:,.0f} MB freed, "
-        f"{n_shards:,} shards"
-        if did_work
-        else "there is nothing to drop or to join",
+        headline,
         did_work,
         counts={"dropped": gone, "freed_mb": round(freed, 1), "shards": n_shards},
         paths={"shards": folder},

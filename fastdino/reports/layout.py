@@ -134,12 +134,18 @@ def _jobs(n: int) -> int:
 def _embedding(vectors: np.ndarray, positions: np.ndarray, perplexity: float, jobs: int = 1) -> Any:
     import openTSNE
 
-    logging.getLogger("openTSNE").setLevel(logging.WARNING)
-    many = len(vectors) >= INTERPOLATE_FROM
     index = _Cosine(vectors, min(len(vectors) - 1, int(3 * perplexity)))
     affinities = openTSNE.affinity.PerplexityBasedNN(
         knn_index=index, perplexity=perplexity, n_jobs=jobs
     )
+    return _of(affinities, positions, jobs)
+
+
+def _of(affinities: Any, positions: np.ndarray, jobs: int = 1) -> Any:
+    import openTSNE
+
+    logging.getLogger("openTSNE").setLevel(logging.WARNING)
+    many = len(positions) >= INTERPOLATE_FROM
     return openTSNE.TSNEEmbedding(
         positions,
         affinities,
@@ -182,11 +188,28 @@ def place(vectors: np.ndarray, positions: np.ndarray, new_vectors: np.ndarray) -
     if len(vectors) < FEWEST:
         return _among_neighbours(vectors, positions, new_vectors)
     near = min(PLACING_PERPLEXITY, (len(vectors) - 1) / 3)
-    embedding = _embedding(vectors, positions, near)
+    embedding = _placed(vectors, positions, near)
     # openTSNE moves its copy of the layout to the middle; the new songs are moved back with it.
     placed = embedding.transform(new_vectors, perplexity=near)
     moved_by = positions[0] - np.asarray(embedding)[0]
     return np.asarray(placed, np.float64) + moved_by
+
+
+def _placed(vectors: np.ndarray, positions: np.ndarray, perplexity: float) -> Any:
+    """A finished layout that songs can be added to."""
+    import openTSNE
+    from scipy.sparse import csr_matrix
+
+    class OfNewSongs(openTSNE.affinity.PerplexityBasedNN):
+        """How near new songs are to the others; how near those are to each other is not asked."""
+
+        def __init__(self) -> None:
+            self.knn_index = _Cosine(vectors, int(3 * perplexity))
+            self.perplexity = perplexity
+            self.n_jobs, self.verbose = 1, False
+            self.P = csr_matrix((len(vectors), len(vectors)))
+
+    return _of(OfNewSongs(), positions)
 
 
 def _among_neighbours(

@@ -29,7 +29,7 @@ from fastdino.home import Home
 from fastdino.ingestion import catalog
 from fastdino.reports import clusters as grouping
 from fastdino.reports import layout, pictures
-from fastdino.reports.neighbors import nearest
+from fastdino.reports.neighbors import brought_up_to_date, nearest
 from fastdino.storage import read_json, replacing, write_json
 from fastdino.summary import Scalar, Summary
 from fastdino.training import registry
@@ -131,7 +131,7 @@ class Songs:
 @dataclass(frozen=True)
 class Standing:
     """The map before: what map.json says, its songs by id, its clusters, its records by name, and
-    whether its table of neighbours can be read: without that it is drawn again, each song in its
+    its table of neighbours if it can be read: without that it is drawn again, each song in its
     place.
     """
 
@@ -139,7 +139,7 @@ class Standing:
     songs: pl.DataFrame
     clusters: pl.DataFrame
     records: dict[str, pl.DataFrame]
-    has_neighbors: bool
+    neighbors: pl.DataFrame | None
 
     @property
     def names(self) -> dict[int, tuple[str, list[str]]]:
@@ -177,12 +177,13 @@ def run_map(home: Home) -> Summary:
     songs = _read_songs(home, model_id)
     standing = read_standing(home, model_id)
     fingerprint = _fingerprint(model_id, songs)
-    if standing and standing.described["fingerprint"] == fingerprint and standing.has_neighbors:
+    is_same = standing is not None and standing.described["fingerprint"] == fingerprint
+    if standing and is_same and standing.neighbors is not None:
         shown = f"the map of {len(songs.ids)} songs is up to date"
         folder = home.maps(model_id) / standing.described["map_id"]
         return Summary("map", shown, False, plots=_pictures(folder), paths={"map": folder})
 
-    neighbors, similarities = nearest(songs.vectors, NEIGHBORS)
+    neighbors, similarities = _nearest(songs, standing)
     drawn = _draw(songs, standing, neighbors)
     clusters = grouping.describe(
         drawn.labels,
@@ -240,6 +241,26 @@ def _fingerprint(model_id: str, songs: Songs) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
+def _nearest(songs: Songs, standing: Standing | None) -> tuple[np.ndarray, np.ndarray]:
+    """Each song's neighbours and its similarity to them, as ``neighbors.nearest`` has them."""
+    n = len(songs.ids)
+    k = min(NEIGHBORS, n - 1)
+    if standing is None or standing.neighbors is None:
+        return nearest(songs.vectors, k)
+    rows = pl.DataFrame({"track_id": songs.ids, "row": np.arange(n)})
+    near = (
+        standing.neighbors.filter(pl.col("rank") <= k)
+        .join(rows, on="track_id")
+        .join(rows.rename({"track_id": "neighbor_id", "row": "near"}), on="neighbor_id", how="left")
+    )
+    row, place = near["row"].to_numpy(), near["rank"].to_numpy() - 1
+    before, similarities = np.full((n, k), -1), np.zeros((n, k), np.float32)
+    before[row, place] = near["near"].fill_null(-1).to_numpy()
+    similarities[row, place] = near["similarity"].to_numpy()
+    known = np.isin(np.arange(n), row)
+    return brought_up_to_date(songs.vectors, known, before, similarities)
+
+
 def read_standing(home: Home, model_id: str) -> Standing | None:
     """The map that stands for a model; None if there is none or it cannot be read."""
     try:
@@ -250,7 +271,7 @@ def read_standing(home: Home, model_id: str) -> Standing | None:
             points.join(read_table(folder, "members"), on="track_id", how="left"),
             read_table(folder, "clusters"),
             {name: _record(folder, name) for name in RECORDS},
-            _has_neighbors(folder),
+            _neighbors(folder),
         )
     except FileNotFoundError:
         return None
@@ -267,13 +288,12 @@ def _record(folder: Path, name: str) -> pl.DataFrame:
         return RECORDS[name].to_frame()
 
 
-def _has_neighbors(folder: Path) -> bool:
+def _neighbors(folder: Path) -> pl.DataFrame | None:
     try:
-        read_table(folder, "neighbors")
+        return read_table(folder, "neighbors")
     except (ValueError, OSError) as error:
         log.warning("the neighbours are found anew: %s", error)
-        return False
-    return True
+        return None
 
 
 def read_table(folder: Path, name: str) -> pl.DataFrame:

@@ -55,3 +55,42 @@ def nearest(
     if len(asked) >= 5_000:
         log.info("neighbours of %d songs in %.1f s", len(asked), time.monotonic() - start_s)
     return indices, np.clip(similarities, -1, 1)
+
+
+def brought_up_to_date(
+    vectors: np.ndarray, known: np.ndarray, before: np.ndarray, similarities_before: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """``nearest(vectors, k)`` from what it was before a few songs came or left.
+
+    Only new songs, and those that have lost a neighbour, are compared with all others.
+
+    Args:
+        vectors: unit vectors, float32 [n, dim].
+        known: which songs were there before, bool [n].
+        before: their neighbours then as indices into ``vectors``, int64 [n, k], k < n; -1 for one
+            that has left.
+        similarities_before: to those, float32 [n, k].
+
+    Returns:
+        Indices, int64 [n, k], and cosine similarities, float32 [n, k].
+    """
+    k = before.shape[1]
+    asked = ~known | (before < 0).any(axis=1)
+    if not k or asked.mean() > 0.5:
+        return nearest(vectors, k)
+    indices, similarities = before.copy(), similarities_before.copy()
+    found, similar = nearest(vectors, k + 1, vectors[asked])
+    itself = found == np.flatnonzero(asked)[:, None]
+    # One that is the same as more than k others may not be among its own nearest.
+    itself[~itself.any(axis=1), -1] = True
+    indices[asked] = found[~itself].reshape(-1, k)
+    similarities[asked] = similar[~itself].reshape(-1, k)
+    new = np.flatnonzero(~known)
+    if len(new):
+        found, similar = nearest(vectors[new], k, vectors[~asked])
+        found = np.concatenate([before[~asked], new[found]], axis=1)
+        similar = np.concatenate([similarities_before[~asked], similar], axis=1)
+        order = np.lexsort((found, -similar))[:, :k]
+        indices[~asked] = np.take_along_axis(found, order, axis=1)
+        similarities[~asked] = np.take_along_axis(similar, order, axis=1)
+    return indices, similarities
