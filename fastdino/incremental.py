@@ -63,11 +63,13 @@ class Measured:
     Attributes:
         steps: its stages.
         seconds: of wall time with the start of its processes, without training.
+        core_seconds: that its processes computed, which other work on the machine does not change.
         peak_mb: memory that the process of the stages after training took at most.
     """
 
     steps: list[Step]
     seconds: float
+    core_seconds: float
     peak_mb: float
 
 
@@ -196,31 +198,32 @@ def measure(folder: Path, n_songs: int) -> tuple[dict[str, Measured], dict[str, 
 
 def _started(home: Home, music: Path) -> Measured:
     """The first run of all; training is between and not counted."""
-    before, seconds_before, _ = _in_a_process(home, music, BEFORE)
+    before = _in_a_process(home, music, BEFORE)
     _in_a_process(home, music, [TRAINING])
-    after, seconds_after, peak_mb = _in_a_process(home, music, AFTER)
-    return Measured(before + after, seconds_before + seconds_after, peak_mb)
+    after = _in_a_process(home, music, AFTER)
+    return Measured(
+        before.steps + after.steps,
+        before.seconds + after.seconds,
+        before.core_seconds + after.core_seconds,
+        after.peak_mb,
+    )
 
 
 def _refreshed(home: Home, music: Path) -> Measured:
     """A later run of all; training only finds that the model still fits."""
-    return Measured(*_in_a_process(home, music, [*BEFORE, TRAINING, *AFTER]))
+    return _in_a_process(home, music, [*BEFORE, TRAINING, *AFTER])
 
 
-def _in_a_process(home: Home, music: Path, names: Sequence[str]) -> tuple[list[Step], float, float]:
-    """Run stages as ``fastdino run`` does, in a process of their own.
-
-    Returns:
-        What each took, the seconds of all with the start of the process, and its peak memory.
-    """
+def _in_a_process(home: Home, music: Path, names: Sequence[str]) -> Measured:
+    """Run stages as ``fastdino run`` does, in a process of their own."""
     start = time.perf_counter()
     spawned = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawned) as pool:
-        steps, peak_mb = pool.submit(_run, home, music, names).result()
-    return steps, time.perf_counter() - start, peak_mb
+        steps, core_seconds, peak_mb = pool.submit(_run, home, music, names).result()
+    return Measured(steps, time.perf_counter() - start, core_seconds, peak_mb)
 
 
-def _run(home: Home, music: Path, names: Sequence[str]) -> tuple[list[Step], float]:
+def _run(home: Home, music: Path, names: Sequence[str]) -> tuple[list[Step], float, float]:
     from fastdino.__main__ import STEPS, parser
 
     options = parser().parse_args(["run", str(music), "--minutes", str(TRAINING_MINUTES)])
@@ -235,8 +238,9 @@ def _run(home: Home, music: Path, names: Sequence[str]) -> tuple[list[Step], flo
         new_tracks = summary.counts.get("new_tracks") or 0
         steps.append(Step(name, seconds, written / 1e6, int(new_tracks)))
         before = after
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return steps, peak * (1 if sys.platform == "darwin" else 1024) / 1e6
+    own, workers = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    core_seconds = sum(used.ru_utime + used.ru_stime for used in (own, workers))
+    return steps, core_seconds, own.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
 def _files(home: Home) -> dict[Path, tuple[int, int, int]]:
@@ -273,8 +277,14 @@ def _show(n_songs: int, runs: dict[str, Measured], again: dict[str, int]) -> Non
         table.add_row(step.name, *(_cell(run, step.name) for run in runs.values()))
     table.add_section()
     table.add_row("all", *(_all(run) for run in runs.values()))
-    share = [f"{run.seconds / full.seconds:.1%}" for run in runs.values()]
-    table.add_row("share of the full run", *share)
+    table.add_row(
+        "share of the full run", *(f"{run.seconds / full.seconds:.1%}" for run in runs.values())
+    )
+    table.add_row("core seconds", *(f"{run.core_seconds:,.1f}" for run in runs.values()))
+    table.add_row(
+        "share of the full run",
+        *(f"{run.core_seconds / full.core_seconds:.1%}" for run in runs.values()),
+    )
     table.add_row("peak memory, MB", *(f"{run.peak_mb:,.0f}" for run in runs.values()))
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 132)
     console.print(table)
