@@ -204,12 +204,16 @@ def model_beats_mel_statistics(home: HomeFolder) -> dg.AssetCheckResult:
     if not known:
         return _warning(True, "not known: too few songs have an artist tag")
     ours, mel = next(iter(known.values()))
+    found = "; ".join(
+        f"{ARTIST_MEASURES[measure]} {of_model:.3f}, mel statistics {of_floor:.3f}"
+        for measure, (of_model, of_floor) in known.items()
+    )
+    then = (
+        "" if ours >= mel else ": run the job train with more minutes, or when there is more music"
+    )
     return _warning(
         ours >= mel,
-        "; ".join(
-            f"{ARTIST_MEASURES[measure]} {of_model:.3f}, mel statistics {of_floor:.3f}"
-            for measure, (of_model, of_floor) in known.items()
-        ),
+        found + then,
         **{measure: of_model for measure, (of_model, _) in known.items()},
         **{f"{measure}_mel": of_floor for measure, (_, of_floor) in known.items()},
     )

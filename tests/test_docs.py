@@ -215,3 +215,21 @@ def test_all_commands_run_one_after_the_other_as_printed(tmp_path: Path, monkeyp
             command = [sys.executable, "-m", "fastdino", *words]
             done = subprocess.run(command, capture_output=True, text=True, timeout=600)
             assert done.returncode == 0, (words, done.stderr)
+
+
+def anchors(document: Path) -> set[str]:
+    """What headings can be linked to by."""
+    text = re.sub(r"```.*?```", "", document.read_text(encoding="utf-8"), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, "CHANGELOG.md"])
+def test_links_within_the_documentation_lead_somewhere(document: str) -> None:
+    source = ROOT / document
+    for link in re.findall(r"\]\(([^)\s]+)\)", source.read_text(encoding="utf-8")):
+        if "://" not in link:
+            path, _, anchor = link.partition("#")
+            target = source.parent / path if path else source
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
