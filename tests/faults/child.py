@@ -1,9 +1,9 @@
-"""All stages in a process of their own, killed at a chosen moment.
+"""A command in a process of its own, killed at a chosen moment.
 
 Belongs here: the process and the moment. Does not: what has to hold afterwards.
 
 The process is forked from one that has loaded the heavy packages already, which saves seconds a
-run; from there on it is ``python -m fastdino run`` with worker processes of its own. SIGKILL ends
+run; from there on it is ``python -m fastdino`` with worker processes of its own. SIGKILL ends
 all of them together, as a power cut would.
 """
 
@@ -51,20 +51,24 @@ class Moment:
 
     @classmethod
     def drawn(cls, rng: random.Random, touched: Touched) -> "Moment":
-        """One of those that an undisturbed run has, all places alike; every third is delayed."""
+        """One of those that an undisturbed run has, all places alike; every third is delayed.
+
+        Half of them are where a stage ends: there it puts in place what it has made.
+        """
         place = rng.choice(sorted(touched))
-        delay_s = rng.choice((0.0, 0.0, rng.uniform(0.0, 1.0)))
-        return cls(place, rng.randint(1, touched[place]), delay_s)
+        last = touched[place]
+        first = rng.choice((1, max(1, last - 30)))
+        return cls(place, rng.randint(first, last), rng.choice((0.0, 0.0, rng.uniform(0.0, 1.0))))
 
 
 def run(
-    home: Home, music: Path, log: Path, moment: Moment | None = None, *, workers: bool = True
+    home: Home, command: list[str], log: Path, moment: Moment | None = None, *, workers: bool = True
 ) -> Touched | None:
-    """Run all stages on ``music``.
+    """Run a command such as ``["run", "/music"]``.
 
     Args:
         home: where results lie.
-        music: the songs.
+        command: what stands after ``fastdino``.
         log: file for what is printed.
         moment: when to kill, if at all.
         workers: whether songs are opened and decoded by worker processes; they take seconds to
@@ -75,7 +79,7 @@ def run(
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    process = context.Process(target=_run, args=(home.root, music, log, moment, workers))
+    process = context.Process(target=_run, args=(home.root, command, log, moment, workers))
     process.start()
     process.join(LIMIT_S)
     if process.exitcode is None:
@@ -95,7 +99,7 @@ def in_this_process(
         yield task, function(task)
 
 
-def _run(root: Path, music: Path, log: Path, moment: Moment | None, workers: bool) -> None:
+def _run(root: Path, command: list[str], log: Path, moment: Moment | None, workers: bool) -> None:
     os.setsid()
     with open(log, "w") as file:
         os.dup2(file.fileno(), 1)
@@ -129,6 +133,6 @@ def _run(root: Path, music: Path, log: Path, moment: Moment | None, workers: boo
             kill.run() if not moment.delay_s else kill.start()
 
     sys.addaudithook(notice)
-    code = main(["run", str(music), "--home", str(root), "--preset", "tiny"])
+    code = main([*command, "--home", str(root)])
     print(json.dumps(touched), flush=True)
     sys.exit(code)

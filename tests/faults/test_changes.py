@@ -158,7 +158,10 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = Home(tmp_path_factory.mktemp("untrained"))
     torch.manual_seed(0)
     model = models.SongModel(PRESETS["tiny"].encoder, 32)
-    about = {"model_id": MODEL, "spec_id": SPEC.spec_id, "settings": {}, "metrics": {}}
+    about = {
+        "model_id": MODEL, "created_at": "2025-01-02T03:04:05+00:00", "spec_id": SPEC.spec_id,
+        "trained_tracks": 0, "settings": {}, "metrics": {},
+    }  # fmt: skip
     home.model(MODEL).mkdir(parents=True)
     models.save(home.model(MODEL), model, about)
     registry.make_current(home, MODEL)

@@ -87,7 +87,11 @@ class Life:
         self.home, self.log = Home(folder / "home"), folder / "log"
 
     def run(self, moment: Moment | None = None) -> Touched | None:
-        return run(self.home, self.music, self.log, moment, workers=self.workers)
+        command = ["run", str(self.music), "--preset", "tiny"]
+        return run(self.home, command, self.log, moment, workers=self.workers)
+
+    def repair(self, moment: Moment | None = None) -> Touched | None:
+        return run(self.home, ["verify", "--repair"], self.log, moment)
 
     def everything(self) -> dict[str, list[str]]:
         """All that must be the same, by what it is: what is published, and what that is made of."""
@@ -218,3 +222,36 @@ def test_an_episode_of_kills_and_changes_ends_like_an_undisturbed_one(
     with capsys.disabled():
         print(f"\nepisode {seed}: killed {kills} times")
     assert kills > 5
+
+
+def damage(home: Home) -> None:
+    """Something of every kind that a repair mends."""
+    for path in (*home.root.glob("shards/*/*-*.parquet"), *home.root.glob("vectors/*/*.parquet")):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 3] ^= 4
+        path.write_bytes(content)
+    for path in (home.catalog, *home.root.glob("maps/*/*/points.parquet")):
+        path.write_bytes(path.read_bytes()[:100])
+    (home.models / "current.json").unlink()
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("seed", range(8))
+def test_a_repair_killed_half_way_is_finished_by_the_next(
+    seed: int, library: Path, tmp_path: Path
+) -> None:
+    life = Life(library, tmp_path, workers=False)
+    life.run()
+    damage(life.home)
+    shutil.copytree(life.home.root, tmp_path / "damaged")
+    touched = life.repair()
+    assert touched
+    life.run()
+    expected = life.everything()
+    shutil.rmtree(life.home.root)
+    shutil.copytree(tmp_path / "damaged", life.home.root)
+    moment = Moment.drawn(random.Random(seed), touched)
+    life.repair(moment)
+    life.repair()
+    life.run()
+    assert_same(life.everything(), expected, [moment])
