@@ -8,6 +8,7 @@ it ends. ``pytest -m thorough tests/faults -k "episode and 7"`` repeats the one 
 import hashlib
 import json
 import random
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,9 @@ from tests.stages import contents
 
 EPISODES = 12
 KILLS = 4  # at most, of each change in an episode
-# What no two runs have in common. Besides, names of models and maps are made of the time and of
-# chance; here they are numbered, the oldest first.
+# Names of models and maps are made of the time and of chance; here they are numbered by age.
+NAMES = {"model": r"\d{8}T\d{6}-tiny-[0-9a-f]{4}", "map": r"\d{8}T\d{6}-[0-9a-f]{6}"}
+# What else no two runs have in common.
 DIFFERENT_BY_NATURE = {
     "added_at": "when a file was first seen",
     "failed_at": "when decoding it failed",
@@ -96,44 +98,42 @@ class Life:
     def everything(self) -> dict[str, list[str]]:
         """All that must be the same, by what it is: what is published, and what that is made of."""
         home = self.home
-        models = sorted(path for path in home.models.glob("[!.]*/") if path.is_dir())
-        maps = sorted(path for path in home.root.glob("maps/*/*/") if path.is_dir())
-        stands_for = {str(self.music): "MUSIC"}
-        stands_for |= {path.name: f"model {number}" for number, path in enumerate(models)}
-        stands_for |= {path.name: f"map {number}" for number, path in enumerate(maps)}
-
-        def same(value: object) -> str:
-            text = repr(_without_differences(value))
-            for name, number in stands_for.items():
-                text = text.replace(name, number)
-            return text
-
         found: dict[str, list[str]] = {}
         with duckdb.connect(home.database, read_only=True) as db:
             for (table,) in db.execute("SHOW TABLES").fetchall():
                 rows = db.sql(f"FROM {table}").pl().rows(named=True)
-                found[table] = sorted(map(same, rows))
+                found[table] = [repr(_without_differences(row)) for row in rows]
             # The page says when and by which model, and is otherwise made of the database alone.
             assert script_safe(gather(db)) in home.page.read_text(encoding="utf-8")
         for path in home.root.glob("shards/*/*-*.parquet"):
             found[f"shard {path.name}"] = [
-                f"{piece.track_id} {piece.piece} {hashlib.blake2b(piece.frames).hexdigest()}"
-                for piece in shards.iter_pieces(path)
+                f"{number}: {piece.track_id} {hashlib.blake2b(piece.frames).hexdigest()}"
+                for number, piece in enumerate(shards.iter_pieces(path))
             ]
         for path in home.root.glob("vectors/*/*.parquet"):
             rows = read_vectors(path).to_pylist()
-            found[same(str(path.relative_to(home.root)))] = sorted(map(same, rows))
-        for number, folder in enumerate(models):
+            found[str(path.relative_to(home.root))] = list(map(repr, rows))
+        for folder in home.models.glob("[!.]*/"):
             steps = (folder / "metrics.jsonl").read_text().splitlines()
-            found[f"steps of model {number}"] = [same(json.loads(step)) for step in steps]
+            found[f"steps of {folder.name}"] = [repr(_without_differences(step)) for step in steps]
             weights = (folder / "model.safetensors").read_bytes()
-            found[f"weights of model {number}"] = [hashlib.blake2b(weights).hexdigest()]
-        found["files"] = sorted(
-            same(str(path.relative_to(home.root)))
+            found[f"weights of {folder.name}"] = [hashlib.blake2b(weights).hexdigest()]
+        found["files"] = [
+            str(path.relative_to(home.root))
             for path in home.root.rglob("*")
             if path.is_file() and path.name != ".lock"
-        )
-        return found
+        ]
+        stands_for = {str(self.music): "MUSIC"}
+        for kind, pattern in NAMES.items():
+            names = sorted(set(re.findall(pattern, json.dumps(found))))
+            stands_for |= {name: f"{kind} {number}" for number, name in enumerate(names)}
+
+        def same(text: str) -> str:
+            for name, number in stands_for.items():
+                text = text.replace(name, number)
+            return text
+
+        return {same(name): sorted(map(same, rows)) for name, rows in found.items()}
 
 
 def _without_differences(value: Any) -> Any:
