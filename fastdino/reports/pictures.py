@@ -79,7 +79,7 @@ def of_history(history: pl.DataFrame) -> bytes:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(8, 5.6), dpi=110, facecolor=GROUND, layout="constrained")
+    figure = Figure(figsize=(8, 5.6), dpi=110, facecolor=GROUND)
     numbers = np.arange(1, len(history) + 1)
     refits = numbers[(history["drawn_by"] != "transform").to_numpy()]
     for axes, (title, lines) in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
@@ -97,7 +97,9 @@ def of_history(history: pl.DataFrame) -> bytes:
         axes.tick_params(labelsize=8, colors=INK)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(fontsize=7, frameon=False, labelcolor=INK)
-    figure.supxlabel("maps, oldest to newest; grey: all songs laid out", fontsize=8, color=INK)
+    figure.subplots_adjust(left=0.07, right=0.98, bottom=0.1, top=0.95, wspace=0.15, hspace=0.25)
+    about = "maps, oldest to newest; grey lines: all songs were laid out"
+    figure.text(0.52, 0.02, about, fontsize=8, color=INK, ha="center")
     return _png(figure)
 
 

@@ -168,7 +168,7 @@ def test_a_song_that_comes_back_finds_its_place_until_all_are_laid_out_anew(home
     assert records(home, "gone").is_empty()
 
 
-@pytest.mark.parametrize("left", [0, 1, 5])
+@pytest.mark.parametrize("left", [0, 5])
 def test_a_map_goes_on_when_most_songs_are_gone_or_all_are_others(home, left):
     synthetic.write_home(home, 40)
     reports.run_map(home)
@@ -187,7 +187,7 @@ def test_a_map_goes_on_when_most_songs_are_gone_or_all_are_others(home, left):
         assert len(set(clusters["cluster_id"]) - set(old_clusters["cluster_id"])) == 0
     else:
         assert clusters["cluster_id"].min() >= described["next_cluster_id"]
-    if left == 5:  # too few for a layout of their own
+    if left:  # too few for a layout of their own
         places = [frame.head(5).select("x", "y").to_numpy() for frame in (songs, old)]
         np.testing.assert_array_equal(*places)
 
