@@ -27,8 +27,10 @@ def collection_map(
 ) -> dg.MaterializeResult:
     """A place in the plane for every song, named clusters, and each song's nearest neighbours.
 
-    New songs are placed on the standing map and the old ones stay where they are; only past 10 %
-    new songs it is drawn anew, close to the old one.
+    New songs are placed on the standing map and the old ones stay exactly where they are. Only past
+    10 % new or gone all are laid out again: the old ones near their places and in their clusters,
+    unless these plainly split, merge or end, which the table of changed clusters tells. A song that
+    was removed and comes back finds its place. The second picture is the past of the map.
 
     - Lies in: `maps/<model_id>/<map_id>/`
     - Look at it: the page of `report_page`, or in SQL once published

@@ -183,7 +183,7 @@ COMMENT ON TABLE map_history IS 'Every map that was drawn of a model''s vectors,
 COMMENT ON COLUMN map_history.map_id IS 'Name of the map; only the newest of a model is in the table maps';
 COMMENT ON COLUMN map_history.model_id IS 'The model whose vectors it was drawn from';
 COMMENT ON COLUMN map_history.created_at IS 'When it was drawn';
-COMMENT ON COLUMN map_history.drawn_by IS 'fit: the first; transform: new songs were placed and no other moved; refit: all were laid out again';
+COMMENT ON COLUMN map_history.drawn_by IS 'fit: from nothing, being the first or mostly of other songs; transform: new songs were placed and no other moved; refit: all were laid out, those of before near their places';
 COMMENT ON COLUMN map_history.songs IS 'Songs on it';
 COMMENT ON COLUMN map_history.new_songs IS 'Songs that the map before did not have';
 COMMENT ON COLUMN map_history.gone_songs IS 'Songs that only the map before had';

@@ -110,7 +110,7 @@ RECORDS = {
             "songs": pl.Int32(),
         }
     ),
-    # Songs that left since all were laid out: should they come back, their places are theirs.
+    # Songs that left: should they come back, their places and clusters are theirs.
     "gone": pl.Schema({**SCHEMAS["points"], **SCHEMAS["members"]}),
 }
 
@@ -156,8 +156,10 @@ class Standing:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A new map: how it was drawn (``fit``, ``transform``, ``refit``), positions [n, 2], how each
-    song was placed, and its group.
+    """A new map: positions [n, 2], how each song was placed, its group, and how it was drawn.
+
+    That is ``fit``, laid out from nothing; ``transform``, new songs placed and no other moved; or
+    ``refit``, all laid out, those of before near their places.
     """
 
     drawn_by: str
@@ -339,17 +341,19 @@ def _draw(songs: Songs, standing: Standing | None, neighbors: np.ndarray) -> Dra
         placed_by = old["placed_by"].fill_null("transform").to_list()
         return Drawn("transform", positions, placed_by, labels, probabilities)
     log.info("%d of %d songs are new or gone: the map is laid out anew", changed, n_fit)
-    # A layout of too few songs for t-SNE is of another kind and holds nothing.
-    if n_fit >= layout.FEWEST and len(there) >= HOLD_SHARE * len(known):
+    # Of too few songs for t-SNE the layout is of another kind, and holds nothing.
+    grown_up = len(there) < layout.FEWEST <= len(known)
+    if len(there) >= HOLD_SHARE * len(known) and not grown_up:
+        drawn_by = "refit"
         positions = layout.lay_out_around(songs.vectors, positions, there)
         labels, probabilities = grouping.kept(positions, neighbors, before, next_id)
     else:
-        start = positions
+        drawn_by, start = "fit", positions
         positions = layout.lay_out(songs.vectors, start if len(there) else None)
         positions = layout.aligned(positions, there, start[known])
         labels, probabilities = grouping.find(positions, neighbors)
         labels = grouping.matched(labels, before, next_id)
-    return Drawn("refit", positions, ["fit"] * len(known), labels, probabilities)
+    return Drawn(drawn_by, positions, ["fit"] * len(known), labels, probabilities)
 
 
 def _records(
@@ -369,8 +373,14 @@ def _records(
     order = pl.DataFrame({"track_id": songs.ids})
     old = order.join(had, on="track_id", how="left", maintain_order="left")
     before = old["cluster_id"].fill_null(grouping.UNKNOWN).to_numpy()
-    left = pl.concat([had.select(past["gone"].columns), past["gone"]])
     is_gone = ~pl.col("track_id").is_in(songs.ids)
+    gone = pl.concat([had.select(past["gone"].columns), past["gone"]]).filter(is_gone)
+    match drawn.drawn_by:
+        case "refit":
+            # Their places are near enough to go back to, but not of this layout.
+            gone = gone.with_columns(placed_by=pl.lit("transform"))
+        case "fit":
+            gone = gone.clear()
     row = {
         "map_id": described["map_id"],
         "created_at": now,
@@ -388,7 +398,7 @@ def _records(
     return {
         "history": pl.concat([past["history"], pl.DataFrame([row], RECORDS["history"])]),
         "changes": pl.concat([past["changes"], pl.DataFrame(changes, RECORDS["changes"])]),
-        "gone": left.filter(is_gone if drawn.drawn_by == "transform" else pl.lit(False)),
+        "gone": gone,
     }
 
 

@@ -49,7 +49,7 @@ def of_map(positions: np.ndarray, labels: np.ndarray, names: dict[int, str]) -> 
     figure = Figure(figsize=(8, 5.6), dpi=110, facecolor=GROUND)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    axes.margins(0.06)
+    axes.margins(0.12, 0.06)  # names are wide
     size = float(np.clip(6_000 / max(len(positions), 1), 3, 60))
     order = np.argsort(labels, kind="stable")
     colors = [color(int(label)) for label in labels[order]]

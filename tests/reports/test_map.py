@@ -152,7 +152,7 @@ def test_what_was_is_told_of_every_map_though_only_two_are_kept(home):
     assert again.plots == summary.plots
 
 
-def test_a_song_that_comes_back_finds_its_place_until_all_are_laid_out_anew(home):
+def test_a_song_that_comes_back_finds_its_place_and_after_a_refit_its_cluster(home):
     synthetic.write_home(home, 60)
     reports.run_map(home)
     _, old, _ = current(home)
@@ -164,8 +164,15 @@ def test_a_song_that_comes_back_finds_its_place_until_all_are_laid_out_anew(home
     assert records(home, "gone").is_empty()
     synthetic.write_catalog(home, songs[10:])  # more than a tenth are gone
     reports.run_map(home)
-    assert records(home, "history")["drawn_by"][-1] == "refit"
-    assert records(home, "gone").is_empty()
+    assert len(records(home, "gone")) == 10
+    synthetic.write_catalog(home, songs)
+    reports.run_map(home)
+    assert records(home, "history")["drawn_by"].to_list()[-2:] == ["refit", "refit"]
+    _, back, _ = current(home)
+    moved = back.select("x", "y").to_numpy() - old.select("x", "y").to_numpy()
+    spread = old.select("x", "y").to_numpy().std()
+    assert np.median(np.linalg.norm(moved, axis=1)) < 0.3 * spread
+    assert (back["cluster_id"] == old["cluster_id"]).sum() >= 54
 
 
 @pytest.mark.parametrize("left", [0, 5])
