@@ -27,6 +27,7 @@ from fastdino.__main__ import STEPS
 from fastdino.errors import UserError, plainly
 from fastdino.home import Home
 from fastdino.summary import Scalar, Summary
+from fastdino.text import OneLine, one_line
 
 log = logging.getLogger("fastdino.child")
 
@@ -39,6 +40,7 @@ class PipesHandler(logging.Handler):
 
     def __init__(self, pipes: PipesContext) -> None:
         super().__init__()
+        self.setFormatter(OneLine())
         self.pipes = pipes
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -57,13 +59,15 @@ def main(step: str) -> int:
         signal.signal(end, _interrupt)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     with open_dagster_pipes() as pipes:
-        logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
+        printed = logging.StreamHandler()
+        printed.setFormatter(OneLine("%(asctime)s %(name)s: %(message)s"))
+        logging.basicConfig(level=logging.WARNING, handlers=[printed])
         logging.getLogger("fastdino").setLevel(logging.INFO)
         logging.getLogger("fastdino").addHandler(PipesHandler(pipes))
         try:
             pipes.report_asset_materialization(metadata=metadata(run(step, pipes.extras)))
         except UserError as error:
-            report_failure(pipes, str(error), retry=False)
+            report_failure(pipes, one_line(str(error)), retry=False)
         except Exception as error:
             traceback.print_exc()
             report_failure(pipes, "".join(traceback.format_exception_only(error)), retry=True)
@@ -104,11 +108,11 @@ def run(step: str, extras: Mapping[str, Any]) -> Summary:
 def metadata(summary: Summary) -> dict[str, Any]:
     """What Dagster shows with the materialisation: figures, tables, plots and paths."""
     shown: dict[str, Any] = {
-        "summary": _typed("text", summary.headline),
+        "summary": _typed("text", one_line(summary.headline)),
         "did work": _typed("bool", summary.did_work),
     }
     if summary.warnings:
-        shown["warnings"] = _typed("text", "\n".join(summary.warnings))
+        shown["warnings"] = _typed("text", "\n".join(map(one_line, summary.warnings)))
     shown |= {name: _figure(value) for name, value in summary.counts.items()}
     # Said in the label, for a stage may well have a figure, a table and a path of one name.
     for name, png in summary.plots.items():

@@ -138,7 +138,8 @@ def every_track_has_a_vector(home: HomeFolder) -> dg.AssetCheckResult:
         files = vector_files(home.open(), registry.current(home.open())["model_id"])
     except UserError as error:
         return failed(error)
-    songs = [pl.scan_parquet(file).filter(pl.col("start_s").is_null()) for file in files]
+    frames = (pl.scan_parquet(file, glob=False) for file in files)
+    songs = [frame.filter(pl.col("start_s").is_null()) for frame in frames]
     found = {track for song in songs for track in song.select("track_id").collect()["track_id"]}
     lost = wanted - found
     return dg.AssetCheckResult(

@@ -73,7 +73,7 @@ def wanted_tracks(home: Home) -> set[str]:
 def failed_tracks(home: Home) -> set[str]:
     """The ids of the tracks that could not be decoded."""
     failures = home.shards(SpectrogramSettings().spec_id) / "failures.parquet"
-    return set(pl.read_parquet(failures)["track_id"]) if failures.exists() else set()
+    return set(pl.read_parquet(failures, glob=False)["track_id"]) if failures.exists() else set()
 
 
 @dg.asset_check(

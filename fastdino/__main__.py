@@ -6,6 +6,7 @@ something wrong, 130 interrupted.
 """
 
 import argparse
+import io
 import logging
 import os
 import sys
@@ -17,6 +18,7 @@ from fastdino import __version__
 from fastdino.errors import UserError, plainly
 from fastdino.home import Home
 from fastdino.summary import Summary
+from fastdino.text import OneLine, one_line
 from fastdino.training.settings import ARMS, BUDGETS, SEEDS
 
 
@@ -344,9 +346,9 @@ def show(summary: Summary, seconds: float) -> None:
     console = Console(highlight=False)
     mark = "[green]✓[/]" if summary.did_work else "[dim]·[/]"
     console.print(f"{mark} [bold]{summary.stage:<13}[/]", end=" ")
-    console.print(f"{summary.headline} ({seconds:.1f} s)", markup=False, soft_wrap=True)
+    console.print(f"{one_line(summary.headline)} ({seconds:.1f} s)", markup=False, soft_wrap=True)
     for warning in summary.warnings:
-        console.print(f"  ! {warning}", style="yellow", markup=False, soft_wrap=True)
+        console.print(f"  ! {one_line(warning)}", style="yellow", markup=False, soft_wrap=True)
 
 
 def show_tables(summary: Summary) -> None:
@@ -364,7 +366,9 @@ def show_tables(summary: Summary) -> None:
             text = any(isinstance(row[name], str) for row in rows)
             table.add_column(escape(name), justify="left" if text else "right")
         for row in rows:
-            table.add_row(*("–" if cell is None else escape(str(cell)) for cell in row.values()))
+            table.add_row(
+                *("–" if cell is None else escape(one_line(str(cell))) for cell in row.values())
+            )
         console.print(table)
 
 
@@ -439,12 +443,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     from dotenv import find_dotenv, load_dotenv
 
     load_dotenv(find_dotenv(usecwd=True))
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    printed = logging.StreamHandler()
+    printed.setFormatter(OneLine("%(asctime)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[printed])
+    # What a terminal cannot show, such as half a character in the name of a folder, ends no run.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     options = parser().parse_args(argv)
     try:
         return execute(options)
     except UserError as error:
-        print(f"fastdino: {error}", file=sys.stderr)
+        print(f"fastdino: {one_line(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("fastdino: interrupted; the next run goes on from here", file=sys.stderr)

@@ -7,12 +7,24 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from fastdino.errors import UserError
+
 
 @dataclass(frozen=True)
 class Home:
     """The folder that holds all the pipeline's output; the music folders are only ever read."""
 
     root: Path
+
+    def __post_init__(self) -> None:
+        try:
+            str(self.root).encode()
+        except UnicodeEncodeError:
+            # Neither Parquet files nor DuckDB can be opened there.
+            raise UserError(
+                f"{self.root} is not valid UTF-8: choose another folder with --home or "
+                "FASTDINO_HOME"
+            ) from None
 
     @classmethod
     def from_environment(cls) -> "Home":

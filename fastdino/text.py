@@ -4,6 +4,7 @@ Belongs here: what every place that shows text needs. Does not: escaping for HTM
 the places that write those do.
 """
 
+import logging
 import unicodedata
 
 # Control characters, broken ones, ends of lines and of paragraphs.
@@ -20,3 +21,11 @@ def one_line(text: str) -> str:
 def steers(character: str) -> bool:
     """Whether a character ends a line, or has a terminal do something else than show it."""
     return unicodedata.category(character) in _UNSEEN or character in _TURNING
+
+
+class OneLine(logging.Formatter):
+    """A log in which no file name begins another line or steers the terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The record without its traceback, which has lines of its own."""
+        return one_line(super().formatMessage(record))

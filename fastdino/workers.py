@@ -1,13 +1,15 @@
 """Running a function over many tasks in processes that can be killed.
 
-Belongs here: worker processes with a time limit per task, for code that reads untrusted files
-and may hang, crash or eat memory. Does not: what the tasks do.
+Belongs here: worker processes with a time limit per task and a limit of memory, for code that reads
+untrusted files and may hang, crash or eat memory. Does not: what the tasks do.
 
 Every worker has a pipe of its own, so that one killed in the middle of anything harms no other.
 """
 
 import multiprocessing
 import os
+import re
+import resource
 import signal
 import threading
 import time
@@ -21,6 +23,10 @@ from fastdino.errors import UserError
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+# What a process may take beside what it has when it starts. Opening and decoding a sound song takes
+# a tenth of it, of any length, and PyTorch a quarter; a small file can make others of any size.
+MEMORY_BYTES = 3 << 30
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,8 @@ def map_in_workers(
     process where the old one was lost. Closing the iterator kills the workers.
 
     Args:
-        function: importable at module level; runs in a spawned process.
+        function: importable at module level; runs in a spawned process, which may take
+            ``MEMORY_BYTES`` (on Linux).
         tasks: taken lazily, one for each worker that is free, so a long list costs no memory.
         timeout_s: seconds a task may take before its process is killed.
         workers: processes at most; all available cores by default. None is started before there
@@ -173,6 +180,7 @@ def _serve(pipe: "connection.Connection[Any, Any]", function: Callable[[T], R]) 
     """What a worker process does until there is nothing more to do."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    _limit_memory()
     pipe.send("ready")
     while True:
         try:
@@ -184,9 +192,25 @@ def _serve(pipe: "connection.Connection[Any, Any]", function: Callable[[T], R]) 
             answer = function(task)
         except UserError as error:
             answer = error
+        except MemoryError:
+            answer = WorkerFailure("takes more memory than any sound file should")
         except Exception as error:
             answer = WorkerFailure(f"{type(error).__name__}: {error}".removesuffix(": "))
         pipe.send(answer)
+
+
+def _limit_memory() -> None:
+    # Not of addresses, of which libraries for GPUs reserve many gigabytes that they never touch.
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:  # not Linux
+        return
+    held = re.search(r"^VmData:\s+(\d+) kB", status, re.MULTILINE)
+    assert held
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = int(held[1]) * 1024 + MEMORY_BYTES
+    if most == resource.RLIM_INFINITY or limit < most:
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
 
 
 def _end_with_parent() -> None:

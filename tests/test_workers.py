@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fastdino.errors import UserError
-from fastdino.workers import WorkerFailure, available_cores, map_in_workers
+from fastdino.workers import MEMORY_BYTES, WorkerFailure, available_cores, map_in_workers
 
 
 def misbehave(task: str) -> int:
@@ -24,13 +24,15 @@ def misbehave(task: str) -> int:
             os._exit(0)
         case "raise":
             raise ValueError("no good")
+        case "eat":
+            return len(bytearray(2 * MEMORY_BYTES))
         case "disk full":
             raise UserError("no space left")
     return os.getpid()
 
 
 def test_bad_tasks_fail_with_a_reason_and_the_rest_are_done() -> None:
-    tasks = ["fine", "hang", "segfault", "leave", "raise", *["fine"] * 20]
+    tasks = ["fine", "hang", "segfault", "leave", "raise", "eat", *["fine"] * 20]
     found = list(map_in_workers(misbehave, tasks, timeout_s=lambda _: 1.0, workers=2))
     reasons = {task: result.reason for task, result in found if isinstance(result, WorkerFailure)}
     assert reasons == {
@@ -38,6 +40,7 @@ def test_bad_tasks_fail_with_a_reason_and_the_rest_are_done() -> None:
         "segfault": "crashed its process (SIGSEGV)",
         "leave": "crashed its process (exit code 0)",
         "raise": "ValueError: no good",
+        "eat": "takes more memory than any sound file should",
     }
     fine = [result for task, result in found if task == "fine"]
     assert len(fine) == 21

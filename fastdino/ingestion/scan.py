@@ -23,6 +23,10 @@ SUFFIXES = (
 # What file servers and desktops leave lying about. Hidden names (such as ._x) are skipped anyway.
 JUNK_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"})
 
+# Far beyond a day of sound, however well recorded. Files that are made up, as those of the system
+# that stand for its memory, may claim any size.
+LARGEST_BYTES = 100 * 10**9
+
 SCHEMA = pl.Schema(
     {
         "path": pl.String(),
@@ -113,6 +117,8 @@ def _row(entry: "os.DirEntry[str]", top: str) -> list[tuple[str, str, int, int, 
             error = "has a name that is not valid UTF-8: rename it"
         elif not size:
             error = "is empty (0 bytes)"
+        elif size > LARGEST_BYTES:
+            error = f"is larger than any song: {size / 1e9:,.0f} GB"
     except FileNotFoundError:
         if not entry.is_symlink():
             return []  # Gone since the folder was listed.

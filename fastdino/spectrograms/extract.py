@@ -16,6 +16,8 @@ from fastdino.spectrograms.settings import SpectrogramSettings
 from fastdino.workers import WorkerFailure
 
 SHORTEST_S = 1.0
+# A few bytes can stand for a minute of hum, and a file of some megabytes for years of it.
+LONGEST_S = 24 * 3600.0
 SPOOL_BUFFER = 1 << 20
 
 
@@ -52,6 +54,10 @@ class Extracted:
         return not (self.salvaged or is_short(self.decoded_s, self.header_s))
 
 
+class TooLong(Exception):
+    """A file goes on for longer than ``LONGEST_S``."""
+
+
 def is_short(decoded_s: float, header_s: float | None) -> bool:
     """Whether ``decoded_s`` falls short of the header by more than its usual inexactness."""
     return header_s is not None and decoded_s < header_s - max(1.0, 0.01 * header_s)
@@ -83,6 +89,8 @@ def extract(task: Task) -> Extracted | WorkerFailure:
         except DecodeError as error:
             reason = str(error)
             continue
+        except TooLong:
+            return WorkerFailure(f"longer than {LONGEST_S / 3600:.0f} hours")
         if result.decoded_s >= SHORTEST_S and loudest == 0:
             return WorkerFailure("silent throughout")
         if best is None or (result.sound, result.decoded_s) > (best.sound, best.decoded_s):
@@ -111,6 +119,8 @@ def _attempt(task: Task, sound: Sound, spool: Path, attempt: int) -> tuple[Extra
         try:
             for block in sound.blocks:
                 samples += len(block)
+                if samples > LONGEST_S * sound.rate:
+                    raise TooLong
                 yield log_mel.push(resampler.push(block))
         except DecodeError:
             if not samples:

@@ -241,7 +241,7 @@ def in_turn(
 def time_limit_s(candidate: Candidate) -> float:
     """Seconds after which decoding a file is given up."""
     size = candidate.size
-    seconds = min(candidate.duration_s or 0.0, size / LEAST_BYTES_PER_S)
+    seconds = min(candidate.duration_s or 0.0, size / LEAST_BYTES_PER_S, extract.LONGEST_S)
     return LEAST_LIMIT_S + seconds * LIMIT_S_PER_S + size * LIMIT_S_PER_BYTE
 
 

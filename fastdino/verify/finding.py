@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from fastdino.errors import UserError
 from fastdino.spectrograms.shards import UNREADABLE
+from fastdino.text import one_line
 
 T = TypeVar("T")
 
@@ -69,8 +70,8 @@ class Finding:
     def __str__(self) -> str:
         who = "Repaired" if self.mended else self.mender.value
         text = f"{self.path}: {self.wrong}. {who}: {self.mend}"
-        # One line, whatever a library or a file name has in it.
-        return " ".join(text.split())
+        # Whatever a library or a file name has in it.
+        return one_line(text)
 
 
 def reason(path: Path, error: BaseException) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from fastdino.spectrograms import decode
+from fastdino.spectrograms import decode, extract
 from fastdino.spectrograms.extract import is_short
 from fastdino.workers import WorkerFailure
 
@@ -105,6 +105,14 @@ def test_a_playlist_in_disguise_opens_nothing(record: Record, extracted: Extract
     playlist = song.with_name("innocent.mp3")
     playlist.write_text(f"#EXTM3U\n#EXTINF:2,\n{song}\n#EXT-X-ENDLIST\n")
     assert isinstance(extracted(playlist)[0], WorkerFailure)
+
+
+def test_what_goes_on_for_days_is_given_up(
+    record: Record, extracted: Extract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extract, "LONGEST_S", 3.0)
+    assert extracted(record("short.flac", seconds=3))[0].decoded_s == pytest.approx(3.0, abs=0.01)
+    assert extracted(record("long.flac", seconds=10))[0] == WorkerFailure("longer than 0 hours")
 
 
 @pytest.mark.parametrize("suffix", [".mp3", ".flac", ".ogg", ".wav"])
