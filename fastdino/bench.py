@@ -41,6 +41,15 @@ class Row:
         return self.ours / self.theirs if self.theirs else None
 
 
+def peak_memory_mb() -> float:
+    """The most memory that this process has had so far."""
+    import resource
+
+    # In bytes on a Mac, in kibibytes elsewhere.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
+
+
 def main(home: Home, parts: Sequence[str]) -> int:
     """Measure the named parts (all by default), print a table; returns the exit code.
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fastdino.bench import peak_memory_mb
 from fastdino.errors import UserError
 from fastdino.home import Home
 from fastdino.progress import progress
@@ -238,9 +239,9 @@ def _run(home: Home, music: Path, names: Sequence[str]) -> tuple[list[Step], flo
         new_tracks = summary.counts.get("new_tracks") or 0
         steps.append(Step(name, seconds, written / 1e6, int(new_tracks)))
         before = after
-    own, workers = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    core_seconds = sum(used.ru_utime + used.ru_stime for used in (own, workers))
-    return steps, core_seconds, own.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+    both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    core_seconds = sum(used.ru_utime + used.ru_stime for used in both)
+    return steps, core_seconds, peak_memory_mb()
 
 
 def _files(home: Home) -> dict[Path, tuple[int, int, int]]:
