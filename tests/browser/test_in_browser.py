@@ -235,6 +235,52 @@ def test_a_phone_shows_it_all_and_hears_a_tap(chromium: Browser, url: str):
     assert not complaints
 
 
+def test_the_map_fills_a_window_of_any_shape(page: Page):
+    for width, height in ((700, 900), (1900, 700), (1366, 768)):
+        page.set_viewport_size({"width": width, "height": height})
+        page.wait_for_function(f"() => map._fullLayout.width === {width}")
+        page.wait_for_timeout(300)
+        filled = page.evaluate(
+            """() => { const {l, r, t, b} = margin(), at = songs.id.map((_, i) => pixel(i));
+                 const span = k => Math.max(...at.map(p => p[k])) - Math.min(...at.map(p => p[k]));
+                 return Math.max(span(0) / (innerWidth - l - r), span(1) / (innerHeight - t - b)); }"""
+        )
+        assert 0.8 < filled <= 1
+
+
+def test_what_is_under_the_pointer_is_named(page: Page):
+    x, y = page.evaluate("pixel(7)")
+    page.mouse.move(x + 2, y + 2)
+    expect(page.locator("#tip b")).to_have_text(page.evaluate("songs.title[7]"))
+    page.mouse.move(5, 5)
+    expect(page.locator("#tip")).to_be_hidden()
+
+
+def test_a_large_collection_is_sampled_and_all_of_it_is_there_nearer(
+    context: BrowserContext, tmp_path: Path
+):
+    home = Home(tmp_path / "home")
+    synthetic.write_home(home, 400)
+    reports.run_map(home)
+    publish(home)
+    reports.run_page(home)
+    text = home.page.read_text(encoding="utf-8")
+    home.page.write_text(text.replace("AT_ONCE = 30_000", "AT_ONCE = 100"), encoding="utf-8")
+    page, complaints = watched(context)
+    page.goto(home.page.as_uri())
+    page.wait_for_selector(READY)
+    assert page.evaluate("drawn.length") == 100
+    expect(page.locator("#sampled")).to_contain_text("100 of 400 songs here are drawn")
+    for _ in range(5):
+        page.keyboard.press("+")
+        page.wait_for_timeout(150)
+    expect(page.locator("#sampled")).to_have_text("")
+    inside = """() => { const {x, y} = view(); return songs.id.map((_, i) => i).filter(i =>
+        songs.x[i] > x[0] && songs.x[i] < x[1] && songs.y[i] > y[0] && songs.y[i] < y[1]); }"""
+    assert set(page.evaluate(inside)) <= set(page.evaluate("[...drawn]"))
+    assert not complaints
+
+
 def test_opened_from_disk_it_works_and_says_why_it_is_silent(
     context: BrowserContext, collection: Home, tmp_path: Path
 ):

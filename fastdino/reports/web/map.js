@@ -31,7 +31,7 @@ const margin = () => {
   const panel = document.querySelector("aside").getBoundingClientRect();
   const player = document.querySelector("footer").getBoundingClientRect();
   return narrow.matches
-    ? {l: 18, r: 18, t: 74, b: Math.max(0, innerHeight - Math.max(panel.top, innerHeight * .3)) + 14}
+    ? {l: 18, r: 18, t: 74, b: innerHeight * .54 + 14}   // Even while the list is made taller.
     : {l: 36, r: innerWidth - panel.left + 28, t: 92, b: innerHeight - player.top + 52};
 };
 const view = () => map._fullLayout
@@ -86,7 +86,15 @@ const colorOf = () => {
   return i => way.of[i] < 0 ? none : own[way.of[i]];
 };
 const axis = {visible: false, zeroline: false, showgrid: false};
-const draw = () => {
+// On a window of another shape the whole map is shown anew if it was before.
+const refit = () => {
+  const {x} = view(), whole = Math.abs(x[1] - x[0] - fullSpan) < .02 * fullSpan;
+  Plotly.Plots.resize(map).then(() => {
+    if (whole) fullSpan = 0;
+    draw(whole ? bounds : view());
+  });
+};
+const draw = ({x, y} = view()) => {
   if (!n) return;
   drawn = choose();
   const color = colorOf(), way = ways[shown.by], near = new Set(shown.near);
@@ -96,8 +104,7 @@ const draw = () => {
     if (stands) return stands.has(i) ? 1 : .13;
     return way.of[i] < 0 || !way.groups[way.of[i]].color ? .5 : .92;
   };
-  const {x, y} = view(), line = ink();
-  const star = {x: [], y: []};
+  const line = ink(), star = {x: [], y: []};
   for (const i of shown.near) {
     star.x.push(songs.x[shown.song], songs.x[i], null);
     star.y.push(songs.y[shown.song], songs.y[i], null);
@@ -120,7 +127,7 @@ const draw = () => {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: margin(), dragmode: "pan",
     hovermode: false, showlegend: false,
     xaxis: {...axis, range: x}, yaxis: {...axis, range: y, scaleanchor: "x"},
-  }, {scrollZoom: true, displayModeBar: false, responsive: true, doubleClick: false});
+  }, {scrollZoom: true, displayModeBar: false, doubleClick: false});
   if (!fullSpan) { const {x} = view(); fullSpan = x[1] - x[0]; }
   place();
 };
@@ -226,8 +233,6 @@ const songAt = (clientX, clientY) => {
 
 const startMap = onClick => {
   if (!n) { $("empty").hidden = false; return; }
-  nameGroups();
-  draw();
   // A click is a press that has hardly moved, with one finger.
   let pressed = null, fingers = 0;
   map.addEventListener("pointerdown", event => {

@@ -314,5 +314,6 @@ const startPanel = () => {
     $("grip").setAttribute("aria-expanded", tall);
     $("grip").setAttribute("aria-label", tall ? "Make the list shorter" : "Make the list taller");
   };
+  nameGroups();
   show();
 };
