@@ -3,7 +3,6 @@
 Playwright is an extra, installed by ``make test-browser``: without it nothing here is collected.
 """
 
-from argparse import Namespace
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import av
 import pytest
+import stages
 
 from fastdino import demo
-from fastdino.__main__ import COMMANDS, STEPS
 from fastdino.home import Home
 
 if TYPE_CHECKING:
@@ -29,11 +28,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Home:
     demo.synthesise(folder / "music", artists=4, songs_per_artist=6, seconds=24.0)
     _as_wma(next((folder / "music").rglob("*.wav")), folder / "music" / "Old Player.wma")
     home = Home(folder / "home")
-    options = Namespace(
-        music=[str(folder / "music")], preset="tiny", minutes=0.2, seed=0, afresh=False
-    )
-    for name in COMMANDS["run"]:
-        STEPS[name](home, options)
+    stages.run(home, folder / "music")
     return home
 
 

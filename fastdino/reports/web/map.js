@@ -8,8 +8,8 @@ const dark = () => {
 const grey = () => dark() ? "#5d636f" : "#b4b7c0";
 const ink = () => dark() ? "#f2f3f6" : "#1d2129";
 
-// Beyond so many points a computer without a graphics card does not pan smoothly. Of more, those
-// in and around the view are drawn if they are no more than this, and otherwise a fixed sample.
+// Beyond so many points a computer without a graphics card does not pan smoothly. Of more, those in
+// view are drawn, then those around it; of too many in view a sample, always the same one.
 const AT_ONCE = 30_000;
 const LABELS = 60;
 const map = $("map");
@@ -63,20 +63,16 @@ const sampleOrder = (() => {
 })();
 const choose = () => {
   if (!sampleOrder) return drawn.length ? drawn : Array.from({length: n}, (_, i) => i);
-  const {x, y} = view(), w = x[1] - x[0], h = y[1] - y[0], chosen = [];
-  let inside = 0, drawnInside = 0;
+  const {x, y} = view(), w = x[1] - x[0], h = y[1] - y[0], inside = [], around = [];
   for (const i of sampleOrder) {
     const dx = songs.x[i] - x[0], dy = songs.y[i] - y[0];
-    const isInside = dx >= 0 && dx <= w && dy >= 0 && dy <= h;
-    inside += isInside;
-    if (chosen.length >= AT_ONCE && !(shown.emphasis && shown.emphasis.has(i) && isInside)) continue;
-    if (dx < -w || dx > 2 * w || dy < -h || dy > 2 * h) continue;
-    chosen.push(i);
-    drawnInside += isInside;
+    if (dx >= 0 && dx <= w && dy >= 0 && dy <= h) inside.push(i);
+    else if (dx > -w && dx < 2 * w && dy > -h && dy < 2 * h) around.push(i);
   }
-  $("sampled").textContent = drawnInside < inside
-    ? `${count(drawnInside)} of ${count(inside)} songs here are drawn: zoom in for all` : "";
-  return chosen;
+  const sampled = inside.filter((i, at) => at < AT_ONCE || shown.emphasis?.has(i));
+  $("sampled").textContent = sampled.length < inside.length
+    ? `${count(sampled.length)} of ${count(inside.length)} songs here are drawn: zoom in for all` : "";
+  return sampled.concat(around.slice(0, Math.max(0, AT_ONCE - sampled.length)));
 };
 
 // ---- drawing
