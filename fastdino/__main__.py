@@ -353,18 +353,20 @@ def show(summary: Summary, seconds: float) -> None:
 
 def show_tables(summary: Summary) -> None:
     """Print a step's tables, for people."""
+    from rich import box
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     console = Console(highlight=False)
-    for title, rows in summary.tables.items():
+    for rows in summary.tables.values():
         if not rows:
             continue
-        table = Table(title=escape(title), title_justify="left", title_style="bold")
+        table = Table(box=box.SIMPLE)
         for name in rows[0]:
+            # What may be copied from here, such as a name, is never cut short.
             text = any(isinstance(row[name], str) for row in rows)
-            table.add_column(escape(name), justify="left" if text else "right")
+            table.add_column(escape(name), justify="left" if text else "right", no_wrap=text)
         for row in rows:
             table.add_row(
                 *("–" if cell is None else escape(one_line(str(cell))) for cell in row.values())

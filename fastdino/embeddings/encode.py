@@ -82,7 +82,8 @@ def run(home: Home) -> Summary:
             warnings.append(f"candidate {candidate['model_id']}: {error}")
         headline += f"; {beside} with the candidate"
         counts["candidate_tracks"] = beside
-        warnings.append(side_by_side.waiting(about, candidate, compared))
+        waiting = side_by_side.waiting(about, candidate, compared)
+        warnings.append(f"{waiting}: 'fastdino models' compares them, {side_by_side.CHOICE}")
         tables = {"candidate beside current": compared.rows} if compared else {}
     return Summary(
         "embed",

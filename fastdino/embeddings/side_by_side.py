@@ -21,7 +21,12 @@ NEIGHBORS = 10
 SAMPLE = 1_000
 SEED = 0
 # Of the figures at the end of a model's training, those that are listed.
-LISTED = ("artist_1nn", "artist_map", "label_knn", "effective_rank")
+LISTED = {"artist 1-NN": "artist_1nn", "artist mAP": "artist_map", "rank": "effective_rank"}
+# What can be done with a candidate.
+CHOICE = (
+    "'fastdino promote' (in Dagster, the job promote) puts it to use, 'fastdino forget NAME' "
+    "deletes it"
+)
 # No cluster of the standing map.
 NONE = -1
 
@@ -54,9 +59,8 @@ def run(home: Home) -> Summary:
         {
             "model": about["model_id"],
             "is": roles.get(about["model_id"], "kept"),
-            "made": f"{registry.made_at(about):%Y-%m-%d %H:%M}",
             "songs": about["trained_tracks"],
-            **{name: _rounded(about["metrics"].get(name)) for name in LISTED},
+            **{name: _rounded(about["metrics"].get(key), 2) for name, key in LISTED.items()},
             "MB": round(registry.size_mb(home, about["model_id"]), 1),
         }
         for about in reversed(found)
@@ -66,7 +70,7 @@ def run(home: Home) -> Summary:
     if candidate:
         compared = compare(home, current, candidate)
         tables["candidate beside current"] = compared.rows if compared else []
-        headline = waiting(current, candidate, compared)
+        headline = f"{waiting(current, candidate, compared)}: {CHOICE}"
     return Summary(
         "models",
         headline,
@@ -79,13 +83,9 @@ def run(home: Home) -> Summary:
 def waiting(
     current: Mapping[str, Any], candidate: Mapping[str, Any], compared: Comparison | None
 ) -> str:
-    """What to tell a person of a candidate, and what can be done with it."""
-    name = candidate["model_id"]
+    """What to tell a person of a candidate."""
     finds = f", and finds {compared.shared:.0%} of the same nearest songs" if compared else ""
-    return (
-        f"candidate {name} is waiting beside model {current['model_id']}{finds}: 'fastdino models' "
-        f"compares them, 'fastdino promote' puts it to use, 'fastdino forget {name}' removes it"
-    )
+    return f"candidate {candidate['model_id']} is waiting beside {current['model_id']}{finds}"
 
 
 def compare(
@@ -195,5 +195,5 @@ def _clusters(home: Home, model_id: str, track_ids: np.ndarray) -> np.ndarray:
     return np.array([members.get(track_id, NONE) for track_id in track_ids])
 
 
-def _rounded(value: Scalar) -> Scalar:
-    return round(value, 3) if isinstance(value, float) else value
+def _rounded(value: Scalar, digits: int = 3) -> Scalar:
+    return round(value, digits) if isinstance(value, float) else value
