@@ -51,7 +51,9 @@ def promote(home: Home, wanted: str = CANDIDATE) -> Summary:
                 f"{why}; everything stays with model {registry.current(home)['model_id']}",
                 did_work=False,
             )
-        _must_be_one_of(home, chosen, registry.model_ids(home))
+        names = registry.model_ids(home)
+        if chosen not in names:
+            raise UserError(_unknown(chosen, names))
         described = registry.about(home, chosen)
         try:
             registry.read_weights(home.model(chosen), described)
@@ -76,10 +78,11 @@ def promote(home: Home, wanted: str = CANDIDATE) -> Summary:
 def forget(home: Home, model_id: str) -> Summary:
     """Delete a model that is not in use, with its vectors and maps.
 
-    Killed on the way it can be given again: the model itself goes last.
+    Killed on the way it can be given again: the model itself goes last. Where nothing has that name
+    there is nothing to do, as it may have been killed after that.
 
     Raises:
-        UserError: there is nothing of that name, or it is in use.
+        UserError: the model is in use, or which one is cannot be told.
     """
     going, vectors = home.models / GOING, home.vectors(model_id)
     with contextlib.ExitStack() as held:
@@ -87,7 +90,9 @@ def forget(home: Home, model_id: str) -> Summary:
         # Of a model that was half forgotten there may be one kind of folder and not the others.
         kinds = [home.maps(model_id).parent, vectors.parent, home.models]
         folders = [path for kind in kinds if kind.is_dir() for path in kind.glob("[!.]*")]
-        _must_be_one_of(home, model_id, sorted({path.name for path in folders if path.is_dir()}))
+        names = sorted({path.name for path in folders if path.is_dir()})
+        if model_id not in names:
+            return Summary("forget", _unknown(model_id, names), did_work=False)
         if vectors.is_dir():
             held.enter_context(alone(vectors))
         current = registry.current_id(home)
@@ -110,8 +115,5 @@ def forget(home: Home, model_id: str) -> Summary:
     )
 
 
-def _must_be_one_of(home: Home, model_id: str, names: list[str]) -> None:
-    """A name from outside is never made a path of before it was found here."""
-    if model_id not in names:
-        there = ", ".join(names) or "none yet"
-        raise UserError(f"there is no model {model_id!r} in {home.root}: there are {there}")
+def _unknown(model_id: str, names: list[str]) -> str:
+    return f"there is no model {model_id!r}: there are {', '.join(names) or 'none yet'}"

@@ -1,11 +1,14 @@
 import numpy as np
+import polars as pl
 import pytest
 import synthetic
 
-from fastdino import reports
+from fastdino import tables
 from fastdino.embeddings.side_by_side import amid, compare, neighbors_of, overlap, run
 from fastdino.errors import UserError
 from fastdino.home import Home
+from fastdino.reports import map as maps
+from fastdino.storage import write_json
 from fastdino.training import registry
 
 NEWER = "2026-01-01T00:00:00+00:00"
@@ -49,9 +52,22 @@ def test_a_song_is_amid_its_cluster_if_most_of_its_neighbours_are_in_it() -> Non
     assert amid(near[5:6], np.array([5]), clusters) is None
 
 
+def write_map(home: Home) -> None:
+    """A map without places, of six clusters."""
+    folder = home.maps(synthetic.MODEL_ID) / "map"
+    ids = [synthetic.track_id(i) for i in range(60)]
+    songs = pl.DataFrame({"track_id": ids, "cluster_id": [i % 6 for i in range(60)]})
+    for name, schema in maps.SCHEMAS.items():
+        blank = [pl.lit(None, kind).alias(column) for column, kind in schema.items()]
+        frame = songs.with_columns(each for each in blank if each.meta.output_name() not in songs)
+        tables.write(folder / f"{name}.parquet", frame.select(schema.names()).cast(schema))
+    write_json(folder / "map.json", {"map_id": "map"})
+    write_json(folder.parent / "current.json", {"map_id": "map"})
+
+
 def test_two_models_are_compared_on_the_songs_that_both_have(home: Home) -> None:
     synthetic.write_home(home, 60)
-    reports.run_map(home)
+    write_map(home)
     synthetic.write_model(home, "model-b", current=False, created_at=NEWER)
     synthetic.write_vectors(home, range(50), "model-b")
     current, candidate = registry.current(home), registry.candidate(home)
@@ -63,6 +79,7 @@ def test_two_models_are_compared_on_the_songs_that_both_have(home: Home) -> None
     assert rows["songs with vectors"] == {
         "measure": "songs with vectors", "current": 60, "candidate": 50,
     }  # fmt: skip
+    assert isinstance(rows["songs amid their cluster"]["current"], float)
     for measure in ("artist 1-NN", "artist mAP", "effective rank", "songs amid their cluster"):
         assert rows[measure]["current"] == rows[measure]["candidate"] is not None
 
