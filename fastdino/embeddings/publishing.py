@@ -54,7 +54,7 @@ def publish(home: Home) -> Summary:
     files = catalog.read(home)
     model = registry.current(home)
     fingerprint = fingerprint_of(home)
-    if published_fingerprint(home.database) == fingerprint:
+    if published_fingerprint(home.database) == fingerprint and not unreadable(home.database):
         return Summary(
             "publish", f"{home.database.name} is up to date", False, paths={"duckdb": home.database}
         )
@@ -108,6 +108,32 @@ def published_fingerprint(database: Path) -> str | None:
         log.warning("%s cannot be read and will be made anew: %s", database, error)
         return None
     return row[0] if row else None
+
+
+def unreadable(database: Path) -> str | None:
+    """Why not all of a published file can be read; None if it can.
+
+    Every block has a checksum that reading compares: a second for 15,000 songs.
+
+    Raises:
+        UserError: another program has it open to write.
+    """
+    try:
+        with duckdb.connect(str(database), read_only=True) as db:
+            for name in ("published", *COUNTED):
+                # All of a vector is read for a part of it, and to hash it takes twice as long.
+                what = "bit_xor(hash(t))"
+                if name in ("embeddings", "segments"):
+                    what = "bit_xor(hash(COLUMNS(* EXCLUDE vec))), sum(vec[1])"
+                db.execute(f"SELECT {what} FROM {name} AS t").fetchall()
+    except duckdb.Error as error:
+        if "could not set lock" in str(error).lower():
+            raise UserError(
+                f"{database} is open elsewhere for writing: close that program first ({error})"
+            ) from error
+        log.warning("%s is damaged: %s", database, error)
+        return f"it cannot be read ({str(error).splitlines()[0][:160]})"
+    return None
 
 
 def _for_model(schema: str, model: dict[str, Any]) -> str:

@@ -31,6 +31,8 @@ COLORED = 14
 FAILURES_SHOWN = 500
 # One script after another: each uses what those before it define.
 SCRIPTS = ("collection", "search", "map", "player", "panel", "start")
+# The end of the page: a hash of all before it.
+SEAL = b"\n<!-- sealed %b -->\n"
 SOUND = "`make report`, or `fastdino serve`"
 
 
@@ -47,12 +49,13 @@ def run_page(home: Home) -> Summary:
     with connect(home.database) as db:
         published = rows(db, "SELECT fingerprint FROM published")[0][0]
         text = "\n".join([published, plotly.__version__, *parts.values()])
-        fingerprint = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        fingerprint = _hash(text.encode()).decode()
         if page_fingerprint(home.page) == fingerprint:
             return Summary("page", "the page is up to date", False, paths={"page": home.page})
         shown = gather(db)
     with replacing(home.page) as part:
-        part.write_text(render(shown=shown, fingerprint=fingerprint, **parts), encoding="utf-8")
+        page = render(shown=shown, fingerprint=fingerprint, **parts).encode()
+        part.write_bytes(page + SEAL % _hash(page))
     counts = shown["counts"]
     size_mb = home.page.stat().st_size / 1e6
     return Summary(
@@ -75,14 +78,20 @@ def web_parts() -> dict[str, str]:
 
 
 def page_fingerprint(page: Path) -> str | None:
-    """What a page was made from; None if there is none, or it is not one of ours."""
+    """What a page was made from; None if there is none, or it is not as it was written."""
     try:
-        with open(page, encoding="utf-8", errors="replace") as file:
-            head = file.read(1_000)
+        content = page.read_bytes()
     except FileNotFoundError:
         return None
-    found = re.search(r'name="fastdino-fingerprint" content="([0-9a-f]+)"', head)
-    return found[1] if found else None
+    written = content[: -len(SEAL % _hash(b""))]
+    if content != written + SEAL % _hash(written):
+        return None
+    found = re.search(rb'name="fastdino-fingerprint" content="([0-9a-f]+)"', written)
+    return found[1].decode() if found else None
+
+
+def _hash(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=16).hexdigest().encode()
 
 
 def gather(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 
-from fastdino.embeddings.publishing import COUNTED, fingerprint_of
+from fastdino.embeddings.publishing import fingerprint_of, unreadable
 from fastdino.errors import UserError
 from fastdino.home import Home
 from fastdino.ingestion import catalog
@@ -39,7 +39,7 @@ def check(home: Home, expected: set[str] | None, *, repair: bool) -> Findings:
         if can_publish:
             yield Finding(home.database, "it is missing", "publishes it", Mender.RUN)
         return
-    wrong = _unreadable(home.database)
+    wrong = unreadable(home.database)
     if wrong is None and can_publish and expected is not None:
         published, counts = _published(home.database, model_id)
         if published != fingerprint:
@@ -70,21 +70,6 @@ def check(home: Home, expected: set[str] | None, *, repair: bool) -> Findings:
         return
     found = Finding(home.database, wrong, "deleted; the next run publishes it again")
     yield found.settled(home.database.unlink, repair=repair)
-
-
-def _unreadable(database: Path) -> str | None:
-    """Why not all of it can be read; every block has a checksum that reading compares."""
-    try:
-        with duckdb.connect(str(database), read_only=True) as db:
-            for name in ("published", *COUNTED):
-                db.execute(f"SELECT bit_xor(hash(t)) FROM {name} AS t").fetchall()
-    except duckdb.Error as error:
-        if "could not set lock" in str(error).lower():
-            raise UserError(
-                f"{database} is open elsewhere for writing: close that program first ({error})"
-            ) from error
-        return f"it cannot be read ({str(error).splitlines()[0][:160]})"
-    return None
 
 
 def _published(database: Path, model_id: str) -> tuple[str, dict[str, int]]:

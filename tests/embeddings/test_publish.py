@@ -16,6 +16,7 @@ import synthetic
 
 from fastdino import reports
 from fastdino.embeddings import publish
+from fastdino.embeddings.publishing import published_fingerprint, unreadable
 from fastdino.errors import UserError
 from fastdino.home import Home
 from fastdino.spectrograms.settings import SpectrogramSettings
@@ -394,3 +395,39 @@ def test_what_is_published_says_what_it_was_made_from(published):
     assert model_id == synthetic.MODEL_ID
     assert json.loads(metrics) == {"rank": 21.5}
     assert json.loads(quality)["clusters"] > 0
+
+
+def test_a_standing_file_that_is_damaged_deep_inside_is_replaced(home):
+    synthetic.write_home(home, 40)
+    publish(home)
+    expected = rows(home, "SELECT track_id, vec FROM embeddings ORDER BY track_id")
+    content, whole = home.database.read_bytes(), published_fingerprint(home.database)
+    for place in range(20_000, len(content), 50_000):
+        home.database.write_bytes(content[:place] + b"?" * 100 + content[place + 100 :])
+        if published_fingerprint(home.database) == whole and unreadable(home.database):
+            break
+    assert publish(home).did_work
+    assert rows(home, "SELECT track_id, vec FROM embeddings ORDER BY track_id") == expected
+    assert not publish(home).did_work
+
+
+def test_while_another_program_writes_to_the_standing_file_a_new_one_is_published(home):
+    synthetic.write_home(home, 30)
+    publish(home)
+    script = (
+        "import duckdb, sys\n"
+        f"with duckdb.connect({str(home.database)!r}) as db:\n"
+        "    db.execute('CREATE TABLE mine AS SELECT 1')\n"
+        "    print('open', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", script]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as writer:
+        assert writer.stdout.readline() == "open\n"
+        synthetic.write_home(home, 40)
+        assert publish(home).did_work
+        assert rows(home, "SELECT count(*) FROM songs") == [(40,)]
+        writer.stdin.close()
+    assert rows(home, "SELECT count(*) FROM songs") == [(40,)]
+    assert not publish(home).did_work

@@ -156,3 +156,17 @@ def test_a_database_that_is_open_for_writing_elsewhere_is_named(home):
 
 def test_json_in_a_script_is_the_same_after_parsing():
     assert json.loads(page.script_safe([HOSTILE])) == [HOSTILE]
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda page: page[:-1000], lambda page: page[:-9000] + b"?" * 9000]
+)
+def test_a_page_that_is_not_as_it_was_written_is_written_again(home, damage):
+    synthetic.write_home(home, 30)
+    publish(home)
+    reports.run_page(home)
+    written = home.page.read_bytes()
+    assert not reports.run_page(home).did_work
+    home.page.write_bytes(damage(written))
+    assert reports.run_page(home).did_work
+    assert home.page.read_bytes() == written
