@@ -6,6 +6,7 @@ Does not: Parquet schemas, which live with the stage that owns the file.
 
 import contextlib
 import fcntl
+import fnmatch
 import json
 import logging
 import os
@@ -17,6 +18,8 @@ from typing import Any
 from fastdino.errors import disk_trouble
 
 log = logging.getLogger(__name__)
+
+LOCK = ".lock"
 
 
 @contextlib.contextmanager
@@ -56,17 +59,27 @@ def alone(folder: Path) -> Iterator[None]:
     look at what is there now, and not go by what was there before.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "a") as lock:
+    with open(folder / LOCK, "a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             log.warning("another run is writing to %s: waiting until it ends", folder)
             fcntl.flock(lock, fcntl.LOCK_EX)
-        # Also from hidden folders, where something larger is in the making; and what a library
-        # has put beside its file, such as the log of a database.
-        for left_over in (*folder.glob(".*.part*"), *folder.glob(".*/.*.part*")):
+        for left_over in _left_over(folder):
             left_over.unlink()
         yield
+
+
+def _left_over(folder: Path) -> Iterator[Path]:
+    """What was being written there, down to where another lock begins.
+
+    And what a library has put beside its file, such as the log of a database.
+    """
+    for here, inner, names in os.walk(folder):
+        if here != str(folder) and LOCK in names:
+            inner.clear()
+        else:
+            yield from (Path(here, name) for name in fnmatch.filter(names, ".*.part*"))
 
 
 def write_json(target: Path, value: Any) -> None:

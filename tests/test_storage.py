@@ -85,10 +85,12 @@ def test_whoever_has_the_lock_deletes_what_a_killed_run_had_begun(tmp_path: Path
         tmp_path / ".a.0123abcd.part",
         tmp_path / ".a.0123abcd.part.wal",
         tmp_path / ".training" / ".b.0123abcd.part",
+        tmp_path / "deep" / "down" / ".c.0123abcd.part",
     ]
-    kept = [tmp_path / "a", tmp_path / "other" / ".c.0123abcd.part"]
+    locked = tmp_path / "other"
+    kept = [tmp_path / "a", locked / ".lock", locked / ".d.part", locked / "deep" / ".e.part"]
     for path in (*parts, *kept):
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"half")
     with alone(tmp_path):
         assert not any(path.exists() for path in parts)

@@ -77,9 +77,6 @@ def check(home: Home, *, repair: bool = False) -> Iterator[Finding]:
         _may_be_read(home)
         for folder in (home.root, home.catalog.parent, *folders, home.root / "maps"):
             held.enter_context(alone(folder))
-        # Only a repair writes into a map that stands, so only one that was killed leaves this.
-        for left_over in home.root.glob("maps/*/*/.*.part"):
-            left_over.unlink()
         megabytes = sum(path.stat().st_size for path in _large(home)) / 1e6
         with progress("Checking", megabytes, "MB") as shown:
             told: list[Finding] = []
