@@ -2,7 +2,10 @@ import contextlib
 import json
 import logging
 import multiprocessing
+import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -151,3 +154,15 @@ def test_a_full_disk_names_the_file_and_leaves_the_old_one_whatever_library_wrot
     assert raised.value.filename == str(target)
     assert read_json(target) == {"a": 1}
     assert not list(target.parent.glob("*.part"))
+
+
+@pytest.mark.thorough
+def test_of_two_runs_at_once_both_end_well_and_train_one_model(home: Home, library: Path) -> None:
+    command = [sys.executable, "-m", "fastdino", "run", str(library), "--home", str(home.root)]
+    environment = {**os.environ, "FASTDINO_PRESET": "tiny"}
+    both = [subprocess.Popen(command, env=environment) for _ in range(2)]
+    assert [each.wait(600) for each in both] == [0, 0]
+    assert len(list(home.models.glob("*/model.json"))) == 1
+    assert list(verify.check(home)) == []
+    with duckdb.connect(str(home.database), read_only=True) as db:
+        assert db.execute("SELECT count(*) FROM songs WHERE x IS NOT NULL").fetchone() == (12,)

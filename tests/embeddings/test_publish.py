@@ -398,11 +398,11 @@ def test_what_is_published_says_what_it_was_made_from(published):
 
 
 def test_a_standing_file_that_is_damaged_deep_inside_is_replaced(home):
-    synthetic.write_home(home, 40)
+    synthetic.write_home(home, 10)
     publish(home)
     expected = rows(home, "SELECT track_id, vec FROM embeddings ORDER BY track_id")
     content, whole = home.database.read_bytes(), published_fingerprint(home.database)
-    for place in range(20_000, len(content), 50_000):
+    for place in range(20_000, len(content), 100_000):
         home.database.write_bytes(content[:place] + b"?" * 100 + content[place + 100 :])
         if published_fingerprint(home.database) == whole and unreadable(home.database):
             break
@@ -412,7 +412,7 @@ def test_a_standing_file_that_is_damaged_deep_inside_is_replaced(home):
 
 
 def test_while_another_program_writes_to_the_standing_file_a_new_one_is_published(home):
-    synthetic.write_home(home, 30)
+    synthetic.write_home(home, 3)
     publish(home)
     script = (
         "import duckdb, sys\n"
@@ -425,9 +425,9 @@ def test_while_another_program_writes_to_the_standing_file_a_new_one_is_publishe
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as writer:
         assert writer.stdout.readline() == "open\n"
-        synthetic.write_home(home, 40)
+        synthetic.write_home(home, 4)
         assert publish(home).did_work
-        assert rows(home, "SELECT count(*) FROM songs") == [(40,)]
+        assert rows(home, "SELECT count(*) FROM songs") == [(4,)]
         writer.stdin.close()
-    assert rows(home, "SELECT count(*) FROM songs") == [(40,)]
+    assert rows(home, "SELECT count(*) FROM songs") == [(4,)]
     assert not publish(home).did_work

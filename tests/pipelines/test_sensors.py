@@ -335,33 +335,26 @@ def refresh_ends(daemon: Daemon) -> Iterator[Callable[[dg.DagsterRunStatus, floa
         daemon.instance.delete_run(run.run_id)
 
 
-def test_a_refresh_that_failed_once_the_catalogue_was_written_is_tried_again_after_an_hour(
+def test_a_refresh_that_failed_is_tried_again_after_an_hour_also_if_it_wrote_the_catalogue(
     daemon: Daemon, folder: Path, refresh_ends: Callable[..., dg.DagsterRun]
 ) -> None:
     put(folder / "new.mp3")
     daemon.tick()
     assert daemon.later(minutes=2)
+    run = refresh_ends(dg.DagsterRunStatus.FAILURE, minutes_ago=61)
+    assert daemon.tick() == f"after-{run.run_id}"
     ingestion.run(daemon.home, [folder])
     run = refresh_ends(dg.DagsterRunStatus.FAILURE, minutes_ago=50)
     assert daemon.tick() is None
     assert f"failed, see run {run.run_id[:8]}; it is tried again in 10 minutes" in daemon.skipped
-    again = refresh_ends(dg.DagsterRunStatus.FAILURE, minutes_ago=61)
+    run = refresh_ends(dg.DagsterRunStatus.FAILURE, minutes_ago=61)
     # One run follows each failure: a key that is known already starts none.
-    assert daemon.tick() == daemon.tick() == f"after-{again.run_id}"
-    refresh_ends(dg.DagsterRunStatus.SUCCESS, minutes_ago=0)
-    assert daemon.tick() is None
-    assert "as the catalogue knows them" in daemon.skipped
-
-
-def test_a_refresh_that_failed_before_the_catalogue_was_written_is_tried_again_too(
-    daemon: Daemon, folder: Path, refresh_ends: Callable[..., dg.DagsterRun]
-) -> None:
-    put(folder / "new.mp3")
-    daemon.tick()
-    assert daemon.later(minutes=2)
-    refresh_ends(dg.DagsterRunStatus.FAILURE, minutes_ago=61)
-    key = daemon.tick()
-    assert str(key).startswith("after-")
+    assert daemon.tick() == daemon.tick() == f"after-{run.run_id}"
+    # Who cancels it does not want it.
+    for status in (dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.SUCCESS):
+        refresh_ends(status, minutes_ago=1000)
+        assert daemon.tick() is None
+        assert "as the catalogue knows them" in daemon.skipped
 
 
 def test_new_songs_need_not_wait_for_the_hour_but_for_copying_to_end(
@@ -373,10 +366,3 @@ def test_new_songs_need_not_wait_for_the_hour_but_for_copying_to_end(
     assert "copying" in daemon.skipped
     refresh_ends(dg.DagsterRunStatus.FAILURE, minutes_ago=1)
     assert daemon.later(minutes=2)
-
-
-def test_a_refresh_that_someone_cancelled_is_not_started_again(
-    daemon: Daemon, refresh_ends: Callable[..., dg.DagsterRun]
-) -> None:
-    refresh_ends(dg.DagsterRunStatus.CANCELED, minutes_ago=1000)
-    assert daemon.tick() is None

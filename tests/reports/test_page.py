@@ -158,15 +158,13 @@ def test_json_in_a_script_is_the_same_after_parsing():
     assert json.loads(page.script_safe([HOSTILE])) == [HOSTILE]
 
 
-@pytest.mark.parametrize(
-    "damage", [lambda page: page[:-1000], lambda page: page[:-9000] + b"?" * 9000]
-)
-def test_a_page_that_is_not_as_it_was_written_is_written_again(home, damage):
-    synthetic.write_home(home, 30)
+def test_a_page_that_is_not_as_it_was_written_is_written_again(home):
+    synthetic.write_home(home, 10)
     publish(home)
     reports.run_page(home)
     written = home.page.read_bytes()
+    for spoilt in (written[:-1000], written[:-9000] + b"?" * 9000):
+        home.page.write_bytes(spoilt)
+        assert reports.run_page(home).did_work
+        assert home.page.read_bytes() == written
     assert not reports.run_page(home).did_work
-    home.page.write_bytes(damage(written))
-    assert reports.run_page(home).did_work
-    assert home.page.read_bytes() == written

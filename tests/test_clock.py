@@ -1,0 +1,68 @@
+"""A clock that goes backwards, as after a flat battery: nothing depends on its going on."""
+
+import datetime
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pytest
+import synthetic
+
+from fastdino import embeddings, ingestion, reports
+from fastdino.home import Home
+from fastdino.ingestion import catalog
+
+
+@pytest.fixture
+def set_back(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Have the clock say what it said ten years ago."""
+
+    class Past(datetime.datetime):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> datetime.datetime:  # type: ignore[override]
+            return super().now(tz) - datetime.timedelta(days=3650)
+
+    return lambda: monkeypatch.setattr(datetime, "datetime", Past)
+
+
+def test_what_is_new_then_is_taken_in_and_what_was_there_stays_as_it_is(
+    library: Path, tmp_path: Path, home: Home, set_back: Callable[[], None]
+) -> None:
+    music = tmp_path / "music"
+    music.mkdir()
+    songs = sorted(library.rglob("*.mp3"))
+    shutil.copy(songs[0], music / "a.mp3")
+    ingestion.run(home, [music])
+    before = catalog.read(home)
+    set_back()
+    shutil.copy(songs[0], music / "copy of a.mp3")
+    shutil.copy(songs[1], music / "b.mp3")
+    counts = ingestion.run(home, [music]).counts
+    assert (counts["new"], counts["duplicate"], counts["unchanged"]) == (1, 1, 1)
+    after = catalog.read(home)
+    assert after.filter(path=str(music / "a.mp3")).equals(before)
+    assert after["added_at"].min() < before["added_at"][0]
+    assert not ingestion.run(home, [music]).did_work
+
+
+@pytest.mark.thorough
+def test_the_map_goes_on_from_the_last_one_and_that_is_published(
+    home: Home, set_back: Callable[[], None]
+) -> None:
+    synthetic.write_home(home, 30)
+    reports.run_map(home)
+    embeddings.publish(home)
+    places = "SELECT track_id, x, y FROM songs WHERE x IS NOT NULL ORDER BY track_id"
+    with duckdb.connect(str(home.database), read_only=True) as db:
+        before = db.execute(places).fetchall()
+    set_back()
+    synthetic.write_home(home, 32)
+    assert reports.run_map(home).did_work
+    assert embeddings.publish(home).did_work
+    with duckdb.connect(str(home.database), read_only=True) as db:
+        after = db.execute(places).fetchall()
+    assert len(after) == 32
+    assert set(before) < set(after)
+    assert not reports.run_map(home).did_work
+    assert not embeddings.publish(home).did_work
