@@ -96,7 +96,9 @@ class TrainingConfig(dg.Config):
     )
     warm: bool = Field(
         default=False,
-        description="Begin with the weights of the current model, not with random ones.",
+        description=(
+            "Begin with the weights of the current model, not with random ones, and train for less."
+        ),
     )
 
 

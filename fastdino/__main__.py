@@ -225,7 +225,7 @@ def parser() -> argparse.ArgumentParser:
     learning.add_argument(
         "--warm",
         action="store_true",
-        help="begin with the weights of the current model, not with random ones",
+        help="begin with the weights of the current model, not with random ones; takes a third",
     )
 
     def command(name: str, text: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:

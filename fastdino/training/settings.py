@@ -117,6 +117,20 @@ class TrainingSettings:
         minutes = self.minutes if self.minutes is not None else min(30.0, max(5.0, hours / 25))
         return 60 * minutes
 
+    def warm(self) -> "TrainingSettings":
+        """The recipe for beginning with the weights of a model made by this one.
+
+        With smaller steps, and a third of them: on 281 songs, a quarter of them new, the vectors
+        were as good then as after all of a training from random weights, and ten nearest songs
+        changed less. With steps of full size they changed as much as from random weights.
+        """
+        return dataclasses.replace(
+            self,
+            learning_rate=self.learning_rate / 3,
+            passes=self.passes / 3,
+            min_steps=-(-self.min_steps // 3),
+        )
+
     @property
     def recipe_id(self) -> str:
         """12 hex characters that stand for everything here."""

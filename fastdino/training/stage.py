@@ -56,7 +56,8 @@ def run(
         home: where shards are found and models kept.
         settings: the recipe.
         afresh: train in any case.
-        warm: begin with the weights of the current model, if there is one, not with random ones.
+        warm: begin with the weights of the current model, if there is one, not with random ones,
+            and train for less.
 
     Raises:
         UserError: there are no spectrograms to train on, it cannot be told which model is in use,
@@ -83,7 +84,8 @@ def run(
                 return _still_fits(home, settings, spec.spec_id, tracks)
             start = _start(home, settings, spec.spec_id, current) if warm and current else None
             log.info("Training on %d tracks: %s", len(decoded), reason)
-            _train(home, settings, spec, index, labels, start)
+            recipe = settings.warm() if start else settings
+            _train(home, recipe, spec, index, labels, start)
         return _put_in_place(home, current)
 
 
@@ -240,8 +242,9 @@ def _misfit(
     """Why a model does not fit; None if it does."""
     if about["spec_id"] != spec_id:
         return "the spectrogram settings have changed"
+    recipe = settings.warm() if about.get("started_from") else settings
     length = {"minutes": None, "seed": 0}
-    if {**about["settings"], **length} != {**settings.as_json(), **length}:
+    if {**about["settings"], **length} != {**recipe.as_json(), **length}:
         return "the recipe has changed"
     known, new = registry.known_and_new(home, about, tracks)
     if registry.outgrown(known, new):

@@ -135,6 +135,8 @@ def test_a_warm_model_begins_where_the_current_one_ended_and_says_so(trained: Ho
     run(trained, SETTINGS, afresh=True, warm=True)
     warm = read_json(candidate_of(trained) / "model.json")
     assert warm["started_from"] == model_of(trained).name
+    assert warm["metrics"]["steps"] == 2  # a third of five
+    promotion.promote(trained)
     assert not run(trained, SETTINGS).did_work
     wider = dataclasses.replace(SETTINGS, encoder=EncoderSettings(widths=(32, 56), depths=(1, 1)))
     with pytest.raises(UserError, match="leave --warm away"):
