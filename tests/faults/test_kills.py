@@ -224,6 +224,28 @@ def test_an_episode_of_kills_and_changes_ends_like_an_undisturbed_one(
     assert kills > 5
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize("place", ["models", "maps", "music.duckdb", "reports"])
+def test_no_moment_at_which_results_are_put_in_place_matters(
+    place: str, library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    life = Life(library, tmp_path, workers=False)
+    assert life.run(Moment("models", 80)) is None  # training is nearly over
+    shutil.copytree(life.home.root, tmp_path / "before")
+    touched = life.run()
+    assert touched
+    expected = life.everything()
+    for nth in range(1, touched[place] + 1):
+        shutil.rmtree(life.home.root)
+        shutil.copytree(tmp_path / "before", life.home.root)
+        moment = Moment(place, nth)
+        assert life.run(moment) is None
+        life.run()
+        assert_same(life.everything(), expected, [moment])
+    with capsys.disabled():
+        print(f"\n{place}: killed at each of {touched[place]} moments")
+
+
 def damage(home: Home) -> None:
     """Something of every kind that a repair mends."""
     for path in (*home.root.glob("shards/*/*-*.parquet"), *home.root.glob("vectors/*/*.parquet")):
