@@ -221,7 +221,7 @@ def test_an_episode_of_kills_and_changes_ends_like_an_undisturbed_one(
     kills = sum(isinstance(each, Moment) for each in told)
     with capsys.disabled():
         print(f"\nepisode {seed}: killed {kills} times")
-    assert kills > 5
+    assert kills >= 3
 
 
 @pytest.mark.thorough
