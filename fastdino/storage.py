@@ -56,7 +56,8 @@ def alone(folder: Path) -> Iterator[None]:
 
     Two runs writing to it at once would lose each other's work. The lock goes with the process,
     however it ends; what a killed one had begun in the folder is deleted. So whoever holds it must
-    look at what is there now, and not go by what was there before.
+    look at what is there now, and not go by what was there before. Who needs several takes them in
+    one order, lest two wait for each other: models, shards, vectors, each by name, maps.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / LOCK, "a") as lock:

@@ -69,8 +69,8 @@ def check(home: Home, *, repair: bool = False) -> Iterator[Finding]:
     """
     from fastdino.verify import catalogue, maps, models, published, spectrograms, vectors
 
-    made = [home.models, *home.root.glob("shards/*"), *home.root.glob("vectors/*")]
-    folders = [path for path in made if path.is_dir()]
+    made = [*home.root.glob("shards/*"), *home.root.glob("vectors/*")]
+    folders = [path for path in (home.models, *sorted(made)) if path.is_dir()]
     if not folders and not home.catalog.exists():
         raise UserError(f"there is nothing in {home.root} to verify: run `fastdino run` first")
     with contextlib.ExitStack() as held:
