@@ -21,6 +21,8 @@ const clock = seconds => {
   const m = Math.floor(s / 60) % 60, pad = value => String(value).padStart(2, "0");
   return h ? `${h}:${pad(m)}:${pad(s % 60)}` : `${m}:${pad(s % 60)}`;
 };
+// How long it takes to hear something: minutes and seconds, or hours.
+const lasting = seconds => seconds < 7200 ? clock(seconds) : `${count(Math.round(seconds / 3600))} hours`;
 const day = text => text && new Date(`${text}T00:00Z`).toLocaleDateString(
   "en-GB", {day: "numeric", month: "long", year: "numeric", timeZone: "UTC"});
 

@@ -96,8 +96,8 @@ const draw = ({x, y} = view()) => {
   const color = colorOf(), way = ways[shown.by], near = new Set(shown.near);
   const stands = shown.song === null ? shown.emphasis : null;
   const opacity = i => {
-    if (shown.song !== null) return i === shown.song || near.has(i) ? 1 : .22;
-    if (stands) return stands.has(i) ? 1 : .13;
+    if (shown.song !== null) return i === shown.song || near.has(i) ? 1 : .3;
+    if (stands) return stands.has(i) ? 1 : .16;
     return way.of[i] < 0 || !way.groups[way.of[i]].color ? .5 : .92;
   };
   const line = ink(), star = {x: [], y: []};
@@ -149,6 +149,10 @@ const place = () => {
   const taken = [[heading.left, heading.top, heading.right, heading.bottom]];
   const one = shown.emphasis && shown.group !== undefined ? shown.group : null;
   const quiet = shown.song !== null;
+  if (quiet) {
+    const [x, y] = pixel(shown.song);
+    taken.push([x - 14, y - 14, x + 14, y + 14]);
+  }
   for (const label of labels) {
     const x = xaxis._offset + xaxis.l2p(label.x), y = yaxis._offset + yaxis.l2p(label.y);
     const box = [x - label.w, y - label.h, x + label.w, y + label.h];

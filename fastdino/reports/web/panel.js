@@ -118,12 +118,12 @@ const oneGroup = g => {
   shown.emphasis = new Set(members);
   shown.group = g;
   const list = typical >= 0 ? [typical, ...members.filter(i => i !== typical)] : members;
-  const hours = members.reduce((sum, i) => sum + (songs.seconds[i] || 0), 0);
+  const seconds = members.reduce((sum, i) => sum + (songs.seconds[i] || 0), 0);
   const top = make("div", undefined, "top");
   top.append(backButton(), heading(name, color ?? null));
   return [
     top,
-    make("p", `${counted(members.length, "song")} · ${clock(hours)}${typical >= 0 ? " · the first is its typical song" : ""}`, "facts"),
+    make("p", `${counted(members.length, "song")} · ${lasting(seconds)}${typical >= 0 ? " · the first is its typical song" : ""}`, "facts"),
     actions(
       button("Play a few", "", () => playFew(g), "strong", "play"),
       button("Download playlist", "", () => download(name, spaced(list)), "", "save"),
