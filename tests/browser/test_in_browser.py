@@ -14,6 +14,7 @@ from fastdino.embeddings import publish
 from fastdino.home import Home
 
 pytestmark = pytest.mark.browser
+expect.set_options(timeout=20_000)  # Where a computer is busy.
 
 HOSTILE = "</script><script>document.title='owned'</script><b>&amp;\u2028\u2029{{data}}"
 PLAYS = "() => !audio.paused && audio.currentTime > 0.3"
