@@ -69,6 +69,7 @@ def test_a_song_is_found_by_part_of_its_name_with_a_slip(page: Page, collection:
 def test_a_song_that_is_clicked_plays_and_its_nearest_are_listed(page: Page, collection: Home):
     click_song(page, 3)
     page.wait_for_function(PLAYS)
+    assert page.title() == page.evaluate("spoken(3)")
     track_id = page.evaluate("songs.id[3]")
     near = ask(
         collection,
@@ -126,6 +127,14 @@ def test_a_moment_of_a_song_leads_to_moments_like_it(page: Page, collection: Hom
     page.locator(".songs .hear").nth(later).click()
     page.wait_for_function(f"() => audio.currentTime > {found[later][1]}")
     expect(page.locator("#now b")).to_have_text(found[later][0])
+    # Going on from there by the keyboard only goes on, wherever the focus is.
+    page.locator("#tabs").get_by_text("Queue").click()
+    page.locator("#seek").focus()
+    before = page.evaluate("audio.currentTime")
+    page.keyboard.press("ArrowLeft")
+    assert page.evaluate("audio.currentTime") < before
+    expect(page.locator("#view h2")).to_contain_text("Moments like")
+    assert page.evaluate("here.tab") == "Queue"
 
 
 def playlist_of(page: Page, folder: Path) -> list[str]:

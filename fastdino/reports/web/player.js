@@ -61,8 +61,9 @@ const toggle = () => {
 };
 const skip = seconds => { if (served && player.at >= 0) audio.currentTime = Math.max(0, audio.currentTime + seconds); };
 
-// Media keys and the lock screen of a phone.
+// The tab, media keys, and the lock screen of a phone.
 const announce = song => {
+  document.title = spoken(song);
   if (!navigator.mediaSession) return;
   navigator.mediaSession.metadata = new MediaMetadata({
     title: songs.title[song], artist: artist(song) || "", album: album(song) || "",

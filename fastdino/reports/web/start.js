@@ -41,7 +41,7 @@ const keys = {
 };
 addEventListener("keydown", event => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const at = event.target, typing = at === $("query"), sliding = at.type === "range";
+  const at = event.target, typing = at === $("query");
   if (event.key === "Escape") {
     if (typing) at.blur();
     back();
@@ -56,7 +56,7 @@ addEventListener("keydown", event => {
   } else {
     // A button that the keyboard has reached is pressed by the space bar, as everywhere.
     if (event.key === " " && at.matches("button:focus-visible")) return;
-    if (sliding && event.key.startsWith("Arrow")) return;
+    if (at === $("volume") && event.key.startsWith("Arrow")) return;
     const act = keys[event.key] || keys[event.key.toLowerCase()];
     if (!act) return;
     act();
