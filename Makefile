@@ -37,8 +37,8 @@ ui: $(INSTALLED) ## the same in Dagster, on http://127.0.0.1:3000 (or PORT=...)
 	@mkdir -p var/dagster && ln -sfn "$(CURDIR)/dagster.yaml" var/dagster/dagster.yaml
 	DAGSTER_HOME="$(CURDIR)/var/dagster" $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
 
-test: $(INSTALLED_DEV) ## run the tests
-	$(BIN)/python -m pytest
+test: $(INSTALLED_DEV) ## run the tests, as many at once as there are cores
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 thorough: $(INSTALLED_DEV) ## run all tests, those of many minutes too
 	$(BIN)/python -m pytest -m "not browser"

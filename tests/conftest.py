@@ -23,6 +23,9 @@ CHROMIUM_OPTIONS = (
     # Drawn by the processor where there is no graphics card.
     "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox",
 )  # fmt: skip
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Every worker has a core; the threads of several would only wait for one another.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 # On a busy machine a slow example is no finding.
 hypothesis.settings.register_profile("fastdino", deadline=None)
 hypothesis.settings.load_profile("fastdino")
