@@ -18,6 +18,8 @@ from fastdino.reports.neighbors import nearest
 from fastdino.workers import available_cores
 
 log = logging.getLogger(__name__)
+# What it says of its own workings is nothing to the user.
+logging.getLogger("openTSNE").setLevel(logging.WARNING)
 
 SEED = 0
 MOST_PERPLEXITY = 30.0
@@ -152,7 +154,6 @@ def _embedding(vectors: np.ndarray, positions: np.ndarray, perplexity: float, jo
 def _of(affinities: Any, positions: np.ndarray, jobs: int = 1) -> Any:
     import openTSNE
 
-    logging.getLogger("openTSNE").setLevel(logging.WARNING)
     many = len(positions) >= INTERPOLATE_FROM
     return openTSNE.TSNEEmbedding(
         positions,
