@@ -9,6 +9,7 @@ import argparse
 import io
 import logging
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -428,16 +429,23 @@ def _execute(home: Home, options: argparse.Namespace) -> int:
         if options.command == "models":
             show_tables(summary)
     if options.command in ("run", "report"):
-        installed = Path(sys.executable).with_name("duckdb")
-        shell = installed if installed.exists() else "duckdb"
-        print(
-            f"\nThe map:      {home.page}\nThe database: {home.database}\n\n"
-            f"Try next:\n"
-            f"  {sys.executable} -m fastdino serve --open   # the map, with sound\n"
-            f'  {shell} -readonly {home.database} "FROM songs LIMIT 5"\n'
-            f"  make ui          # the same pipeline in Dagster, scheduled"
-        )
+        print(_what_next(home, options.home))
     return 0
+
+
+def _what_next(home: Home, given: Path | None) -> str:
+    """Where the results lie, and commands that open them, fit to be copied into a shell."""
+    python, database = shlex.quote(sys.executable), shlex.quote(str(home.database))
+    installed = Path(sys.executable).with_name("duckdb")
+    shell = shlex.quote(str(installed)) if installed.exists() else "duckdb"
+    elsewhere = f" --home {shlex.quote(str(given))}" if given else ""
+    return (
+        f"\nThe map:      {home.page}\nThe database: {home.database}\n\n"
+        f"Try next:\n"
+        f"  {python} -m fastdino serve --open{elsewhere}   # the map, with sound\n"
+        f'  {shell} -readonly {database} "FROM songs LIMIT 5"\n'
+        f"  make ui          # the same pipeline in Dagster, scheduled"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
