@@ -1,7 +1,7 @@
 """The child process that Dagster starts for a stage: ``python -m assets.child STEP``.
 
 Belongs here: the child's end of the pipe, that is, its log, its result, its end. Does not: the
-work, which is one of ``fastdino.__main__.STEPS``; anything that imports Dagster itself, which
+work, which is one of ``fastdino.steps.STEPS``; anything that imports Dagster itself, which
 would cost each child, and each of its workers, seconds.
 """
 
@@ -23,9 +23,9 @@ from typing import Any
 
 from dagster_pipes import PipesContext, open_dagster_pipes
 
-from fastdino.__main__ import STEPS
 from fastdino.errors import UserError, plainly
 from fastdino.home import Home
+from fastdino.steps import STEPS
 from fastdino.summary import Scalar, Summary
 from fastdino.text import OneLine, one_line
 

@@ -59,7 +59,7 @@ def run_step(
         context: of the asset that is being made.
         pipes: starts the child.
         home: where results lie.
-        step: a key of ``fastdino.__main__.STEPS``.
+        step: a key of ``fastdino.steps.STEPS``.
         demo: folder for the demo library, synthesised first if given.
         options: the step's options, named as on the command line.
 

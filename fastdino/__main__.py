@@ -12,152 +12,17 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from fastdino import __version__
 from fastdino.errors import UserError, plainly
 from fastdino.home import Home
+from fastdino.steps import COMMANDS, STEPS
 from fastdino.summary import Summary
 from fastdino.text import OneLine, one_line
 from fastdino.training.settings import ARMS, BUDGETS, SEEDS
 
-
-def ingest(home: Home, options: argparse.Namespace) -> Summary:
-    """Find files, identify recordings, read tags."""
-    from fastdino import ingestion
-
-    return ingestion.run(home, music_folders(options.music))
-
-
-def spectrograms(home: Home, options: argparse.Namespace) -> Summary:
-    """Decode new recordings into spectrogram shards."""
-    from fastdino import spectrograms
-
-    return spectrograms.run(home)
-
-
-def train(home: Home, options: argparse.Namespace) -> Summary:
-    """Train an encoder, unless there is one that fits the collection."""
-    from fastdino import training
-
-    settings = training.settings_for(options.preset, minutes=options.minutes, seed=options.seed)
-    return training.run(home, settings, afresh=options.afresh, warm=options.warm)
-
-
-def embed(home: Home, options: argparse.Namespace) -> Summary:
-    """Compute vectors for tracks that have none."""
-    from fastdino import embeddings
-
-    return embeddings.run(home)
-
-
-def draw_map(home: Home, options: argparse.Namespace) -> Summary:
-    """Draw the map, clusters and neighbours."""
-    from fastdino import reports
-
-    return reports.run_map(home)
-
-
-def publish(home: Home, options: argparse.Namespace) -> Summary:
-    """Publish the DuckDB file."""
-    from fastdino import embeddings
-
-    return embeddings.publish(home)
-
-
-def page(home: Home, options: argparse.Namespace) -> Summary:
-    """Write the report page."""
-    from fastdino import reports
-
-    return reports.run_page(home)
-
-
-def list_models(home: Home, options: argparse.Namespace) -> Summary:
-    """List the models, and compare the candidate with the current one."""
-    from fastdino.embeddings import side_by_side
-
-    return side_by_side.run(home)
-
-
-def promote(home: Home, options: argparse.Namespace) -> Summary:
-    """Put another model to use."""
-    from fastdino.training import promotion
-
-    return promotion.promote(home, options.model)
-
-
-def forget(home: Home, options: argparse.Namespace) -> Summary:
-    """Delete a model that is not in use."""
-    from fastdino.training import promotion
-
-    return promotion.forget(home, options.model)
-
-
-def compact(home: Home, options: argparse.Namespace) -> Summary:
-    """Drop what was computed of songs that left the collection."""
-    from fastdino import compaction
-
-    return compaction.run(home)
-
-
-def compare(home: Home, options: argparse.Namespace) -> Summary:
-    """Train every arm for every budget and seed."""
-    from fastdino.training import compare as comparing
-
-    return comparing.run(
-        home,
-        names=options.arms,
-        minutes=options.minutes,
-        seeds=options.seeds,
-        csv_files=[Path(file).expanduser() for file in options.labels],
-        preset=options.preset,
-    )
-
-
-def draw_comparison(home: Home, options: argparse.Namespace) -> Summary:
-    """Draw what the comparison found."""
-    from fastdino.reports import comparison
-
-    return comparison.run(home)
-
-
-# PyTorch's threads wait for each other by spinning. Where a core is also needed elsewhere, as on
-# any computer in use, that more than halved the speed of training; after a short spin they now
-# sleep, which costs nothing measurable on an idle one. Read when torch is loaded, so set before.
-os.environ.setdefault("GOMP_SPINCOUNT", "2000")
-
-Step = Callable[[Home, argparse.Namespace], Summary]
-STEPS: dict[str, Step] = {
-    "ingest": ingest,
-    "spectrograms": spectrograms,
-    "train": train,
-    "embed": embed,
-    "map": draw_map,
-    "publish": publish,
-    "page": page,
-    "models": list_models,
-    "promote": promote,
-    "forget": forget,
-    "compact": compact,
-    "compare": compare,
-    "comparison": draw_comparison,
-}
-# What a person calls a stage may be several steps: whoever embeds wants the SQL tables too.
-COMMANDS: dict[str, tuple[str, ...]] = {
-    "ingest": ("ingest",),
-    "spectrograms": ("spectrograms",),
-    "train": ("train",),
-    "embed": ("embed", "publish"),
-    "report": ("map", "publish", "page"),
-    "run": ("ingest", "spectrograms", "train", "embed", "map", "publish", "page"),
-    "models": ("models",),
-    # What everyone sees is of the model in use: it is all made anew from that model's vectors.
-    "promote": ("promote", "embed", "map", "publish", "page"),
-    "forget": ("forget", "publish", "page"),
-    "compact": ("compact", "publish"),
-    "compare": ("compare", "comparison"),
-}
 EPILOG = """\
 The stages, in order: ingest -> spectrograms -> train -> embed -> report. Each does only what is
 new since the last time, so every command is quick and safe to repeat.
@@ -169,21 +34,6 @@ new since the last time, so every command is quick and safe to repeat.
 
 Everything is written under $FASTDINO_HOME (default: var). Music folders are only read.
 """
-
-
-def music_folders(given: Sequence[str]) -> list[Path]:
-    """Folders from the command line, or from ``$FASTDINO_MUSIC`` (separated as in ``$PATH``)."""
-    names = [n for text in given or [os.environ.get("FASTDINO_MUSIC", "")] for n in _split(text)]
-    if not names:
-        raise UserError("no music folder given: name one, or set FASTDINO_MUSIC")
-    return [Path(name).expanduser() for name in names]
-
-
-def _split(text: str) -> list[str]:
-    # A folder whose own name has the separator in it is taken as it stands.
-    if Path(text).expanduser().exists():
-        return [text] if text else []
-    return [name for name in text.split(os.pathsep) if name]
 
 
 def parser() -> argparse.ArgumentParser:

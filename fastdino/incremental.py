@@ -8,7 +8,9 @@ minute each, so that the full run is a sixth of what it would be with whole song
 that a refresh takes of it is more than it would be.
 """
 
+import argparse
 import multiprocessing
+import os
 import resource
 import shutil
 import sys
@@ -25,6 +27,7 @@ from fastdino.bench import peak_memory_mb
 from fastdino.errors import UserError
 from fastdino.home import Home
 from fastdino.progress import progress
+from fastdino.steps import STEPS
 
 SIZES = (1_000, 5_000, 15_000)
 CHANGED = 10
@@ -225,9 +228,14 @@ def _in_a_process(home: Home, music: Path, names: Sequence[str]) -> Measured:
 
 
 def _run(home: Home, music: Path, names: Sequence[str]) -> tuple[list[Step], float, float]:
-    from fastdino.__main__ import STEPS, parser
-
-    options = parser().parse_args(["run", str(music), "--minutes", str(TRAINING_MINUTES)])
+    options = argparse.Namespace(
+        music=[str(music)],
+        preset=os.environ.get("FASTDINO_PRESET") or "auto",
+        minutes=TRAINING_MINUTES,
+        seed=0,
+        afresh=False,
+        warm=False,
+    )
     steps = []
     before = _files(home)
     for name in names:

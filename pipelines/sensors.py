@@ -19,10 +19,10 @@ import polars as pl
 from assets.ingestion import music_from_environment
 from assets.stage import HomeFolder
 from assets.training import minutes_from_environment
-from fastdino.__main__ import music_folders
 from fastdino.errors import UserError, plainly
 from fastdino.ingestion import catalog as files_catalog
 from fastdino.ingestion import scan
+from fastdino.steps import music_folders
 from pipelines.jobs import refresh
 
 QUIET_MINUTES = 2.0

@@ -4,8 +4,8 @@ import hashlib
 from argparse import Namespace
 from pathlib import Path
 
-from fastdino.__main__ import COMMANDS, STEPS
 from fastdino.home import Home
+from fastdino.steps import COMMANDS, STEPS
 from fastdino.summary import Summary
 
 

@@ -14,12 +14,13 @@ import pytest
 import soundfile
 
 from fastdino import spectrograms, verify
-from fastdino.__main__ import COMMANDS, STEPS, main
+from fastdino.__main__ import main
 from fastdino.embeddings.publishing import COUNTED
 from fastdino.embeddings.vectors import read_vectors, write_vectors
 from fastdino.errors import UserError
 from fastdino.home import Home
 from fastdino.spectrograms import SpectrogramSettings, shards
+from fastdino.steps import COMMANDS, STEPS
 from fastdino.training import registry
 from fastdino.training.loop import Run
 from fastdino.training.settings import PRESETS
@@ -346,7 +347,7 @@ def test_a_model_that_is_not_in_use_keeps_its_vectors(collection: tuple[Home, Pa
 @pytest.mark.parametrize("damage", [cut, lambda path: path.write_bytes(b"")])
 def test_a_damaged_checkpoint_is_deleted(collection: tuple[Home, Path], damage: Damage) -> None:
     home, _ = collection
-    from fastdino.training.model import best_device
+    from fastdino.training.device import best_device
     from fastdino.training.sampler import CropSampler
 
     folder = home.models / ".training"

@@ -26,6 +26,7 @@ from fastdino.storage import alone
 from fastdino.summary import Scalar, Summary
 from fastdino.training import model as models
 from fastdino.training import registry
+from fastdino.training.device import best_device
 
 # Written vectors survive a kill; this much work may be lost.
 FLUSH_EVERY_S = 60.0
@@ -105,7 +106,7 @@ def _embed_missing(home: Home, model_id: str, spec_id: str) -> Embedded:
         n_tracks = sum(len(tracks) for tracks in todo.values())
         if not n_tracks:
             return Embedded(0, 0.0, 0.0)
-        device = models.best_device()
+        device = best_device()
         model, _ = models.load(home.model(model_id), device)
         start, seconds = time.monotonic(), 0.0
         with progress("Embedding", n_tracks, "songs") as shown:

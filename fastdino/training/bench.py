@@ -16,8 +16,8 @@ import torch
 from fastdino.bench import Row
 from fastdino.spectrograms import SpectrogramSettings
 from fastdino.spectrograms.shards import ShardWriter, TrackInfo, list_shards
+from fastdino.training.device import best_device
 from fastdino.training.loop import Run
-from fastdino.training.model import best_device
 from fastdino.training.objectives.published import published_loss
 from fastdino.training.published import LEARNING_RATE, PublishedEncoder
 from fastdino.training.sampler import CropSampler

@@ -31,11 +31,12 @@ from fastdino.spectrograms import shards as shard_files
 from fastdino.storage import alone, read_json, replacing, write_json
 from fastdino.summary import Summary
 from fastdino.training import labels as label_files
+from fastdino.training.device import best_device, device_name
 from fastdino.training.encoder import Encoder
 from fastdino.training.judge import FIGURES, Heard, MelStatistics, figures, listen, sample
 from fastdino.training.labels import Labels
 from fastdino.training.loop import Run
-from fastdino.training.model import SongModel, best_device, device_name
+from fastdino.training.model import SongModel
 from fastdino.training.published import LEARNING_RATE as PUBLISHED_RATE
 from fastdino.training.sampler import CropSampler
 from fastdino.training.settings import TrainingSettings, settings_for

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from fastdino import __version__
 from fastdino.progress import progress
 from fastdino.storage import replacing
+from fastdino.training.device import autocast
 from fastdino.training.encoder import Encoder
 from fastdino.training.evaluation import effective_rank
-from fastdino.training.model import autocast
 from fastdino.training.objectives import OBJECTIVES
 from fastdino.training.sampler import CropSampler
 from fastdino.training.settings import TrainingSettings

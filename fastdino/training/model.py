@@ -8,7 +8,6 @@ length. Centre and directions were fitted once, so that a song added next year l
 space. The directions are not whitened: the nearest song was found as often, the next ones less.
 """
 
-import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,33 +22,13 @@ from torch import Tensor, nn
 from fastdino.errors import UserError, disk_trouble
 from fastdino.storage import replacing
 from fastdino.training import registry
+from fastdino.training.device import autocast
 from fastdino.training.encoder import Encoder
 from fastdino.training.settings import EncoderSettings
 
 SEGMENT_S = 10.0
 # Of the widest direction's variance: less than what is left of rounding in single precision.
 NO_SPREAD = 1e-12
-
-
-def best_device() -> torch.device:
-    """The GPU where there is one, the CPU otherwise."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def device_name(device: torch.device) -> str:
-    """What a device is called by its maker; for a CPU, how many of its cores PyTorch uses."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
-
-
-def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """bfloat16 where the hardware multiplies it quickly; on other CPUs it would be slower."""
-    capabilities = torch.cpu.get_capabilities()
-    quick = device.type == "cuda" or bool(
-        capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")
-    )
-    return torch.autocast(device.type, torch.bfloat16, enabled=quick)
 
 
 @dataclass

@@ -175,7 +175,7 @@ PRESETS = {
 def settings_for(preset: str, *, minutes: float | None = None, seed: int = 0) -> TrainingSettings:
     """The recipe that ``preset`` names; "auto" chooses by the device found."""
     if preset == "auto":
-        from fastdino.training.model import best_device
+        from fastdino.training.device import best_device
 
         preset = "gpu" if best_device().type == "cuda" else "cpu"
     return dataclasses.replace(PRESETS[preset], minutes=minutes, seed=seed)

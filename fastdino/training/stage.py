@@ -31,10 +31,11 @@ from fastdino.summary import Summary
 from fastdino.training import labels as label_files
 from fastdino.training import model as models
 from fastdino.training import registry
+from fastdino.training.device import best_device
 from fastdino.training.judge import FIGURES, Listener, MelStatistics, figures, listen, sample
 from fastdino.training.labels import Labels
 from fastdino.training.loop import Run, Start
-from fastdino.training.model import SongModel, best_device
+from fastdino.training.model import SongModel
 from fastdino.training.sampler import CropSampler
 from fastdino.training.settings import TrainingSettings
 
