@@ -264,7 +264,7 @@ def _files(home: Home) -> dict[Path, tuple[int, int, int]]:
 
 def _places(home: Home) -> dict[str, tuple[float, float]]:
     """Where every song lies on the standing map."""
-    from fastdino.reports.map import read_standing
+    from fastdino.reports.map_files import read_standing
     from fastdino.training import registry
 
     standing = read_standing(home, registry.current(home)["model_id"])

@@ -26,7 +26,7 @@ from fastdino.embeddings.vectors import read_vectors, schema, vector_files
 from fastdino.errors import UserError
 from fastdino.home import Home
 from fastdino.ingestion import catalog
-from fastdino.reports import map as maps
+from fastdino.reports import map_files
 from fastdino.spectrograms.stage import read_failures
 from fastdino.storage import read_json, replacing
 from fastdino.summary import Summary
@@ -305,8 +305,8 @@ def _batches(
 def _fill_map(db: duckdb.DuckDBPyConnection, folder: Path, *, is_current: bool) -> None:
     try:
         described = read_json(folder / "map.json")
-        drawn = {name: maps.read_table(folder, name) for name in maps.SCHEMAS}
-        past = {name: maps.read_table(folder, name) for name in ("history", "changes")}
+        drawn = {name: map_files.read_table(folder, name) for name in map_files.SCHEMAS}
+        past = {name: map_files.read_table(folder, name) for name in ("history", "changes")}
     except (OSError, ValueError) as error:
         raise UserError(
             f"the map in {folder} is damaged ({error}): run `fastdino verify --repair`, then "

@@ -188,9 +188,9 @@ def _clusters(home: Home, model_id: str, track_ids: np.ndarray) -> np.ndarray:
     if not home.maps(model_id).is_dir():
         return np.full(len(track_ids), NONE)
     # Here, for it needs polars: where only vectors are computed there is neither that nor a map.
-    from fastdino.reports import map as maps
+    from fastdino.reports import map_files
 
-    standing = maps.read_standing(home, model_id)
+    standing = map_files.read_standing(home, model_id)
     members = dict(standing.songs.select("track_id", "cluster_id").rows()) if standing else {}
     return np.array([members.get(track_id, NONE) for track_id in track_ids])
 

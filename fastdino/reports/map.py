@@ -1,11 +1,8 @@
 """The map of the collection: where songs lie, which groups they form, what is similar to what.
 
-Belongs here: deciding whether songs are placed on the standing map or all laid out anew, and the
-map's files. Does not: the mathematics (``layout``, ``clusters``, ``neighbors``), pictures
-(``pictures``) or the page.
-
-A map is never changed after it was written; ``current.json`` says which one stands. Each carries
-on what the one before it knew of the past, for older ones are deleted.
+Belongs here: deciding whether songs are placed on the standing map or all laid out anew, and what
+is told of it. Does not: the mathematics (``layout``, ``clusters``, ``neighbors``), its files
+(``map_files``), pictures (``pictures``) or the page.
 """
 
 import dataclasses
@@ -13,7 +10,6 @@ import datetime
 import hashlib
 import json
 import logging
-import shutil
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,97 +18,35 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from fastdino import tables
 from fastdino.embeddings.vectors import read_songs
 from fastdino.errors import UserError
 from fastdino.home import Home
 from fastdino.ingestion import catalog
 from fastdino.reports import clusters as grouping
 from fastdino.reports import layout, pictures
+from fastdino.reports.map_files import (
+    RECORDS,
+    SCHEMAS,
+    VERSION,
+    Standing,
+    read_pictures,
+    read_standing,
+    switch,
+    write,
+)
 from fastdino.reports.neighbors import brought_up_to_date, nearest
-from fastdino.storage import read_json, replacing, write_json
 from fastdino.summary import Scalar, Summary
 from fastdino.training import registry
 
 log = logging.getLogger(__name__)
 
-# Raised when code changes make other maps from the same vectors.
-VERSION = 2
 NEIGHBORS = 20
-PICTURES = ("map", "history")
 # Maps shown in the summary's table of the past.
 RECENT = 20
 # Past this share of songs added or gone since all were laid out, all are laid out anew.
 REFIT_SHARE = 0.10
 # Where less than this share of the songs were on the map before, it holds the new one back.
 HOLD_SHARE = 0.5
-# A map's tables: columns of the files of these names.
-SCHEMAS = {
-    "points": pl.Schema(
-        {
-            "track_id": pl.String(),
-            "x": pl.Float64(),
-            "y": pl.Float64(),
-            "placed_by": pl.String(),
-        }
-    ),
-    "members": pl.Schema(
-        {"track_id": pl.String(), "cluster_id": pl.Int32(), "probability": pl.Float32()}
-    ),
-    "neighbors": pl.Schema(
-        {
-            "track_id": pl.String(),
-            "rank": pl.Int32(),
-            "neighbor_id": pl.String(),
-            "similarity": pl.Float32(),
-        }
-    ),
-    "clusters": pl.Schema(
-        {
-            "cluster_id": pl.Int32(),
-            "name": pl.String(),
-            "terms": pl.List(pl.String),
-            "size": pl.Int32(),
-            "medoid_id": pl.String(),
-            "top_genres": pl.List(pl.String),
-            "top_artists": pl.List(pl.String),
-        }
-    ),
-}
-# What a map carries on from those before it, and adds to. Maps of old have none of these files.
-RECORDS = {
-    # One row a map of this model, the newest last.
-    "history": pl.Schema(
-        {
-            "map_id": pl.String(),
-            "created_at": pl.Datetime("us", "UTC"),
-            "drawn_by": pl.String(),
-            "songs": pl.Int32(),
-            "new_songs": pl.Int32(),
-            "gone_songs": pl.Int32(),
-            "clusters": pl.Int32(),
-            "noise_share": pl.Float64(),
-            "neighbor_recall": pl.Float64(),
-            "trustworthiness": pl.Float64(),
-            "median_movement": pl.Float64(),
-            "procrustes_distance": pl.Float64(),
-            "same_cluster_share": pl.Float64(),
-        }
-    ),
-    # What became of clusters, see ``clusters.Change``.
-    "changes": pl.Schema(
-        {
-            "map_id": pl.String(),
-            "cluster_id": pl.Int32(),
-            "name": pl.String(),
-            "kind": pl.String(),
-            "other_id": pl.Int32(),
-            "songs": pl.Int32(),
-        }
-    ),
-    # Songs that left: should they come back, their places and clusters are theirs.
-    "gone": pl.Schema({**SCHEMAS["points"], **SCHEMAS["members"]}),
-}
 
 
 @dataclass(frozen=True)
@@ -126,32 +60,6 @@ class Songs:
     def ids(self) -> list[str]:
         """Track ids."""
         return self.tags["track_id"].to_list()
-
-
-@dataclass(frozen=True)
-class Standing:
-    """The map before: what map.json says, its songs by id, its clusters, its records by name, and
-    its table of neighbours if it can be read: without that it is drawn again, each song in its
-    place.
-    """
-
-    described: dict[str, Any]
-    songs: pl.DataFrame
-    clusters: pl.DataFrame
-    records: dict[str, pl.DataFrame]
-    neighbors: pl.DataFrame | None
-
-    @property
-    def names(self) -> dict[int, tuple[str, list[str]]]:
-        """Name of each cluster, and the tags it is made of."""
-        columns = self.clusters.select("cluster_id", "name", "terms").rows()
-        return {cluster_id: (name, terms) for cluster_id, name, terms in columns}
-
-    def of(self, ids: list[str]) -> pl.DataFrame:
-        """Place and group of these songs, in this order; nulls for songs it never had."""
-        known = pl.concat([self.songs.select(self.records["gone"].columns), self.records["gone"]])
-        order = pl.DataFrame({"track_id": ids})
-        return order.join(known, on="track_id", how="left", maintain_order="left")
 
 
 @dataclass(frozen=True)
@@ -183,7 +91,7 @@ def run_map(home: Home) -> Summary:
     if standing and is_same and standing.neighbors is not None:
         shown = f"the map of {len(songs.ids)} songs is up to date"
         folder = home.maps(model_id) / standing.described["map_id"]
-        return Summary("map", shown, False, plots=_pictures(folder), paths={"map": folder})
+        return Summary("map", shown, False, plots=read_pictures(folder), paths={"map": folder})
 
     neighbors, similarities = _nearest(songs, standing)
     drawn = _draw(songs, standing, neighbors)
@@ -216,8 +124,9 @@ def run_map(home: Home) -> Summary:
     }
     records = _records(described, now, songs, drawn, clusters, standing)
     folder = home.maps(model_id) / map_id
-    _write(folder, described, songs, drawn, clusters, records, neighbors, similarities)
-    _switch(home, model_id, map_id)
+    tables = _tables(songs, drawn, clusters, neighbors, similarities) | records
+    write(folder, described, tables, _draw_pictures(drawn, clusters, records["history"]))
+    switch(home, model_id, map_id)
     return _summary(folder, songs, clusters, records)
 
 
@@ -261,54 +170,6 @@ def _nearest(songs: Songs, standing: Standing | None) -> tuple[np.ndarray, np.nd
     similarities[row, place] = near["similarity"].to_numpy()
     known = np.isin(np.arange(n), row)
     return brought_up_to_date(songs.vectors, known, before, similarities)
-
-
-def read_standing(home: Home, model_id: str) -> Standing | None:
-    """The map that stands for a model; None if there is none or it cannot be read."""
-    try:
-        folder = home.maps(model_id) / read_json(home.maps(model_id) / "current.json")["map_id"]
-        points = read_table(folder, "points")
-        return Standing(
-            read_json(folder / "map.json"),
-            points.join(read_table(folder, "members"), on="track_id", how="left"),
-            read_table(folder, "clusters"),
-            {name: _record(folder, name) for name in RECORDS},
-            _neighbors(folder),
-        )
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError) as error:
-        log.warning("the map under %s is damaged and is made anew: %s", home.maps(model_id), error)
-        return None
-
-
-def _record(folder: Path, name: str) -> pl.DataFrame:
-    try:
-        return read_table(folder, name)
-    except (ValueError, OSError) as error:
-        log.warning("what it says of the past is lost: %s", error)
-        return RECORDS[name].to_frame()
-
-
-def _neighbors(folder: Path) -> pl.DataFrame | None:
-    try:
-        return read_table(folder, "neighbors")
-    except (ValueError, OSError) as error:
-        log.warning("the neighbours are found anew: %s", error)
-        return None
-
-
-def read_table(folder: Path, name: str) -> pl.DataFrame:
-    """One of the tables of a map, by its name in ``SCHEMAS`` or ``RECORDS``.
-
-    Raises:
-        FileNotFoundError: the map has no such file; records are then empty.
-        ValueError: it is damaged.
-    """
-    path = folder / f"{name}.parquet"
-    if name in RECORDS and not path.exists():
-        return RECORDS[name].to_frame()
-    return tables.read(path, {**SCHEMAS, **RECORDS}[name])
 
 
 def _draw(songs: Songs, standing: Standing | None, neighbors: np.ndarray) -> Drawn:
@@ -429,21 +290,18 @@ def _movement(
     }
 
 
-def _write(
-    folder: Path,
-    described: dict[str, Any],
+def _tables(
     songs: Songs,
     drawn: Drawn,
     clusters: list[grouping.Cluster],
-    records: dict[str, pl.DataFrame],
     neighbors: np.ndarray,
     similarities: np.ndarray,
-) -> None:
-    """Write a map's files; nobody looks at them before ``current.json`` names the map."""
+) -> dict[str, pl.DataFrame]:
+    """A map's tables, by their names in ``SCHEMAS``."""
     ids = np.array(songs.ids)
     n, k = neighbors.shape
     rows = [dataclasses.asdict(c) for c in clusters]
-    frames = {
+    return {
         "points": pl.DataFrame(
             {
                 "track_id": songs.ids,
@@ -474,36 +332,18 @@ def _write(
             [{**row, "medoid_id": songs.ids[row.pop("medoid")]} for row in rows],
             SCHEMAS["clusters"],
         ),
-        **records,
     }
-    for name, frame in frames.items():
-        tables.write(folder / f"{name}.parquet", frame)
+
+
+def _draw_pictures(
+    drawn: Drawn, clusters: list[grouping.Cluster], history: pl.DataFrame
+) -> dict[str, bytes]:
+    """What there is to see of a map: itself, and once there were several what became of them."""
     named = {c.cluster_id: c.name for c in clusters}
-    with replacing(folder / "map.png") as part:
-        part.write_bytes(pictures.of_map(drawn.positions, drawn.labels, named))
-    if len(records["history"]) > 1:
-        with replacing(folder / "history.png") as part:
-            part.write_bytes(pictures.of_history(records["history"]))
-    write_json(folder / "map.json", described)
-
-
-def _switch(home: Home, model_id: str, map_id: str) -> None:
-    """Make a map the standing one; the one before is kept for who is reading it, older ones go."""
-    current = home.maps(model_id) / "current.json"
-    try:
-        before = read_json(current)["map_id"]
-    except (FileNotFoundError, ValueError, KeyError):
-        before = None
-    # First, or what a killed run leaves here would stay until there is another map again.
-    for folder in home.maps(model_id).iterdir():
-        if folder.is_dir() and folder.name not in (map_id, before):
-            shutil.rmtree(folder, ignore_errors=True)
-    write_json(current, {"map_id": map_id})
-
-
-def _pictures(folder: Path) -> dict[str, bytes]:
-    paths = {name: folder / f"{name}.png" for name in PICTURES}
-    return {name: path.read_bytes() for name, path in paths.items() if path.exists()}
+    drawings = {"map": pictures.of_map(drawn.positions, drawn.labels, named)}
+    if len(history) > 1:
+        drawings["history"] = pictures.of_history(history)
+    return drawings
 
 
 def _summary(
@@ -544,6 +384,6 @@ def _summary(
         True,
         counts={name: latest[name] for name in latest if name not in ("map_id", "created_at")},
         tables={"clusters": shown, "changed clusters": changed, "maps": past.rows(named=True)},
-        plots=_pictures(folder),
+        plots=read_pictures(folder),
         paths={"map": folder},
     )

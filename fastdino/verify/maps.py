@@ -14,7 +14,7 @@ import polars as pl
 
 from fastdino.errors import UserError
 from fastdino.home import Home
-from fastdino.reports import map as maps
+from fastdino.reports import map_files
 from fastdino.storage import read_json, write_json
 from fastdino.training import registry
 from fastdino.verify import rescue
@@ -41,7 +41,7 @@ def check(home: Home, expected: set[str] | None, *, repair: bool) -> Findings:
         yield from noting(told, findings)
     if current is None or not expected or told:
         return
-    standing = maps.read_standing(home, current)
+    standing = map_files.read_standing(home, current)
     shown = set(standing.songs["track_id"]) if standing else set()
     new, gone = len(expected - shown), len(shown - expected)
     if new or gone:
@@ -74,7 +74,7 @@ def _check_model(home: Home, folder: Path, *, is_current: bool, repair: bool) ->
     if published is not None:
         found = Finding(path, wrong, "the map is written again as it was published")
         yield found.settled(lambda: rescue.write_map(standing, published), repair=repair)
-    elif set(damage[standing]) <= {standing / f"{name}.parquet" for name in maps.RECORDS}:
+    elif set(damage[standing]) <= {standing / f"{name}.parquet" for name in map_files.RECORDS}:
         found = Finding(path, wrong, "deleted; the map stands, what it said of the past is lost")
         yield found.settled(lambda: _delete(damage[standing]), repair=repair)
     elif is_current and set(damage[standing]) == {standing / "neighbors.parquet"}:
@@ -115,13 +115,13 @@ def _damage(folder: Path) -> dict[Path, str]:
     tables: dict[str, pl.DataFrame] = {}
     if not rescue.is_described(folder):
         found[folder / "map.json"] = "it is missing, cannot be read or says too little"
-    for name in (*maps.SCHEMAS, *maps.RECORDS):
+    for name in (*map_files.SCHEMAS, *map_files.RECORDS):
         path = folder / f"{name}.parquet"
         try:
-            tables[name] = maps.read_table(folder, name)
+            tables[name] = map_files.read_table(folder, name)
         except (FileNotFoundError, ValueError) as error:
             found[path] = reason(path, error)
-    if set(maps.SCHEMAS) <= set(tables):
+    if set(map_files.SCHEMAS) <= set(tables):
         found |= {folder / f"{name}.parquet": why for name, why in _contradictions(tables)}
     return found
 

@@ -19,7 +19,7 @@ import polars as pl
 from fastdino import tables
 from fastdino.home import Home
 from fastdino.ingestion import catalog
-from fastdino.reports import map as maps
+from fastdino.reports import map_files
 from fastdino.storage import read_json, write_json
 
 # No file has this time, so ingestion looks into each again.
@@ -139,7 +139,7 @@ def drawn(home: Home, folder: Path) -> dict[str, Any] | None:
             ).fetchone()
         if row is None:
             return None
-        schemas = {**maps.SCHEMAS, **maps.RECORDS}
+        schemas = {**map_files.SCHEMAS, **map_files.RECORDS}
         found["history"] = found["history"].with_columns(
             pl.col("created_at").dt.convert_time_zone("UTC")
         )
@@ -178,7 +178,7 @@ def _described(
         "n_tracks": n_tracks,
         "n_fit": int((frames["points"]["placed_by"] == "fit").sum()),
         "next_cluster_id": max(int(last) if isinstance(last, int) else -1, -1) + 1,
-        "version": maps.VERSION,
+        "version": map_files.VERSION,
         # That of no songs: the next map is drawn from this one, each song in its place.
         "fingerprint": "",
         "quality": json.loads(quality),

@@ -7,7 +7,7 @@ from fastdino import tables
 from fastdino.embeddings.side_by_side import amid, compare, neighbors_of, overlap, run
 from fastdino.errors import UserError
 from fastdino.home import Home
-from fastdino.reports import map as maps
+from fastdino.reports import map_files
 from fastdino.storage import write_json
 from fastdino.training import registry
 
@@ -57,7 +57,7 @@ def write_map(home: Home) -> None:
     folder = home.maps(synthetic.MODEL_ID) / "map"
     ids = [synthetic.track_id(i) for i in range(60)]
     songs = pl.DataFrame({"track_id": ids, "cluster_id": [i % 6 for i in range(60)]})
-    for name, schema in maps.SCHEMAS.items():
+    for name, schema in map_files.SCHEMAS.items():
         blank = [pl.lit(None, kind).alias(column) for column, kind in schema.items()]
         frame = songs.with_columns(each for each in blank if each.meta.output_name() not in songs)
         tables.write(folder / f"{name}.parquet", frame.select(schema.names()).cast(schema))
