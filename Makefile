@@ -8,7 +8,6 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_BROWSER := $(VENV)/.installed-browser
-DEMO := var/demo
 
 .DEFAULT_GOAL := help
 .PHONY: help run report ui test thorough test-browser check bench constraints clean
@@ -19,15 +18,8 @@ help: ## show this list
 	@printf 'Shorter training:    FASTDINO_MINUTES=1 make run (or set it in .env)\n'
 
 # The names of folders go through the environment, whatever is in them.
-run: $(INSTALLED) ## the whole pipeline on MUSIC=~/Music (several: MUSIC=a:b), or on a demo library
-	@if [ -n "$$MUSIC" ]; then \
-		$(BIN)/python -m fastdino run "$$MUSIC"; \
-	elif [ -n "$$FASTDINO_MUSIC" ] || grep -Eqs '^(export )?FASTDINO_MUSIC=.' .env; then \
-		$(BIN)/python -m fastdino run; \
-	else \
-		echo "MUSIC is not given: this is the demo library, $(DEMO)"; \
-		$(BIN)/python -m fastdino demo $(DEMO) && $(BIN)/python -m fastdino run $(DEMO); \
-	fi
+run: $(INSTALLED) ## the whole pipeline on MUSIC=~/Music (several: MUSIC=a:b), as last time, or on a demo library
+	$(BIN)/python -m fastdino run --or-demo $${MUSIC:+"$$MUSIC"}
 
 report: $(INSTALLED) ## bring the page up to date and open it, with sound, until Ctrl-C
 	$(BIN)/python -m fastdino report

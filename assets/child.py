@@ -85,19 +85,9 @@ def report_failure(pipes: PipesContext, message: str, *, retry: bool) -> None:
 
 
 def run(step: str, extras: Mapping[str, Any]) -> Summary:
-    """Run ``step`` on ``extras["home"]`` with ``extras["options"]``, as on the command line.
-
-    ``extras["demo"]`` names a folder into which the demo library is synthesised first.
-    """
+    """Run ``step`` on ``extras["home"]`` with ``extras["options"]``, as on the command line."""
     home = Home(Path(extras["home"]))
     with plainly(home.root):
-        if extras.get("demo"):
-            from fastdino import demo
-
-            log.info(
-                "no music folder is configured, so this is the demo library, %s", extras["demo"]
-            )
-            demo.synthesise(Path(extras["demo"]))
         summary = STEPS[step](home, argparse.Namespace(**extras["options"]))
     log.info("%s", summary.headline)
     for warning in summary.warnings:

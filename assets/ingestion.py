@@ -28,9 +28,9 @@ class CatalogConfig(dg.Config):
     music: list[str] = Field(
         default=music_from_environment(),
         description=(
-            "Folders to search for music, with everything below them; they are only read. "
+            "All folders to search for music, with everything below them; they are only read. "
             "From $FASTDINO_MUSIC (several separated by ':'). "
-            "Empty: the demo library, synthesised on first use."
+            "Empty: those of last time; at first the demo library, which is then synthesised."
         ),
     )
 
@@ -58,10 +58,7 @@ def catalog(
     - Look at it: `polars.read_parquet("var/catalog/files.parquet")`
     - Without Dagster: `fastdino ingest FOLDER`
     """
-    demo = None if config.music else home.open().root / "demo"
-    return run_step(
-        context, pipes, home, "ingest", demo=demo, music=[str(demo)] if demo else config.music
-    )
+    return run_step(context, pipes, home, "ingest", music=config.music, or_demo=True)
 
 
 @dg.asset_check(

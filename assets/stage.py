@@ -46,8 +46,6 @@ def run_step(
     pipes: dg.PipesSubprocessClient,
     home: HomeFolder,
     step: str,
-    *,
-    demo: Path | None = None,
     **options: Any,
 ) -> dg.MaterializeResult:
     """Run one of ``fastdino``'s steps in a child process and return what it reports.
@@ -60,7 +58,6 @@ def run_step(
         pipes: starts the child.
         home: where results lie.
         step: a key of ``fastdino.steps.STEPS``.
-        demo: folder for the demo library, synthesised first if given.
         options: the step's options, named as on the command line.
 
     Raises:
@@ -71,11 +68,7 @@ def run_step(
         outcome = pipes.run(
             context=context,
             command=[sys.executable, "-m", "assets.child", step],
-            extras={
-                "home": str(home.open().root),
-                "demo": str(demo) if demo else None,
-                "options": options,
-            },
+            extras={"home": str(home.open().root), "options": options},
         )
     except dg.DagsterError as error:
         # The child could not say why: killed, most likely because memory ran out.

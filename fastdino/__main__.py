@@ -53,7 +53,14 @@ def parser() -> argparse.ArgumentParser:
     )
     music = argparse.ArgumentParser(add_help=False)
     music.add_argument(
-        "music", nargs="*", help="music folders (default: $FASTDINO_MUSIC, separated as in $PATH)"
+        "music",
+        nargs="*",
+        help="all music folders (default: $FASTDINO_MUSIC, separated as in $PATH, or as last time)",
+    )
+    music.add_argument(
+        "--or-demo",
+        action="store_true",
+        help="if there is no music folder yet, synthesise a small demo library and take that",
     )
     size = argparse.ArgumentParser(add_help=False)
     size.add_argument(

@@ -230,6 +230,7 @@ def _in_a_process(home: Home, music: Path, names: Sequence[str]) -> Measured:
 def _run(home: Home, music: Path, names: Sequence[str]) -> tuple[list[Step], float, float]:
     options = argparse.Namespace(
         music=[str(music)],
+        or_demo=False,
         preset=os.environ.get("FASTDINO_PRESET") or "auto",
         minutes=TRAINING_MINUTES,
         seed=0,

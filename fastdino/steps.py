@@ -6,6 +6,7 @@ parsing a command line. Imports no stage before its step runs: the heavy package
 """
 
 import argparse
+import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,12 +20,20 @@ from fastdino.summary import Summary
 # sleep, which costs nothing measurable on an idle one. Read when torch is loaded, so set before.
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
+log = logging.getLogger(__name__)
 
-def music_folders(given: Sequence[str]) -> list[Path]:
-    """Folders from the command line, or from ``$FASTDINO_MUSIC`` (separated as in ``$PATH``)."""
+
+def music_folders(home: Home, given: Sequence[str]) -> list[Path]:
+    """Where to look for music.
+
+    That is in the folders ``given``, or in those of ``$FASTDINO_MUSIC`` (either separated as in
+    ``$PATH``), or where the songs of the catalogue were found; empty if there is none of these.
+    """
+    from fastdino.ingestion import catalog
+
     names = [n for text in given or [os.environ.get("FASTDINO_MUSIC", "")] for n in _split(text)]
-    if not names:
-        raise UserError("no music folder given: name one, or set FASTDINO_MUSIC")
+    if not names and home.catalog.exists():
+        names = catalog.read(home)["folder"].unique().sort().to_list()
     return [Path(name).expanduser() for name in names]
 
 
@@ -37,9 +46,18 @@ def _split(text: str) -> list[str]:
 
 def ingest(home: Home, options: argparse.Namespace) -> Summary:
     """Find files, identify recordings, read tags."""
-    from fastdino import ingestion
+    from fastdino import demo, ingestion
 
-    return ingestion.run(home, music_folders(options.music))
+    folders = music_folders(home, options.music)
+    made_up = home.root.absolute() / "demo"
+    if options.or_demo and folders in ([], [made_up]):
+        log.info("no music folder is given: this is the demo library, %s", made_up)
+        demo.synthesise(made_up)
+        folders = [made_up]
+    if not folders:
+        raise UserError("no music folder given: name one, or set FASTDINO_MUSIC")
+    log.info("Looking for music in %s", ", ".join(map(str, folders)))
+    return ingestion.run(home, folders)
 
 
 def spectrograms(home: Home, options: argparse.Namespace) -> Summary:

@@ -154,7 +154,7 @@ def fingerprint(files: pl.DataFrame, unlisted: Sequence[str] = ()) -> str:
     minimum_interval_seconds=LOOK_EVERY_S,
     default_status=dg.DefaultSensorStatus.STOPPED,
     description=(
-        "Looks at the music folders ($FASTDINO_MUSIC) every minute, without opening a file. Takes "
+        "Looks at the music folders every minute, without opening a file. Takes "
         "in what changed once nothing has changed any more for $FASTDINO_QUIET_MINUTES "
         f"({QUIET_MINUTES:.0f} if not set), so that copying is over. A refresh that failed is "
         "tried again after an hour."
@@ -167,8 +167,8 @@ def refresh_when_music_changes(
     try:
         with plainly(home.open().root):
             quiet_minutes = minutes_from_environment("FASTDINO_QUIET_MINUTES")
-            folders = music_folders(music_from_environment())
             known = files_catalog.read(home.open())
+            folders = music_folders(home.open(), music_from_environment())
             listing = scan.scan(folders, populated=frozenset(known["path"]))
     except UserError as error:
         return dg.SkipReason(str(error))

@@ -11,7 +11,7 @@ from fastdino.summary import Summary
 
 def options(music: Path) -> Namespace:
     learning = {"preset": "tiny", "minutes": None, "seed": 0, "afresh": False, "warm": False}
-    return Namespace(music=[str(music)], **learning)
+    return Namespace(music=[str(music)], or_demo=False, **learning)
 
 
 def run(home: Home, music: Path) -> dict[str, Summary]:

@@ -248,19 +248,19 @@ def test_the_quiet_time_can_be_set(
     assert daemon.tick()
 
 
-@pytest.mark.parametrize(
-    ("variable", "value", "told"),
-    [
-        ("FASTDINO_QUIET_MINUTES", "two", "FASTDINO_QUIET_MINUTES is 'two': set a number"),
-        ("FASTDINO_MUSIC", "", "set FASTDINO_MUSIC"),
-    ],
-)
-def test_a_setting_that_is_wrong_or_missing_is_told(
-    variable: str, value: str, told: str, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(variable, value)
+def test_a_setting_that_is_wrong_is_told(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTDINO_QUIET_MINUTES", "two")
     assert daemon.tick() is None
-    assert told in daemon.skipped
+    assert "FASTDINO_QUIET_MINUTES is 'two': set a number" in daemon.skipped
+
+
+def test_if_no_folder_is_set_it_looks_where_the_songs_were_found(
+    daemon: Daemon, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FASTDINO_MUSIC")
+    put(folder / "new.mp3")
+    assert daemon.tick() is None
+    assert daemon.later(minutes=2)
 
 
 def test_before_the_first_run_it_says_what_to_do(
