@@ -42,7 +42,8 @@ def run(home: Home) -> Summary:
     folder = home.shards(spec_id)
     models = _models(home, spec_id)
     with contextlib.ExitStack() as held:
-        for each in (folder, *map(home.vectors, models)):
+        # A training reads its shards again and again: its end is waited for.
+        for each in (home.models, folder, *map(home.vectors, models)):
             held.enter_context(alone(each))
         known = set(catalog.read(home)["track_id"].drop_nulls())
         before = _megabytes(home, folder, models)

@@ -6,10 +6,10 @@ Does not: Parquet schemas, which live with the stage that owns the file.
 
 import contextlib
 import fcntl
-import fnmatch
 import json
 import logging
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +20,8 @@ from fastdino.errors import disk_trouble
 log = logging.getLogger(__name__)
 
 LOCK = ".lock"
+# A file that ``replacing`` had begun, or what a library put beside it, such as a database's log.
+PART = re.compile(r"\..+\.[0-9a-f]{8}\.part(\..+)?", re.DOTALL)
 
 
 @contextlib.contextmanager
@@ -51,8 +53,11 @@ def replacing(target: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path, *, with_all_below: bool = True) -> Iterator[None]:
     """Hold a folder's lock, waiting while another process holds it.
+
+    ``with_all_below`` says that folders inside it are its own too, down to where there is another
+    lock. Those of a home are not: people have put it where other files of theirs are.
 
     Two runs writing to it at once would lose each other's work. The lock goes with the process,
     however it ends; what a killed one had begun in the folder is deleted. So whoever holds it must
@@ -66,21 +71,20 @@ def alone(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             log.warning("another run is writing to %s: waiting until it ends", folder)
             fcntl.flock(lock, fcntl.LOCK_EX)
-        for left_over in _left_over(folder):
-            left_over.unlink()
+        for left_over in _left_over(folder, with_all_below):
+            left_over.unlink(missing_ok=True)
         yield
 
 
-def _left_over(folder: Path) -> Iterator[Path]:
-    """What was being written there, down to where another lock begins.
-
-    And what a library has put beside its file, such as the log of a database.
-    """
+def _left_over(folder: Path, with_all_below: bool) -> Iterator[Path]:
+    """What was being written there."""
     for here, inner, names in os.walk(folder):
+        if not with_all_below:
+            inner.clear()
         if here != str(folder) and LOCK in names:
             inner.clear()
         else:
-            yield from (Path(here, name) for name in fnmatch.filter(names, ".*.part*"))
+            yield from (Path(here, name) for name in names if PART.fullmatch(name))
 
 
 def write_json(target: Path, value: Any) -> None:

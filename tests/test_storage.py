@@ -19,7 +19,7 @@ import pytest
 import synthetic
 from safetensors.numpy import save_file
 
-from fastdino import embeddings, ingestion, reports, verify
+from fastdino import compaction, embeddings, ingestion, reports, verify
 from fastdino.errors import UserError
 from fastdino.home import Home
 from fastdino.storage import alone, read_json, replacing, write_json
@@ -100,10 +100,28 @@ def test_whoever_has_the_lock_deletes_what_a_killed_run_had_begun(tmp_path: Path
         assert all(path.exists() for path in kept)
 
 
+def test_files_that_are_not_its_own_are_left_alone(tmp_path: Path) -> None:
+    theirs = [
+        tmp_path / "music" / ".Emma.part1.mp3.Xa3dQ9",
+        tmp_path / ".keep.partners.csv",
+        tmp_path / "music" / ".somebody's.0123abcd.part",
+    ]
+    for path in theirs:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"theirs")
+    (tmp_path / ".music.duckdb.0123abcd.part").write_bytes(b"half")
+    with alone(tmp_path, with_all_below=False):
+        assert all(path.exists() for path in theirs)
+        assert not (tmp_path / ".music.duckdb.0123abcd.part").exists()
+    with alone(tmp_path):
+        assert [path.exists() for path in theirs] == [True, True, False]
+
+
 STEPS: dict[str, tuple[Callable[[Home], Path], Callable[[Home, Path], object]]] = {
     "ingest": (lambda home: home.catalog.parent, lambda home, music: ingestion.run(home, [music])),
     "map": (lambda home: home.root / "maps", lambda home, _: reports.run_map(home)),
     "publish": (lambda home: home.root, lambda home, _: embeddings.publish(home)),
+    "compact": (lambda home: home.models, lambda home, _: compaction.run(home)),
     "page": (lambda home: home.page.parent, lambda home, _: reports.run_page(home)),
     "verify": (lambda home: home.catalog.parent, lambda home, _: list(verify.check(home))),
 }

@@ -22,5 +22,5 @@ def publish(home: Home) -> Summary:
     """Publish ``music.duckdb``, see ``embeddings.publishing.publish``."""
     from fastdino.embeddings.publishing import publish
 
-    with alone(home.root):
+    with alone(home.root, with_all_below=False):
         return publish(home)

@@ -542,7 +542,8 @@ FROM in_turn(track_of(first_song), track_of(last_song), NULL, k, apart, without)
 COMMENT ON MACRO TABLE playlist_between IS 'playlist_between(first_song, last_song, k := 20, apart := 4, without := []): k songs that lead from one song to another, both among them';
 
 CREATE MACRO cluster_of(cluster_name) AS coalesce(
-    (SELECT c.cluster_id FROM current_clusters AS c WHERE lower(c.name) = lower(cluster_name)),
+    (SELECT min_by(c.cluster_id, (c.name <> cluster_name, c.cluster_id))
+     FROM current_clusters AS c WHERE lower(c.name) = lower(cluster_name)),
     error('no cluster has this name: ' || coalesce(cluster_name, 'NULL') || '. Try: FROM current_clusters')
 );
 COMMENT ON MACRO cluster_of IS 'cluster_of(cluster_name): the cluster_id on the current map that a name stands for; an error if there is none';

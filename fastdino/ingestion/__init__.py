@@ -66,7 +66,8 @@ def look(before: pl.DataFrame, listing: scan.Listing) -> pl.DataFrame:
     fresh = fresh.with_columns(pl.col("added_at").fill_null(now).cast(catalog.SCHEMA["added_at"]))
     unknown = before.filter(_inside(listing.unlisted)).join(listed, on="path", how="anti")
     rows = pl.concat([kept, fresh, unknown], how="diagonal")
-    return rows.select(catalog.SCHEMA.names()).cast(catalog.SCHEMA).sort("path")
+    rows = rows.select(catalog.SCHEMA.names()).cast(catalog.SCHEMA).sort("path")
+    return diff.first_seen_kept(before, rows)
 
 
 def _inside(folders: Sequence[str]) -> pl.Expr:

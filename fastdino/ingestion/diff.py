@@ -102,6 +102,16 @@ def changes(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
     return rows.cast(CHANGES).sort("kind", "path")
 
 
+def first_seen_kept(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
+    """The catalogue ``after`` with moved files added when they were under their old paths."""
+    moved = changes(before, after).filter(kind="moved")
+    seen = moved.select("path", "old_path").join(
+        before.select(old_path="path", seen_at="added_at"), on="old_path"
+    )
+    joined = after.join(seen.drop("old_path"), on="path", how="left", maintain_order="left")
+    return joined.with_columns(added_at=pl.coalesce("seen_at", "added_at")).drop("seen_at")
+
+
 def _ranked(rows: pl.DataFrame, *order: str) -> pl.DataFrame:
     """Add ``rank``: 0, 1, ... among the rows of one track, in the given order."""
     ranks = pl.int_range(pl.len()).over("track_id").alias("rank")

@@ -31,6 +31,8 @@ NO_AUDIO = "holds no audio, whatever its name says"
 MAX_TEXT = 500
 READ_BYTES = 1 << 20
 BATCH = 16  # files a worker takes at once
+# A damaged file can claim any length: this is less than even silence takes.
+LEAST_BYTES_PER_S = 100
 PATIENCE_S = 20.0  # for one file, beside what reading it at a megabyte a second takes
 
 TAG_NAMES = {
@@ -51,7 +53,8 @@ class Identified:
     Attributes:
         track_id: 32 hex characters, the hash of the audio packets.
         error: why the file cannot be used, for people.
-        duration_s: as far as the packets reach, so of a cut file what is left of it.
+        duration_s: as far as the packets reach, so of a cut file what is left of it; None where
+            their times cannot be true.
         codec: FFmpeg's name of the codec, such as ``mp3``, ``flac``, ``vorbis``, ``aac``.
     """
 
@@ -116,12 +119,15 @@ def _read(container: Any, stream: Any) -> Identified:
     codec = stream.codec_context
     if codec is None:
         return Identified(error="holds audio of an unknown kind")
+    duration_s = None
+    if first is not None and end is not None:
+        duration_s = float((end - first) * stream.time_base)
+        # Damaged times can make it end before it starts, or in a hundred years.
+        if not 0 <= duration_s <= size / LEAST_BYTES_PER_S:
+            duration_s = None
     return Identified(
         track_id=digest.hexdigest(),
-        # Damage can make it end before it starts.
-        duration_s=None
-        if first is None or end is None or end < first
-        else float((end - first) * stream.time_base),
+        duration_s=duration_s,
         codec=codec.codec.canonical_name,
         sample_rate=codec.sample_rate or None,
         channels=codec.channels or None,

@@ -70,7 +70,9 @@ def find_cluster(db: duckdb.DuckDBPyConnection, words: str) -> str:
     query = "SELECT name FROM current_clusters ORDER BY size DESC, name"
     names = [name for (name,) in rows(db, query)]
     wanted = words.casefold()
-    found = [name for name in names if name.casefold() == wanted]
+    # Maps of old may have names that differ in their case only.
+    found = [name for name in names if name == words]
+    found = found or [name for name in names if name.casefold() == wanted]
     found = found or [name for name in names if wanted in name.casefold()]
     if len(found) != 1:
         many = "several clusters have" if found else "no cluster has"

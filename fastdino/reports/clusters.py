@@ -340,18 +340,20 @@ def _standing_out(
 
 def _told_apart(clusters: list[Cluster], titles: Sequence[str], kept: set[str]) -> list[Cluster]:
     """Add the typical song to names that several groups would have, and a number if that fails."""
+    # Whoever asks for a cluster does so in any case.
     taken: set[str] = set()
     result: dict[int, Cluster] = {}
-    wanted = Counter(c.name for c in clusters)
+    wanted = Counter(c.name.casefold() for c in clusters)
     # Names from the map before come first, so that it is the newcomer who gets the longer name.
     for c in sorted(clusters, key=lambda c: (c.name not in kept, c.cluster_id)):
         name = c.name
-        if name in taken or (wanted[name] > 1 and name not in kept):
+        alike = wanted[name.casefold()] > 1
+        if name.casefold() in taken or (alike and name not in kept):
             name = f"{name}, like “{titles[c.medoid]}”"
         number = 2
-        while name in taken:
+        while name.casefold() in taken:
             name = f"{c.name} ({number})"
             number += 1
-        taken.add(name)
+        taken.add(name.casefold())
         result[c.cluster_id] = Cluster(**{**vars(c), "name": name})
     return [result[c.cluster_id] for c in clusters]

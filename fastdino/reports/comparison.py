@@ -26,7 +26,7 @@ from fastdino.home import Home
 from fastdino.reports.page import render
 from fastdino.reports.palette import NONE, color
 from fastdino.spectrograms import SpectrogramSettings
-from fastdino.storage import read_json, replacing
+from fastdino.storage import alone, read_json, replacing
 from fastdino.summary import Scalar, Summary
 from fastdino.training.settings import PRESETS, EncoderSettings
 
@@ -707,7 +707,8 @@ def run(home: Home) -> Summary:
     results, about = pl.read_parquet(file, glob=False), _about(home)
     curves = read_curves(home, results)
     target = home.root / "reports" / "comparison.html"
-    page(results, curves, about, target)
+    with alone(target.parent):
+        page(results, curves, about, target)
     recipe = PRESETS[about.get("preset", "cpu")]
     subsets = [subset for subset in SUBSETS if (results["subset"] == subset).any()]
     plots = {
@@ -721,9 +722,10 @@ def run(home: Home) -> Summary:
         "receptive field": receptive_field_figure(recipe.encoder, recipe.crop_s),
     }
     figures = home.comparison / "figures"
-    for name, picture in plots.items():
-        with replacing(figures / f"{name.replace(', ', ' ').replace(' ', '_')}.png") as part:
-            part.write_bytes(picture)
+    with alone(home.comparison):
+        for name, picture in plots.items():
+            with replacing(figures / f"{name.replace(', ', ' ').replace(' ', '_')}.png") as part:
+                part.write_bytes(picture)
     return Summary(
         "comparison",
         f"{len(arms(results))} arms compared in {results['run'].drop_nulls().n_unique()} runs",

@@ -112,7 +112,7 @@ def gather(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         """
         SELECT songs.track_id, songs.path, songs.title, songs.artist, songs.album, songs.genre,
                songs.year, coalesce(tracks.added_at::DATE::VARCHAR, ''),
-               round(songs.duration_s)::INTEGER, cluster_id, round(x, 3), round(y, 3)
+               TRY_CAST(round(songs.duration_s) AS INTEGER), cluster_id, round(x, 3), round(y, 3)
         FROM songs JOIN tracks USING (track_id) WHERE x IS NOT NULL ORDER BY songs.track_id
         """,
     )

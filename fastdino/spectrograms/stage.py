@@ -22,6 +22,7 @@ import polars as pl
 from fastdino import tables
 from fastdino.home import Home
 from fastdino.ingestion import catalog
+from fastdino.ingestion.identify import LEAST_BYTES_PER_S
 from fastdino.progress import progress
 from fastdino.spectrograms import extract, shards
 from fastdino.spectrograms.settings import SpectrogramSettings
@@ -39,8 +40,6 @@ R = TypeVar("R")
 LEAST_LIMIT_S = 60.0
 LIMIT_S_PER_S = 1 / 20
 LIMIT_S_PER_BYTE = 1 / 1_000_000
-# A damaged file can claim any length: this is less than even silence takes.
-LEAST_BYTES_PER_S = 100
 FLUSH_EVERY_S = 60.0
 # Songs (some 2 MB each, on disk) that may wait for one that takes longer to decode.
 MOST_WAITING = 500

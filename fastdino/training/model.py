@@ -140,13 +140,20 @@ class SongModel(nn.Module):
     def fit_projection(self, pooled: Tensor) -> None:
         """Fit centre and directions to ``[n, 2 * encoder dim]`` pooled segments of many songs.
 
-        Directions in which they do not spread, as those of a few songs, are zero.
+        Directions in which they do not spread, as those of a few songs, are zero. If they do not
+        spread at all, as those of a single short song, they are kept as they are.
         """
         pooled = pooled.double()
-        self.center.copy_(pooled.mean(0))
-        spread, directions = torch.linalg.eigh(torch.cov(pooled.T))  # the widest comes last
+        center = pooled.mean(0)
+        covariance = torch.cov(pooled.T, correction=0)
+        spread, directions = torch.linalg.eigh(covariance)  # the widest comes last
+        if spread[-1] <= NO_SPREAD * center.square().sum():
+            self.center.zero_()
+            self.projection.copy_(torch.eye(len(center))[:, : self.dim])
+            return
         # Directions of no spread are any that are left over, other ones in each run.
         directions[:, spread <= NO_SPREAD * spread[-1]] = 0
+        self.center.copy_(center)
         self.projection.copy_(directions.flip(1)[:, : self.dim])
 
 

@@ -75,7 +75,8 @@ def check(home: Home, *, repair: bool = False) -> Iterator[Finding]:
         raise UserError(f"there is nothing in {home.root} to verify: run `fastdino run` first")
     with contextlib.ExitStack() as held:
         _may_be_read(home)
-        for folder in (home.root, home.catalog.parent, *folders, home.root / "maps"):
+        held.enter_context(alone(home.root, with_all_below=False))
+        for folder in (home.catalog.parent, *folders, home.root / "maps"):
             held.enter_context(alone(folder))
         megabytes = sum(path.stat().st_size for path in _large(home)) / 1e6
         with progress("Checking", megabytes, "MB") as shown:

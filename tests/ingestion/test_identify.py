@@ -1,5 +1,6 @@
 import os
 import random
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,30 @@ def test_tags_and_properties_are_read_from_every_format(
     assert found.channels == 2
     assert found.sample_rate == demo.FORMATS[suffix].rate
     assert found.duration_s == pytest.approx(audio.shape[1] / demo.RATE, abs=0.1)
+
+
+def test_times_that_cannot_be_true_are_no_length(audio: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "song.opus"
+    demo.encode(path, audio, demo.RATE, TAGS)
+    content = bytearray(path.read_bytes())
+    at = content.rfind(b"OggS", 0, content.rfind(b"OggS"))
+    length = 27 + content[at + 26] + sum(content[at + 27 : at + 27 + content[at + 26]])
+    struct.pack_into("<q", content, at + 6, 1 << 47)  # its time
+    struct.pack_into("<I", content, at + 22, 0)
+    struct.pack_into("<I", content, at + 22, ogg_checksum(content[at : at + length]))
+    path.write_bytes(content)
+    found = identify.identify(str(path))
+    assert found.track_id
+    assert found.duration_s is None
+
+
+def ogg_checksum(page: bytes) -> int:
+    value = 0
+    for byte in page:
+        value ^= byte << 24
+        for _ in range(8):
+            value = (value << 1 ^ (0x04C11DB7 if value >> 31 else 0)) & 0xFFFFFFFF
+    return value
 
 
 @pytest.mark.parametrize("suffix", demo.FORMATS)

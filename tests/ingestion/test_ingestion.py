@@ -86,6 +86,25 @@ def test_every_kind_of_change_is_told_apart_and_nothing_else_is_opened(
     assert not ingestion.run(home, [music]).did_work
 
 
+def test_moved_songs_keep_the_day_they_were_first_seen_and_copies_do_not(
+    music: Path, home: Home
+) -> None:
+    ingestion.run(home, [music])
+    before = catalog.read(home)
+    moved = music.rename(music.with_name("renamed"))
+    copied = moved / "copied.flac"
+    shutil.copy(song(moved, ".flac"), copied)
+    ingestion.run(home, [moved])
+    after = catalog.read(home)
+    days = dict(before.select("path", "added_at").rows())
+    for path, day in after.filter(pl.col("error").is_null()).select("path", "added_at").rows():
+        old = path.replace(str(moved), str(music), 1)
+        assert (day == days[old]) if path != str(copied) else (day > max(days.values()))
+    tracks = {home: catalog.tracks(files) for home, files in ((0, before), (1, after))}
+    columns = ["track_id", "added_at"]
+    assert tracks[0].select(columns).equals(tracks[1].select(columns))
+
+
 def test_a_path_keeps_the_day_it_was_first_seen(music: Path, home: Home) -> None:
     ingestion.run(home, [music])
     before = catalog.read(home)

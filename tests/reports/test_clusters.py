@@ -152,6 +152,12 @@ def test_clusters_that_would_have_one_name_are_told_apart_by_their_typical_song(
     ]  # fmt: skip
 
 
+def test_names_that_differ_in_case_only_are_one_name():
+    assert names([0] * 3 + [1] * 3 + [2] * 6, ["Dub"] * 3 + ["dub"] * 3 + ["Ska"] * 6) == [
+        "Dub, like “Song 0”", "dub, like “Song 3”", "Ska",
+    ]  # fmt: skip
+
+
 def test_a_name_stays_while_its_tags_are_still_common_and_a_newcomer_gets_the_longer_one():
     labels = [0] * 4 + [1] * 4 + [2] * 8
     genres = ["Dub", "Dub", "Reggae", "Reggae", *["Dub"] * 4, *["Ska"] * 8]

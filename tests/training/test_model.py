@@ -86,6 +86,15 @@ def test_a_projection_can_be_fitted_on_fewer_segments_than_it_has_dimensions() -
     assert (fitted.projection[:, 4:] == 0).all()
 
 
+@pytest.mark.parametrize("n", [1, 3])
+def test_where_all_segments_are_alike_vectors_are_still_of_unit_length(n: int) -> None:
+    model = SongModel(SMALL, 12).eval()
+    pooled, _ = model.pool([frames(500)], 100.0)
+    model.fit_projection(pooled[1:].expand(n, -1))
+    vectors = model.vectors(pooled)
+    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(len(vectors)))
+
+
 def test_a_saved_model_gives_the_same_vectors(model: SongModel, tmp_path: Path) -> None:
     save(tmp_path, model, {"model_id": "m"})
     again, about = load(tmp_path, torch.device("cpu"))
