@@ -81,6 +81,7 @@ def extract(task: Task) -> Extracted | WorkerFailure:
         UserError: the spool cannot be written.
     """
     best: Extracted | None = None
+    best_rank = (False, False, 0.0)
     reason = ""
     for attempt, decoder in enumerate(decoders(task.path), start=1):
         spool = task.spool.with_suffix(f".{attempt}")
@@ -91,10 +92,9 @@ def extract(task: Task) -> Extracted | WorkerFailure:
             continue
         except TooLong:
             return WorkerFailure(f"longer than {LONGEST_S / 3600:.0f} hours")
-        if result.decoded_s >= SHORTEST_S and loudest == 0:
-            return WorkerFailure("silent throughout")
-        if best is None or (result.sound, result.decoded_s) > (best.sound, best.decoded_s):
-            best = result
+        rank = (result.sound, loudest > 0, result.decoded_s)
+        if best is None or rank > best_rank:
+            best, best_rank = result, rank
             spool.replace(task.spool)
         if best.sound:
             break
@@ -102,6 +102,8 @@ def extract(task: Task) -> Extracted | WorkerFailure:
         return WorkerFailure(reason)
     if best.decoded_s < SHORTEST_S:
         return WorkerFailure(f"too short: {best.decoded_s:.2f} s of sound")
+    if not best_rank[1]:
+        return WorkerFailure("silent throughout")
     return best
 
 

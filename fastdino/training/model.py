@@ -122,7 +122,7 @@ class SongModel(nn.Module):
         """
         song: Moments | None = None
         spans: list[tuple[float, float]] = []
-        pooled: list[Tensor] = []
+        parts: list[Moments] = []
         begin = 0
         for piece in pieces:
             features = self.features(piece[None])[0]
@@ -130,12 +130,17 @@ class SongModel(nn.Module):
             song = here if song is None else song + here
             bounds = segment_bounds(len(piece), frames_per_s)
             stride = self.encoder.settings.stride
-            pooled += [part.pooled for part in split_features(features, bounds, stride)]
-            spans += [((begin + a) / frames_per_s, (begin + b) / frames_per_s) for a, b in bounds]
+            fresh = split_features(features, bounds, stride)
+            times = [((begin + a) / frames_per_s, (begin + b) / frames_per_s) for a, b in bounds]
+            if parts and _is_rest(len(piece), frames_per_s):
+                parts[-1] += fresh.pop()
+                spans[-1] = (spans[-1][0], times.pop()[1])
+            parts += fresh
+            spans += times
             begin += len(piece)
         if song is None:
             raise ValueError("a track of no pieces")
-        return torch.stack([song.pooled, *pooled]), spans
+        return torch.stack([song.pooled, *(part.pooled for part in parts)]), spans
 
     def fit_projection(self, pooled: Tensor) -> None:
         """Fit centre and directions to ``[n, 2 * encoder dim]`` pooled segments of many songs.
@@ -163,11 +168,15 @@ def segment_bounds(n_frames: int, frames_per_s: float) -> list[tuple[int, int]]:
     What is left at the end is a segment of its own if it is at least half as long; otherwise it
     belongs to the one before.
     """
-    length = round(SEGMENT_S * frames_per_s)
-    starts = list(range(0, n_frames, length))
-    if len(starts) > 1 and n_frames - starts[-1] < length // 2:
+    starts = list(range(0, n_frames, round(SEGMENT_S * frames_per_s)))
+    if len(starts) > 1 and _is_rest(n_frames - starts[-1], frames_per_s):
         starts.pop()
     return list(zip(starts, [*starts[1:], n_frames], strict=True))
+
+
+def _is_rest(n_frames: int, frames_per_s: float) -> bool:
+    """Whether so few frames belong to the segment before."""
+    return n_frames < round(SEGMENT_S * frames_per_s) // 2
 
 
 def split_features(

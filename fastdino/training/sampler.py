@@ -22,6 +22,9 @@ from torch import Tensor
 
 from fastdino.spectrograms import shards as shard_files
 
+# Of a GPU's memory: what a step of the largest recipe takes, whatever the size of the collection.
+STEP_BYTES = 10 * 10**9
+
 
 @dataclass
 class _Slot:
@@ -98,7 +101,12 @@ class CropSampler:
         return self._width == len(self._queue)
 
     def sample_frames(self, n_frames: int) -> Tensor:
-        """Evenly spaced single frames of what is in memory, ``[about n_frames, n_mels]`` uint8."""
+        """Evenly spaced single frames of the first shards that memory holds.
+
+        Returns:
+            uint8 ``[about n_frames, n_mels]``.
+        """
+        self._set_window(0)  # and not those that a run has got to
         total = sum(slot.n_frames for slot in self._slots.values())
         every = max(1, total // n_frames)
         return torch.cat(
@@ -109,11 +117,17 @@ class CropSampler:
         )
 
     def tracks(self, n_tracks: int, seed: int) -> Iterator[tuple[str, Tensor]]:
-        """At most ``n_tracks`` whole tracks of those in memory: id and uint8 ``[frames, n_mels]``.
+        """At most ``n_tracks`` whole tracks of the first shards that memory holds.
 
-        The choice depends on ``seed``, the order on the shards.
+        The choice depends on ``seed`` and on those songs; not on how they lie there, which the
+        sampler's own seed decides.
+
+        Returns:
+            Of each, its id and uint8 ``[frames, n_mels]``.
         """
+        self._set_window(0)
         held = [(slot, row) for slot in self._slots.values() for row in range(len(slot.starts))]
+        held.sort(key=lambda each: each[0].track_ids[each[1]])
         for index in sorted(np.random.default_rng(seed).permutation(len(held))[:n_tracks]):
             slot, row = held[index]
             start = slot.starts[row]
@@ -202,10 +216,14 @@ class CropSampler:
 
 
 def frame_budget(device: torch.device) -> int:
-    """Bytes of memory to give to frames: two thirds of what the GPU has free, a third of RAM."""
+    """Bytes of memory to give to frames: a third of RAM, or of what a GPU has free two thirds, as
+    long as that leaves ``STEP_BYTES``; a quarter if it has little.
+    """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return free * 2 // 3
+        # What PyTorch holds back and does not use is free, too.
+        free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return min(free * 2 // 3, max(free - STEP_BYTES, free // 4))
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 3
 
 

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from fastdino.spectrograms import decode, extract
-from fastdino.spectrograms.extract import is_short
+from fastdino.spectrograms.extract import Extracted, is_short
 from fastdino.workers import WorkerFailure
 
 Extract = Callable[[Path], tuple[Any, np.ndarray]]
@@ -80,6 +80,22 @@ def test_every_kind_of_sample_has_the_same_level(subtype: str, record: Record) -
 def test_silence_has_its_reason(tmp_path: Path, extracted: Extract) -> None:
     soundfile.write(tmp_path / "a.flac", np.zeros(32_000), 16_000)
     assert extracted(tmp_path / "a.flac")[0] == WorkerFailure("silent throughout")
+
+
+def test_a_silent_beginning_before_damage_is_not_all_there_is(
+    tmp_path: Path, extracted: Extract
+) -> None:
+    path = tmp_path / "a.mp3"
+    sound = np.random.default_rng(0).uniform(-0.3, 0.3, (20 * 44_100, 2))
+    sound[: 4 * 44_100] = 0
+    soundfile.write(path, sound, 44_100, format="MP3")
+    content = path.read_bytes()
+    at = len(content) // 4
+    path.write_bytes(content[:at] + bytes(4_000) + content[at:])
+    result, frames = extracted(path)
+    assert isinstance(result, Extracted)
+    assert result.decoded_s > 15
+    assert frames.any()
 
 
 def test_a_fifth_of_a_second_is_too_short(record: Record, extracted: Extract) -> None:

@@ -55,6 +55,16 @@ def test_vectors_are_of_unit_length_and_segments_say_where_they_are(model: SongM
     assert spans[-3:] == [(60, 70), (70, 80), (80, 86)]
 
 
+@pytest.mark.parametrize(("rest", "end_s"), [(3, 60.03), (499, 64.99), (500, 65)])
+def test_a_rest_after_a_whole_piece_belongs_to_the_segment_before(
+    model: SongModel, rest: int, end_s: float
+) -> None:
+    pooled, spans = model.pool([frames(6000), frames(rest)], 100.0)
+    assert spans[-1] == pytest.approx((50 if rest < 500 else 60, end_s))
+    assert len(pooled) == 1 + len(spans)
+    assert (pooled[1:, 24:].mean(1) > 0).all()
+
+
 @pytest.mark.parametrize("n_frames", [1, 7, 8, 33])
 def test_the_shortest_sounds_have_a_vector(model: SongModel, n_frames: int) -> None:
     pooled, spans = model.pool([frames(n_frames)], 100.0)

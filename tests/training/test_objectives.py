@@ -108,7 +108,8 @@ def test_dinos_loss_is_the_mean_over_pairs_of_different_views() -> None:
         for v in range(5)
         if g != v
     ]
-    ours = multi_crop_loss(views, wanted, centre, temperature)
+    with torch.autocast("cpu", torch.bfloat16):  # as in training, and yet not rounded
+        ours = multi_crop_loss(views, wanted, centre, temperature)
     assert float(ours) == pytest.approx(float(torch.stack(terms).mean()), rel=1e-5)
 
 

@@ -6,7 +6,7 @@ import torch
 
 from fastdino.home import Home
 from fastdino.spectrograms.shards import list_shards
-from fastdino.training.sampler import CropSampler, places, window
+from fastdino.training.sampler import CropSampler, frame_budget, places, window
 from tests.training.conftest import song, write_songs
 
 CPU = torch.device("cpu")
@@ -102,3 +102,32 @@ def test_the_window_may_jump_while_the_next_shard_is_being_read(shards: list[Pat
         for step in (0, 7, 2, 11):
             batch = sampler.batch(step, 4, 2, 50)
             assert (batch.flatten(1) == batch.flatten(1)[:, :1]).all()
+
+
+@pytest.mark.parametrize("budget_bytes", [10**9, 600_000])
+def test_which_songs_are_judged_depends_on_neither_where_a_run_got_to_nor_its_crops(
+    shards: list[Path], budget_bytes: int
+) -> None:
+    sampler = CropSampler(shards, device=CPU, budget_bytes=budget_bytes, seed=0)
+    judged = [name for name, _ in sampler.tracks(3, seed=0)]
+    looked_at = sampler.sample_frames(50)
+    sampler.batch(5 * sampler.steps_per_shard, 4, 1, 100)
+    assert [name for name, _ in sampler.tracks(3, seed=0)] == judged
+    assert torch.equal(sampler.sample_frames(50), looked_at)
+    if sampler.resident:
+        other = CropSampler(shards, device=CPU, budget_bytes=budget_bytes, seed=1)
+        assert [name for name, _ in other.tracks(3, seed=0)] == judged
+    for name, frames in sampler.tracks(3, seed=0):
+        assert (frames == int(name.removeprefix("song-"))).all()
+
+
+@pytest.mark.parametrize(
+    ("free_gb", "kept_gb", "expected_gb"), [(80, 0, 53), (8, 0, 2), (24, 0, 14), (10, 14, 14)]
+)
+def test_frames_leave_room_for_a_step_on_any_gpu(
+    free_gb: int, kept_gb: int, expected_gb: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free_gb * 10**9, 80 * 10**9))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: kept_gb * 10**9)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 0)
+    assert frame_budget(torch.device("cuda")) // 10**9 == expected_gb

@@ -125,7 +125,8 @@ def multi_crop_loss(views: Tensor, wanted: Tensor, centre: Tensor, temperature: 
     """
     targets = F.softmax((wanted - centre) / temperature, -1)
     predictions = F.log_softmax(views / STUDENT_TEMPERATURE, -1)
-    # [global views, views], averaged over songs.
-    pairs = -torch.einsum("sgk,svk->gv", targets, predictions) / len(views)
+    with torch.autocast(views.device.type, enabled=False):  # which would round both
+        # [global views, views], averaged over songs.
+        pairs = -torch.einsum("sgk,svk->gv", targets, predictions) / len(views)
     same = torch.eye(*pairs.shape, dtype=torch.bool, device=pairs.device)
     return pairs.masked_fill(same, 0).sum() / (~same).sum()
