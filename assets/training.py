@@ -223,7 +223,7 @@ def model_beats_mel_statistics(home: HomeFolder) -> dg.AssetCheckResult:
 
 @dg.asset_check(
     asset=fastdino_model,
-    additional_deps=[spectrogram_shards],
+    additional_deps=[spectrogram_shards, "promotion"],
     description=f"The collection has grown less than {GROWTH:.0%} since training.",
 )
 def model_fits_the_collection(home: HomeFolder) -> dg.AssetCheckResult:
@@ -252,7 +252,7 @@ def model_fits_the_collection(home: HomeFolder) -> dg.AssetCheckResult:
 @dg.asset_check(
     asset=fastdino_model,
     # By name: that module imports this one.
-    additional_deps=["embedding_vectors"],
+    additional_deps=["embedding_vectors", "promotion"],
     description="Songs added since training mingle with those that the model was trained on.",
 )
 def new_songs_are_of_a_known_kind(home: HomeFolder) -> dg.AssetCheckResult:

@@ -35,7 +35,8 @@ train = dg.define_asset_job(
 
 promote = dg.define_asset_job(
     "promote",
-    selection=PROMOTION.downstream(),
+    # The checks compare the model in use, which is another one afterwards.
+    selection=PROMOTION.downstream() | MODEL_CHECKS,
     config=dg.RunConfig(ops={"promotion": PromotionConfig(model_id="candidate")}),
     description=(
         "Put the candidate to use; then map, database, page. With model_id: previous in the "

@@ -320,6 +320,43 @@ def test_a_song_that_is_gone_is_told(context: BrowserContext, collection: Home, 
         page.wait_for_selector(READY)
         page.evaluate("open(0)")
         expect(page.locator("#note")).to_contain_text("Is its disk mounted?")
+        # It is now: playing is all that has to be done.
+        answers = {"path": next(collection.root.parent.rglob("*.wav"))}
+        page.route("**/audio/**", lambda route: route.fulfill(content_type="audio/wav", **answers))
+        page.keyboard.press(" ")
+        page.wait_for_function(PLAYS)
+        expect(page.locator("#note")).not_to_contain_text("mounted")
+
+
+def test_back_leads_to_the_group_that_was_left_whatever_groups_were_seen_since(page: Page):
+    page.locator("#tabs").get_by_text("Groups").click()
+    page.evaluate("openGroup('Cluster', 1)")
+    left = page.locator("#view h2").inner_text()
+    page.evaluate("open(2)")
+    page.evaluate("openGroup('Artist', 0)")
+    for _ in range(2):
+        page.keyboard.press("Escape")
+    expect(page.locator("#view h2")).to_have_text(left)
+
+
+def test_names_without_a_letter_are_found(page: Page):
+    page.evaluate("songs.title[4] = '!!!'")
+    assert page.evaluate("search('!!!')") == [4]
+    assert page.evaluate("search('???')") == []
+
+
+def test_a_dragged_seek_bar_that_is_let_go_where_it_was_goes_on(page: Page):
+    click_song(page, 1)
+    page.wait_for_function(PLAYS)
+    page.evaluate("audio.pause(), audio.currentTime = 0")
+    bar = page.locator("#seek").bounding_box()
+    middle = bar["y"] + bar["height"] / 2
+    page.mouse.move(bar["x"] + 3, middle)
+    page.mouse.down()
+    page.mouse.move(bar["x"] + 200, middle)
+    page.mouse.move(bar["x"] - 40, middle)
+    page.mouse.up()
+    assert not page.evaluate("dragging")
 
 
 def test_hostile_tags_are_text(context: BrowserContext, tmp_path: Path):

@@ -105,6 +105,14 @@ def test_promote_alone_puts_the_candidate_to_use_and_draws_all_that_depends_on_i
     assert options == {"model_id": parser().parse_args(["promote"]).model}
 
 
+def test_after_a_promotion_the_model_that_is_now_in_use_is_judged() -> None:
+    job = defs.resolve_job_def("promote")
+    steps = [node.name for node in job.graph.nodes_in_topological_order]
+    judging = [name for name in steps if "model_fits" in name or "known_kind" in name]
+    assert len(judging) == 2
+    assert steps.index("promotion") < min(map(steps.index, judging))
+
+
 def test_without_being_asked_to_nothing_is_promoted() -> None:
     assert promotion.PromotionConfig().model_id == ""
 

@@ -83,9 +83,11 @@ const colorOf = () => {
 };
 const axis = {visible: false, zeroline: false, showgrid: false};
 // On a window of another shape the whole map is shown anew if it was before.
+let refits = 0;
 const refit = () => {
-  const {x} = view(), whole = Math.abs(x[1] - x[0] - fullSpan) < .02 * fullSpan;
+  const {x} = view(), whole = Math.abs(x[1] - x[0] - fullSpan) < .02 * fullSpan, latest = ++refits;
   Plotly.Plots.resize(map).then(() => {
+    if (latest !== refits) return;   // Plotly answers all that asked while a window was dragged.
     if (whole) fullSpan = 0;
     draw(whole ? bounds : view());
   });

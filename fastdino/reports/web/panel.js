@@ -17,8 +17,11 @@ const button = (text, label, onClick, className, symbol) => {
 const dot = color => { const i = make("i", undefined, "dot"); i.style.background = color || grey(); return i; };
 
 // ---- going somewhere, and back
-const go = place => {
-  if (JSON.stringify(place) !== JSON.stringify(here)) before.push({...here, scroll: box.scrollTop});
+// A group's number says nothing without the way of grouping that it is of.
+const group = by => { if (by !== shown.by) { shown.by = by; nameGroups(); } };
+const go = (place, by = shown.by) => {
+  if (JSON.stringify(place) !== JSON.stringify(here)) before.push({place: here, by: shown.by, scroll: box.scrollTop});
+  group(by);
   before = before.slice(-50);
   here = place;
   $("query").value = "";
@@ -28,7 +31,8 @@ const go = place => {
 const back = () => {
   if ($("query").value) { $("query").value = ""; show(); return; }
   const last = before.pop();
-  here = last || {tab: "Groups"};
+  here = last ? last.place : {tab: "Groups"};
+  if (last) group(last.by);
   show();
   box.scrollTop = last ? last.scroll : 0;
 };
@@ -38,7 +42,7 @@ const open = song => {
   play([song, ...neighbors(song).map(found => found.song)], 0, `Like ${songs.title[song]}`);
   bring(song);
 };
-const openGroup = (by, group) => { shown.by = by; nameGroups(); go({tab: "Groups", group}); };
+const openGroup = (by, group) => go({tab: "Groups", group}, by);
 
 // ---- rows
 // One row a song; entries are songs, or {song, from, similarity}.
@@ -203,7 +207,7 @@ const chart = (label, trace, layout) => {
   element.setAttribute("role", "img");
   element.setAttribute("aria-label", label);
   const axes = {gridcolor: dark() ? "rgba(255,255,255,.09)" : "rgba(29,33,41,.08)", zeroline: false, fixedrange: true, tickfont: {size: 11}};
-  setTimeout(() => Plotly.newPlot(element, trace, {
+  setTimeout(() => element.isConnected && Plotly.newPlot(element, trace, {
     height: 170, margin: {l: 40, r: 10, t: 8, b: 28}, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: {color: soft, family: "inherit"}, showlegend: false, ...layout,
     xaxis: {...axes, showgrid: false, ...layout.xaxis}, yaxis: {...axes, rangemode: "tozero", ...layout.yaxis},
@@ -270,7 +274,9 @@ const show = () => {
     : here.tab === "Queue" ? queue()
     : here.tab === "Collection" ? collection()
     : here.group !== undefined ? oneGroup(here.group) : allGroups();
+  for (const element of box.querySelectorAll(".chart")) Plotly.purge(element);
   box.replaceChildren(...parts);
+  marked.pointed = null;   // A row that is taken away is not left.
   for (const tab of $("tabs").children) tab.setAttribute("aria-pressed", !wanted && tab.dataset.tab === here.tab);
   markPlaying();
   draw();

@@ -57,7 +57,9 @@ const step = by => {
 };
 const toggle = () => {
   if (!served || player.at < 0) return;
-  if (audio.paused) audio.play().catch(() => {}); else audio.pause();
+  // What has failed does not play again by itself, though the server or the disk is back.
+  if (audio.error) load();
+  else if (audio.paused) audio.play().catch(() => {}); else audio.pause();
 };
 const skip = seconds => { if (served && player.at >= 0) audio.currentTime = Math.max(0, audio.currentTime + seconds); };
 
@@ -102,6 +104,7 @@ const startPlayer = onMoment => {
     const song = playing();
     if (song === null) return;
     if (!audio.src.endsWith(".wav")) {   // A format that this browser does not know: let it be decoded.
+      startAt ||= audio.currentTime;   // Damage may be found in the middle of a song.
       audio.src = `/audio/${songs.id[song]}.wav`;
       audio.play().catch(() => {});
       return;
@@ -115,6 +118,8 @@ const startPlayer = onMoment => {
   $("next").onclick = () => step(1);
   $("previous").onclick = () => step(-1);
   seek.addEventListener("input", () => { dragging = true; aim(+seek.value); });
+  // No change comes where the handle is let go of at the value that it was taken from.
+  for (const event of ["pointerup", "pointercancel", "blur"]) seek.addEventListener(event, () => { dragging = false; });
   seek.addEventListener("change", () => {
     dragging = false;
     audio.currentTime = +seek.value;

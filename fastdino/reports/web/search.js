@@ -59,7 +59,10 @@ const likeness = (typed, word) => {
 // Songs in which every word is found, the best first.
 const search = text => {
   const asked = words(text);
-  if (!asked.length) return [];
+  if (!asked.length) {   // Names without a letter: "!!!", "???", emoji.
+    const wanted = plain(text).trim();
+    return wanted ? [...songs.id.keys()].filter(i => [songs.title[i], artist(i), album(i)].some(name => name && plain(name).includes(wanted))) : [];
+  }
   let total = null;
   for (const typed of asked) {
     const best = new Map();

@@ -40,7 +40,7 @@ const keys = {
   0: showAll,
 };
 addEventListener("keydown", event => {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
   const at = event.target, typing = at === $("query");
   if (event.key === "Escape") {
     if (typing) at.blur();
