@@ -35,6 +35,7 @@ def run(home: Home, folders: Sequence[Path]) -> Summary:
         listing = scan.scan(folders, populated=frozenset(before["path"]))
         after = look(before, listing)
         changed = diff.changes(before, after)
+        after = diff.first_seen_kept(before, after, changed)
         if did_work := not after.equals(before):
             catalog.write(home, after)
     return _summary(home, before, after, changed, listing, did_work)
@@ -66,8 +67,7 @@ def look(before: pl.DataFrame, listing: scan.Listing) -> pl.DataFrame:
     fresh = fresh.with_columns(pl.col("added_at").fill_null(now).cast(catalog.SCHEMA["added_at"]))
     unknown = before.filter(_inside(listing.unlisted)).join(listed, on="path", how="anti")
     rows = pl.concat([kept, fresh, unknown], how="diagonal")
-    rows = rows.select(catalog.SCHEMA.names()).cast(catalog.SCHEMA).sort("path")
-    return diff.first_seen_kept(before, rows)
+    return rows.select(catalog.SCHEMA.names()).cast(catalog.SCHEMA).sort("path")
 
 
 def _inside(folders: Sequence[str]) -> pl.Expr:

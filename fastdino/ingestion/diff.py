@@ -102,11 +102,17 @@ def changes(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
     return rows.cast(CHANGES).sort("kind", "path")
 
 
-def first_seen_kept(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
-    """The catalogue ``after`` with moved files added when they were under their old paths."""
-    moved = changes(before, after).filter(kind="moved")
-    seen = moved.select("path", "old_path").join(
-        before.select(old_path="path", seen_at="added_at"), on="old_path"
+def first_seen_kept(
+    before: pl.DataFrame, after: pl.DataFrame, changed: pl.DataFrame
+) -> pl.DataFrame:
+    """The catalogue ``after`` with moved files added when they were under their old paths.
+
+    ``changed`` is what ``changes`` says of the two; it stays true of what is returned.
+    """
+    seen = (
+        changed.filter(kind="moved")
+        .select("path", "old_path")
+        .join(before.select(old_path="path", seen_at="added_at"), on="old_path")
     )
     joined = after.join(seen.drop("old_path"), on="path", how="left", maintain_order="left")
     return joined.with_columns(added_at=pl.coalesce("seen_at", "added_at")).drop("seen_at")
