@@ -27,7 +27,7 @@ from fastdino.errors import UserError
 from fastdino.home import Home
 from fastdino.ingestion import catalog as files_catalog
 from fastdino.training import registry
-from fastdino.training.settings import GROWTH
+from fastdino.training.settings import GROWTH, default_preset
 
 GROUP = "training"
 # The published objective collapses to a rank of about 6; sound ones are far above 20. A small
@@ -57,7 +57,7 @@ def preset_from_environment() -> Preset:
     Raises:
         UserError: it names no preset.
     """
-    name = os.environ.get("FASTDINO_PRESET") or "auto"
+    name = default_preset()
     if name not in Preset.__members__:
         raise UserError(f"FASTDINO_PRESET is {name!r}: set one of {', '.join(Preset.__members__)}")
     return Preset[name]

@@ -21,7 +21,7 @@ from fastdino.home import Home
 from fastdino.steps import COMMANDS, STEPS
 from fastdino.summary import Summary
 from fastdino.text import OneLine, one_line
-from fastdino.training.settings import ARMS, BUDGETS, SEEDS
+from fastdino.training.settings import ARMS, BUDGETS, SEEDS, default_preset
 
 EPILOG = """\
 The stages, in order: ingest -> spectrograms -> train -> embed -> report. Each does only what is
@@ -65,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
     size = argparse.ArgumentParser(add_help=False)
     size.add_argument(
         "--preset",
-        default=os.environ.get("FASTDINO_PRESET") or "auto",
+        default=default_preset(),
         choices=("auto", "cpu", "gpu", "tiny"),
         help="size of the encoder (default: by the device found)",
     )

@@ -10,7 +10,6 @@ that a refresh takes of it is more than it would be.
 
 import argparse
 import multiprocessing
-import os
 import resource
 import shutil
 import sys
@@ -28,6 +27,7 @@ from fastdino.errors import UserError
 from fastdino.home import Home
 from fastdino.progress import progress
 from fastdino.steps import STEPS
+from fastdino.training.settings import default_preset
 
 SIZES = (1_000, 5_000, 15_000)
 CHANGED = 10
@@ -231,7 +231,7 @@ def _run(home: Home, music: Path, names: Sequence[str]) -> tuple[list[Step], flo
     options = argparse.Namespace(
         music=[str(music)],
         or_demo=False,
-        preset=os.environ.get("FASTDINO_PRESET") or "auto",
+        preset=default_preset(),
         minutes=TRAINING_MINUTES,
         seed=0,
         afresh=False,

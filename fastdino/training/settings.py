@@ -7,6 +7,7 @@ work.
 import dataclasses
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -170,6 +171,11 @@ PRESETS = {
         passes=2,
     ),
 }
+
+
+def default_preset() -> str:
+    """The preset that ``$FASTDINO_PRESET`` names, or "auto"."""
+    return os.environ.get("FASTDINO_PRESET") or "auto"
 
 
 def settings_for(preset: str, *, minutes: float | None = None, seed: int = 0) -> TrainingSettings:
