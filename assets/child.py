@@ -23,11 +23,11 @@ from typing import Any
 
 from dagster_pipes import PipesContext, open_dagster_pipes
 
-from fastdino.errors import UserError, plainly
-from fastdino.home import Home
+from fastdino.core.errors import UserError, plainly
+from fastdino.core.home import Home
+from fastdino.core.summary import Scalar, Summary
+from fastdino.core.text import OneLine, one_line
 from fastdino.steps import STEPS
-from fastdino.summary import Scalar, Summary
-from fastdino.text import OneLine, one_line
 
 log = logging.getLogger("fastdino.child")
 

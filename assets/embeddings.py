@@ -24,8 +24,8 @@ from assets.stage import (
     run_step,
 )
 from assets.training import fastdino_model
+from fastdino.core.errors import UserError
 from fastdino.embeddings.vectors import vector_files
-from fastdino.errors import UserError
 from fastdino.ingestion import catalog as files_catalog
 from fastdino.training import registry
 

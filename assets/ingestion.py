@@ -10,7 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from assets.stage import CODE_VERSION, COLLECTION_POOL, OWNERS, HomeFolder, failed, run_step
-from fastdino.errors import UserError
+from fastdino.core.errors import UserError
 from fastdino.ingestion import catalog as files_catalog
 
 GROUP = "ingestion"

@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from fastdino.text import one_line
+from fastdino.core.text import one_line
 
 NOTHING = "Nothing: the collection is as it should be."
 

@@ -16,8 +16,8 @@ from assets.stage import (
     failed,
     run_step,
 )
-from fastdino.errors import UserError
-from fastdino.home import Home
+from fastdino.core.errors import UserError
+from fastdino.core.home import Home
 from fastdino.ingestion import catalog as files_catalog
 from fastdino.spectrograms.settings import SpectrogramSettings
 from fastdino.spectrograms.shards import read_index

@@ -13,8 +13,8 @@ import dagster as dg
 from pydantic import Field
 
 import fastdino
-from fastdino.errors import UserError
-from fastdino.home import Home
+from fastdino.core.errors import UserError
+from fastdino.core.home import Home
 
 OWNERS = ["team:fastdino"]
 CODE_VERSION = fastdino.__version__

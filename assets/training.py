@@ -21,10 +21,10 @@ from assets.stage import (
     HomeFolder,
     run_step,
 )
+from fastdino.core.errors import UserError
+from fastdino.core.home import Home
 from fastdino.embeddings.novelty import among_their_own
 from fastdino.embeddings.vectors import read_songs
-from fastdino.errors import UserError
-from fastdino.home import Home
 from fastdino.ingestion import catalog as files_catalog
 from fastdino.training import registry
 from fastdino.training.settings import GROWTH, default_preset

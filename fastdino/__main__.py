@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastdino import __version__
-from fastdino.errors import UserError, plainly
-from fastdino.home import Home
+from fastdino.core.errors import UserError, plainly
+from fastdino.core.home import Home
+from fastdino.core.summary import Summary
+from fastdino.core.text import OneLine, one_line
 from fastdino.steps import COMMANDS, STEPS
-from fastdino.summary import Summary
-from fastdino.text import OneLine, one_line
 from fastdino.training.settings import ARMS, BUDGETS, SEEDS, default_preset
 
 EPILOG = """\
@@ -189,10 +189,10 @@ def _number(text: str) -> int:
 
 
 def _moment(text: str) -> float:
-    from fastdino.reports import asking
+    from fastdino.database import questions
 
     try:
-        return asking.seconds(text)
+        return questions.seconds(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no time: write 1:20") from None
 
@@ -246,31 +246,31 @@ def _execute(home: Home, options: argparse.Namespace) -> int:
         demo.synthesise(options.folder.expanduser())
         return 0
     if options.command == "bench" and options.incremental is not None:
-        from fastdino import incremental
+        from fastdino.bench import changes
 
-        return incremental.main(options.incremental)
+        return changes.main(options.incremental)
     if options.command == "bench":
-        from fastdino import bench
+        from fastdino.bench import table
 
-        return bench.main(home, options.part)
+        return table.main(home, options.part)
     if options.command == "serve":
-        from fastdino.reports import server
+        from fastdino.page import server
 
         return server.main(home, port=options.port, open_browser=options.open)
     if options.command == "verify":
-        from fastdino import verify
+        from fastdino.upkeep import verify
 
         return verify.main(home, repair=options.repair)
     if options.command == "similar":
-        from fastdino.reports import asking
+        from fastdino.database import questions
 
-        return asking.similar(home, " ".join(options.song), at_s=options.at, n=options.n)
+        return questions.similar(home, " ".join(options.song), at_s=options.at, n=options.n)
     if options.command == "playlist":
-        from fastdino.reports import asking
+        from fastdino.database import questions
 
         if (options.first is None) != (options.last is None):
             raise UserError("--from SONG and --to SONG go together: give both")
-        return asking.playlist(
+        return questions.playlist(
             home,
             like=options.like,
             ends=(options.first, options.last) if options.first is not None else None,

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdino.errors import UserError
-from fastdino.progress import progress
-from fastdino.storage import replacing
-from fastdino.workers import WorkerFailure, map_in_workers
+from fastdino.core.errors import UserError
+from fastdino.core.progress import progress
+from fastdino.core.storage import replacing
+from fastdino.core.workers import WorkerFailure, map_in_workers
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fastdino.errors import UserError
-from fastdino.home import Home
-from fastdino.summary import Summary
+from fastdino.core.errors import UserError
+from fastdino.core.home import Home
+from fastdino.core.summary import Summary
 
 # PyTorch's threads wait for each other by spinning. Where a core is also needed elsewhere, as on
 # any computer in use, that more than halved the speed of training; after a short spin they now
@@ -86,26 +86,26 @@ def draw_map(home: Home, options: argparse.Namespace) -> Summary:
     """Draw the map, clusters and neighbours."""
     from fastdino import reports
 
-    return reports.run_map(home)
+    return reports.draw_map(home)
 
 
 def publish(home: Home, options: argparse.Namespace) -> Summary:
     """Publish the DuckDB file."""
-    from fastdino import embeddings
+    from fastdino import database
 
-    return embeddings.publish(home)
+    return database.publish(home)
 
 
 def page(home: Home, options: argparse.Namespace) -> Summary:
     """Write the report page."""
-    from fastdino import reports
+    from fastdino import page
 
-    return reports.run_page(home)
+    return page.write_page(home)
 
 
 def list_models(home: Home, options: argparse.Namespace) -> Summary:
     """List the models, and compare the candidate with the current one."""
-    from fastdino.embeddings import side_by_side
+    from fastdino.reports import side_by_side
 
     return side_by_side.run(home)
 
@@ -126,14 +126,14 @@ def forget(home: Home, options: argparse.Namespace) -> Summary:
 
 def compact(home: Home, options: argparse.Namespace) -> Summary:
     """Drop what was computed of songs that left the collection."""
-    from fastdino import compaction
+    from fastdino.upkeep import compaction
 
     return compaction.run(home)
 
 
 def compare(home: Home, options: argparse.Namespace) -> Summary:
     """Train every arm for every budget and seed."""
-    from fastdino.training import compare as comparing
+    from fastdino.research import compare as comparing
 
     return comparing.run(
         home,
@@ -147,7 +147,7 @@ def compare(home: Home, options: argparse.Namespace) -> Summary:
 
 def draw_comparison(home: Home, options: argparse.Namespace) -> Summary:
     """Draw what the comparison found."""
-    from fastdino.reports import comparison
+    from fastdino.research import comparison
 
     return comparison.run(home)
 

@@ -19,7 +19,7 @@ import polars as pl
 from assets.ingestion import music_from_environment
 from assets.stage import HomeFolder
 from assets.training import minutes_from_environment
-from fastdino.errors import UserError, plainly
+from fastdino.core.errors import UserError, plainly
 from fastdino.ingestion import catalog as files_catalog
 from fastdino.ingestion import scan
 from fastdino.steps import music_folders

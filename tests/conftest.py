@@ -12,7 +12,7 @@ import hypothesis
 import pytest
 
 from fastdino import demo
-from fastdino.home import Home
+from fastdino.core.home import Home
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import synthetic
 
 from fastdino import demo, reports
-from fastdino.embeddings import publish
-from fastdino.home import Home
+from fastdino.core.home import Home
+from fastdino.database import publish
 from fastdino.spectrograms.settings import SpectrogramSettings
 
 DIM = 32
@@ -44,7 +44,7 @@ def write(home: Home, music: Path) -> list[dict[str, object]]:
     for number, model_id in enumerate(MODELS):
         synthetic.write_model(home, model_id, DIM)
         _write_vectors(home, model_id, number)
-        reports.run_map(home)
+        reports.draw_map(home)
     publish(home)
     return songs
 

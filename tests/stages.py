@@ -4,9 +4,9 @@ import hashlib
 from argparse import Namespace
 from pathlib import Path
 
-from fastdino.home import Home
+from fastdino.core.home import Home
+from fastdino.core.summary import Summary
 from fastdino.steps import COMMANDS, STEPS
-from fastdino.summary import Summary
 
 
 def options(music: Path) -> Namespace:

@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fastdino.home import Home
+from fastdino.core.home import Home
 from fastdino.spectrograms.settings import SpectrogramSettings
 
 MODEL_ID = "model-a"

@@ -9,8 +9,9 @@ import duckdb
 import pytest
 import synthetic
 
-from fastdino import embeddings, ingestion, reports
-from fastdino.home import Home
+from fastdino import ingestion, reports
+from fastdino.core.home import Home
+from fastdino.database import publish
 from fastdino.ingestion import catalog
 
 
@@ -51,18 +52,18 @@ def test_the_map_goes_on_from_the_last_one_and_that_is_published(
     home: Home, set_back: Callable[[], None]
 ) -> None:
     synthetic.write_home(home, 30)
-    reports.run_map(home)
-    embeddings.publish(home)
+    reports.draw_map(home)
+    publish(home)
     places = "SELECT track_id, x, y FROM songs WHERE x IS NOT NULL ORDER BY track_id"
     with duckdb.connect(str(home.database), read_only=True) as db:
         before = db.execute(places).fetchall()
     set_back()
     synthetic.write_home(home, 32)
-    assert reports.run_map(home).did_work
-    assert embeddings.publish(home).did_work
+    assert reports.draw_map(home).did_work
+    assert publish(home).did_work
     with duckdb.connect(str(home.database), read_only=True) as db:
         after = db.execute(places).fetchall()
     assert len(after) == 32
     assert set(before) < set(after)
-    assert not reports.run_map(home).did_work
-    assert not embeddings.publish(home).did_work
+    assert not reports.draw_map(home).did_work
+    assert not publish(home).did_work

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastdino import demo
-from fastdino.errors import UserError
+from fastdino.core.errors import UserError
 
 
 def tags_of(path: Path) -> dict[str, str]:

@@ -14,7 +14,7 @@ import pytest
 
 from fastdino import demo
 from fastdino.__main__ import main, parser
-from fastdino.home import Home
+from fastdino.core.home import Home
 
 ROOT = Path(__file__).parents[1]
 Rows = list[dict[str, Any]]

@@ -12,12 +12,14 @@ import pytest
 import synthetic
 
 from assets import child
-from fastdino import demo, embeddings, ingestion, tables
+from fastdino import demo, ingestion
 from fastdino.__main__ import main, show, show_tables
-from fastdino.home import Home
+from fastdino.core import tables
+from fastdino.core.home import Home
+from fastdino.core.summary import Summary
+from fastdino.database import publish
 from fastdino.ingestion import catalog, identify
 from fastdino.ingestion.scan import LARGEST_BYTES, scan
-from fastdino.summary import Summary
 
 HOSTILE = {
     "sql": "'; DROP TABLE tracks; --",
@@ -86,7 +88,7 @@ def test_hostile_tags_are_published_and_asked_for_as_text(hostile: Path, home: H
     files = catalog.read(home)
     names = pl.Series([*found, *files["title"][len(found) :]])
     tables.write(home.catalog, files.with_columns(title=names, artist=names, album=names))
-    embeddings.publish(home)
+    publish(home)
     with duckdb.connect(str(home.database), read_only=True) as db:
         assert db.execute("SELECT count(*) FROM tracks").fetchone() == (30,)
         for title, track_id in found.items():

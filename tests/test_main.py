@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fastdino.__main__ import main, parser
-from fastdino.home import Home
+from fastdino.core.home import Home
 
 
 def test_lists_are_separated_by_spaces_and_several_label_files_can_be_given() -> None:

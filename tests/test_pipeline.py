@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from fastdino.__main__ import main
-from fastdino.home import Home
+from fastdino.core.home import Home
 from fastdino.training import registry
 from tests.stages import contents, run
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from fastdino import demo
-from fastdino.errors import UserError
-from fastdino.home import Home
+from fastdino.core.errors import UserError
+from fastdino.core.home import Home
 from fastdino.ingestion import catalog
 from fastdino.steps import ingest, music_folders
 

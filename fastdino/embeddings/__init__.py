@@ -1,26 +1,18 @@
-"""Embeddings: song and segment vectors, and the DuckDB file people query.
+"""Embeddings: a vector for every song and every stretch of it.
 
-Belongs here: computing vectors with the current model (``encode``), and publishing what all
-stages made as one database (``publishing``). Does not: training, maps or pages.
+Belongs here: computing vectors with the models there are (``encode``), their files (``vectors``),
+and which new songs are unlike those a model was trained on (``novelty``). Does not: training, maps,
+or the database that people query.
 """
 
-from fastdino.home import Home
-from fastdino.storage import alone
-from fastdino.summary import Summary
+from fastdino.core.home import Home
+from fastdino.core.summary import Summary
 
-__all__ = ["publish", "run"]
+__all__ = ["run"]
 
 
 def run(home: Home) -> Summary:
-    """Compute vectors for every track that has none, see ``embeddings.encode.run``."""
+    """Compute vectors for every track that has none; see ``fastdino.embeddings.encode``."""
     from fastdino.embeddings import encode
 
     return encode.run(home)
-
-
-def publish(home: Home) -> Summary:
-    """Publish ``music.duckdb``, see ``embeddings.publishing.publish``."""
-    from fastdino.embeddings.publishing import publish
-
-    with alone(home.root, with_all_below=False):
-        return publish(home)

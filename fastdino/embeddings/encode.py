@@ -15,15 +15,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from fastdino.embeddings import side_by_side
+from fastdino.core.errors import UserError
+from fastdino.core.home import Home
+from fastdino.core.progress import progress
+from fastdino.core.storage import alone
+from fastdino.core.summary import Scalar, Summary
 from fastdino.embeddings.vectors import read_vectors, schema, write_vectors
-from fastdino.errors import UserError
-from fastdino.home import Home
-from fastdino.progress import progress
+from fastdino.reports import side_by_side
 from fastdino.spectrograms import SpectrogramSettings
 from fastdino.spectrograms import shards as shard_files
-from fastdino.storage import alone
-from fastdino.summary import Scalar, Summary
 from fastdino.training import model as models
 from fastdino.training import registry
 from fastdino.training.device import best_device

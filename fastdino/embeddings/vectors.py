@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fastdino.errors import UserError, disk_trouble
-from fastdino.home import Home
+from fastdino.core.errors import UserError, disk_trouble
+from fastdino.core.home import Home
+from fastdino.core.storage import replacing
 from fastdino.spectrograms.shards import UNREADABLE
-from fastdino.storage import replacing
 from fastdino.training import registry
 
 COLUMNS = ["track_id", "start_s", "end_s", "vec"]

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import polars as pl
 
-from fastdino.home import Home
+from fastdino.core.home import Home
+from fastdino.core.progress import progress
+from fastdino.core.storage import alone
+from fastdino.core.summary import Summary
 from fastdino.ingestion import catalog, diff, identify, scan
-from fastdino.progress import progress
-from fastdino.storage import alone
-from fastdino.summary import Summary
 
 SHOWN = 200  # rows of a table in the summary
 

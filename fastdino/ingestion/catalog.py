@@ -6,9 +6,9 @@ come about (``scan``, ``identify``) or what changed between two catalogues (``di
 
 import polars as pl
 
-from fastdino import tables
-from fastdino.errors import UserError
-from fastdino.home import Home
+from fastdino.core import tables
+from fastdino.core.errors import UserError
+from fastdino.core.home import Home
 
 SCHEMA = pl.Schema(
     {

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastdino.text import one_line
-from fastdino.workers import WorkerFailure, map_in_workers
+from fastdino.core.text import one_line
+from fastdino.core.workers import WorkerFailure, map_in_workers
 
 # Left to itself FFmpeg believes content over names: a playlist called x.mp3 would make it open
 # whatever files or addresses the playlist names. So only plain audio containers, only from disk.

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
-from fastdino.errors import UserError
+from fastdino.core.errors import UserError
 
 SUFFIXES = (
     ".aac", ".aif", ".aifc", ".aiff", ".ape", ".au", ".caf", ".dsf", ".flac", ".m4a", ".m4b",

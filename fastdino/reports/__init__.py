@@ -1,21 +1,20 @@
-"""Draw the map, find clusters and neighbours, and write the page people look at."""
+"""Reports: where songs lie among each other.
 
-from fastdino.home import Home
-from fastdino.storage import alone
-from fastdino.summary import Summary
+Belongs here: the map (``layout``, ``map``, ``map_files``), clusters and their names, each song's
+nearest neighbours, pictures of the map, and two models side by side. Does not: vectors, or the
+database and the page that show all this.
+"""
+
+from fastdino.core.home import Home
+from fastdino.core.storage import alone
+from fastdino.core.summary import Summary
+
+__all__ = ["draw_map"]
 
 
-def run_map(home: Home) -> Summary:
+def draw_map(home: Home) -> Summary:
     """Draw the map of the current model's songs; see ``fastdino.reports.map``."""
     from fastdino.reports import map
 
     with alone(home.root / "maps"):
-        return map.run_map(home)
-
-
-def run_page(home: Home) -> Summary:
-    """Write the report page; see ``fastdino.reports.page``."""
-    from fastdino.reports import page
-
-    with alone(home.page.parent):
-        return page.run_page(home)
+        return map.draw_map(home)

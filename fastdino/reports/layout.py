@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from fastdino.progress import progress
+from fastdino.core.progress import progress
+from fastdino.core.workers import available_cores
 from fastdino.reports.neighbors import nearest
-from fastdino.workers import available_cores
 
 log = logging.getLogger(__name__)
 # What it says of its own workings is nothing to the user.

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from fastdino.core.errors import UserError
+from fastdino.core.home import Home
+from fastdino.core.summary import Scalar, Summary
 from fastdino.embeddings.vectors import read_songs
-from fastdino.errors import UserError
-from fastdino.home import Home
 from fastdino.ingestion import catalog
 from fastdino.reports import clusters as grouping
 from fastdino.reports import layout, pictures
@@ -35,7 +36,6 @@ from fastdino.reports.map_files import (
     write,
 )
 from fastdino.reports.neighbors import brought_up_to_date, nearest
-from fastdino.summary import Scalar, Summary
 from fastdino.training import registry
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class Drawn:
     probabilities: np.ndarray
 
 
-def run_map(home: Home) -> Summary:
+def draw_map(home: Home) -> Summary:
     """Draw the map of the current model's songs, unless the standing one shows just these.
 
     Raises:

@@ -16,9 +16,9 @@ from typing import Any
 
 import polars as pl
 
-from fastdino import tables
-from fastdino.home import Home
-from fastdino.storage import read_json, replacing, write_json
+from fastdino.core import tables
+from fastdino.core.home import Home
+from fastdino.core.storage import read_json, replacing, write_json
 
 log = logging.getLogger(__name__)
 

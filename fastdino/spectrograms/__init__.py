@@ -4,9 +4,9 @@ Belongs here: decoding, resampling, log-mel, the shard format. Does not: what is
 Reading shards needs numpy and pyarrow only; torch is imported where sound is turned into frames.
 """
 
-from fastdino.home import Home
+from fastdino.core.home import Home
+from fastdino.core.summary import Summary
 from fastdino.spectrograms.settings import SpectrogramSettings
-from fastdino.summary import Summary
 
 __all__ = ["SpectrogramSettings", "run"]
 

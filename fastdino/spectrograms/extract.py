@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fastdino.errors import plainly
+from fastdino.core.errors import plainly
+from fastdino.core.workers import WorkerFailure
 from fastdino.spectrograms.decode import DecodeError, Sound, decoders
 from fastdino.spectrograms.settings import SpectrogramSettings
-from fastdino.workers import WorkerFailure
 
 SHORTEST_S = 1.0
 # A few bytes can stand for a minute of hum, and a file of some megabytes for years of it.

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fastdino.errors import UserError, disk_trouble
-from fastdino.storage import replacing
+from fastdino.core.errors import UserError, disk_trouble
+from fastdino.core.storage import replacing
 
 SCHEMA = pa.schema(
     [

@@ -19,16 +19,16 @@ from typing import TypeVar
 import numpy as np
 import polars as pl
 
-from fastdino import tables
-from fastdino.home import Home
+from fastdino.core import tables
+from fastdino.core.home import Home
+from fastdino.core.progress import progress
+from fastdino.core.storage import alone, write_json
+from fastdino.core.summary import Summary
+from fastdino.core.workers import WorkerFailure, available_cores, map_in_workers
 from fastdino.ingestion import catalog
 from fastdino.ingestion.identify import LEAST_BYTES_PER_S
-from fastdino.progress import progress
 from fastdino.spectrograms import extract, shards
 from fastdino.spectrograms.settings import SpectrogramSettings
-from fastdino.storage import alone, write_json
-from fastdino.summary import Summary
-from fastdino.workers import WorkerFailure, available_cores, map_in_workers
 
 log = logging.getLogger(__name__)
 

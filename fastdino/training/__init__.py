@@ -5,8 +5,8 @@ and how good it is. Does not: vectors of whole collections (``embeddings``).
 Importing the package is light; torch comes with the modules in it.
 """
 
-from fastdino.home import Home
-from fastdino.summary import Summary
+from fastdino.core.home import Home
+from fastdino.core.summary import Summary
 from fastdino.training.settings import PRESETS, TrainingSettings, settings_for
 
 __all__ = ["PRESETS", "TrainingSettings", "run", "settings_for"]

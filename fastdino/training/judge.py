@@ -16,10 +16,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fastdino.progress import progress
+from fastdino.core.progress import progress
+from fastdino.core.storage import replacing
 from fastdino.spectrograms import SpectrogramSettings
 from fastdino.spectrograms import shards as shard_files
-from fastdino.storage import replacing
 from fastdino.training import evaluation
 from fastdino.training.labels import Labels
 from fastdino.training.model import Moments, segment_bounds, split_features

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fastdino.errors import UserError
+from fastdino.core.errors import UserError
 
 log = logging.getLogger(__name__)
 

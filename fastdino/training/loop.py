@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fastdino import __version__
-from fastdino.progress import progress
-from fastdino.storage import replacing
+from fastdino.core.progress import progress
+from fastdino.core.storage import replacing
 from fastdino.training.device import autocast
 from fastdino.training.encoder import Encoder
 from fastdino.training.evaluation import effective_rank

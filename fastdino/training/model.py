@@ -19,8 +19,8 @@ from safetensors.torch import load as read_tensors
 from safetensors.torch import save as tensor_file
 from torch import Tensor, nn
 
-from fastdino.errors import UserError, disk_trouble
-from fastdino.storage import replacing
+from fastdino.core.errors import UserError, disk_trouble
+from fastdino.core.storage import replacing
 from fastdino.training import registry
 from fastdino.training.device import autocast
 from fastdino.training.encoder import Encoder

@@ -8,10 +8,10 @@ which is the next stages' work.
 import contextlib
 import shutil
 
-from fastdino.errors import UserError
-from fastdino.home import Home
-from fastdino.storage import alone
-from fastdino.summary import Summary
+from fastdino.core.errors import UserError
+from fastdino.core.home import Home
+from fastdino.core.storage import alone
+from fastdino.core.summary import Summary
 from fastdino.training import registry
 
 CANDIDATE, PREVIOUS = "candidate", "previous"

@@ -17,9 +17,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fastdino.errors import UserError, disk_trouble
-from fastdino.home import Home
-from fastdino.storage import read_json, replacing, write_json
+from fastdino.core.errors import UserError, disk_trouble
+from fastdino.core.home import Home
+from fastdino.core.storage import read_json, replacing, write_json
 from fastdino.training.settings import GROWTH
 
 WEIGHTS = "model.safetensors"

@@ -22,12 +22,12 @@ import pyarrow.compute as pc
 import torch
 
 from fastdino import __version__
-from fastdino.errors import UserError
-from fastdino.home import Home
+from fastdino.core.errors import UserError
+from fastdino.core.home import Home
+from fastdino.core.storage import alone, replacing
+from fastdino.core.summary import Summary
 from fastdino.spectrograms import SpectrogramSettings
 from fastdino.spectrograms import shards as shard_files
-from fastdino.storage import alone, replacing
-from fastdino.summary import Summary
 from fastdino.training import labels as label_files
 from fastdino.training import model as models
 from fastdino.training import registry

@@ -15,8 +15,8 @@ import synthetic
 
 from assets import embeddings, ingestion, spectrograms, training
 from assets.stage import HomeFolder
-from fastdino.embeddings import publish
-from fastdino.home import Home
+from fastdino.core.home import Home
+from fastdino.database import publish
 from fastdino.ingestion import catalog as files_catalog
 from fastdino.spectrograms.settings import SpectrogramSettings
 from fastdino.spectrograms.shards import ShardWriter, TrackInfo

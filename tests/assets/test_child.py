@@ -8,7 +8,7 @@ from dagster._core.definitions.metadata import metadata_map_from_external
 from PIL import Image
 
 from assets.child import PLOT_WIDTH, metadata
-from fastdino.summary import Summary
+from fastdino.core.summary import Summary
 
 
 def png(width: int = 2, height: int = 1) -> bytes:

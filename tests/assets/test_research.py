@@ -12,7 +12,7 @@ import synthetic
 
 from assets.comparison import comparison
 from assets.stage import HomeFolder
-from fastdino.home import Home
+from fastdino.core.home import Home
 from fastdino.spectrograms.settings import SpectrogramSettings
 from fastdino.spectrograms.shards import ShardWriter, TrackInfo
 

@@ -8,7 +8,7 @@ import pytest
 from assets import stage
 from assets.ingestion import catalog, catalog_has_songs
 from assets.stage import HomeFolder, run_step
-from fastdino.home import Home
+from fastdino.core.home import Home
 from fastdino.ingestion import catalog as files_catalog
 
 

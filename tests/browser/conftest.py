@@ -13,7 +13,7 @@ import pytest
 import stages
 
 from fastdino import demo
-from fastdino.home import Home
+from fastdino.core.home import Home
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page

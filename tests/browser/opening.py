@@ -5,7 +5,7 @@ import sys
 
 from playwright.sync_api import BrowserContext, Page
 
-from fastdino.home import Home
+from fastdino.core.home import Home
 
 READY = "html[data-ready]"
 

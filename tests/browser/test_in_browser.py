@@ -10,8 +10,9 @@ from opening import READY, serve, watched
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from fastdino import reports
-from fastdino.embeddings import publish
-from fastdino.home import Home
+from fastdino.core.home import Home
+from fastdino.database import publish
+from fastdino.page import write_page
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=20_000)  # Where a computer is busy.
@@ -272,9 +273,9 @@ def test_a_large_collection_is_sampled_and_all_of_it_is_there_nearer(
 ):
     home = Home(tmp_path / "home")
     synthetic.write_home(home, 400)
-    reports.run_map(home)
+    reports.draw_map(home)
     publish(home)
-    reports.run_page(home)
+    write_page(home)
     text = home.page.read_text(encoding="utf-8")
     home.page.write_text(text.replace("AT_ONCE = 30_000", "AT_ONCE = 100"), encoding="utf-8")
     page, complaints = watched(context)
@@ -311,9 +312,9 @@ def test_opened_from_disk_it_works_and_says_why_it_is_silent(
 def test_a_song_that_is_gone_is_told(context: BrowserContext, collection: Home, tmp_path: Path):
     home = Home(tmp_path / "home")
     synthetic.write_home(home, 8)
-    reports.run_map(home)
+    reports.draw_map(home)
     publish(home)
-    reports.run_page(home)
+    write_page(home)
     with serve(home) as url:
         page, _ = watched(context)  # The browser itself complains of a song it cannot load.
         page.goto(url)
@@ -365,9 +366,9 @@ def test_hostile_tags_are_text(context: BrowserContext, tmp_path: Path):
     changed = dict.fromkeys(("title", "artist", "album", "genre"), HOSTILE)
     broken = {**synthetic.song(99), "track_id": None, "error": HOSTILE, "path": f"/m/{HOSTILE}.mp3"}
     synthetic.write_catalog(home, [*({**synthetic.song(i), **changed} for i in range(30)), broken])
-    reports.run_map(home)
+    reports.draw_map(home)
     publish(home)
-    reports.run_page(home)
+    write_page(home)
     page, complaints = watched(context)
     page.goto(home.page.as_uri())
     page.wait_for_selector(READY)

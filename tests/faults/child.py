@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from fastdino.home import Home
+from fastdino.core.home import Home
 
 PRELOADED = [
     "duckdb", "fastdino.__main__", "fastdino.embeddings.encode", "fastdino.ingestion.identify",
-    "fastdino.reports.page", "fastdino.training.stage", "matplotlib.pyplot", "openTSNE",
+    "fastdino.page.page", "fastdino.training.stage", "matplotlib.pyplot", "openTSNE",
     "plotly.offline", "sklearn.cluster", "sklearn.manifold", "soundfile",
 ]  # fmt: skip
 TOUCHING = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"}

@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 
 from fastdino import demo, ingestion, spectrograms
-from fastdino.home import Home
+from fastdino.core.home import Home
 from fastdino.ingestion import catalog
 from fastdino.spectrograms import SpectrogramSettings, shards, stage
 

@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from fastdino import verify
+from fastdino.core.home import Home
 from fastdino.embeddings.vectors import read_vectors
-from fastdino.home import Home
-from fastdino.reports.page import gather, script_safe
+from fastdino.page.page import gather, script_safe
 from fastdino.spectrograms import shards
+from fastdino.upkeep import verify
 from tests.editing import retag
 from tests.faults.child import Moment, Touched, run
 from tests.stages import contents

@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fastdino.errors import UserError
-from fastdino.home import Home
+from fastdino.core.errors import UserError
+from fastdino.core.home import Home
 from fastdino.ingestion import catalog
 
 DAY = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)

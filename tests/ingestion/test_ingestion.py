@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from fastdino import demo, ingestion
-from fastdino.errors import UserError
-from fastdino.home import Home
+from fastdino.core.errors import UserError
+from fastdino.core.home import Home
 from fastdino.ingestion import catalog, diff, scan
 from tests.editing import retag
 

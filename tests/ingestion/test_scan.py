@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fastdino.errors import UserError
+from fastdino.core.errors import UserError
 from fastdino.ingestion.scan import Listing, scan
 
 

@@ -9,7 +9,7 @@ import yaml
 from assets import comparison, ingestion, promotion, training
 from assets.embeddings import FRESHNESS
 from fastdino.__main__ import parser
-from fastdino.errors import UserError
+from fastdino.core.errors import UserError
 from pipelines.definitions import build_defs, defs
 from pipelines.schedules import nightly_refresh
 

@@ -13,7 +13,7 @@ import pytest
 
 from assets.stage import HomeFolder
 from fastdino import ingestion
-from fastdino.home import Home
+from fastdino.core.home import Home
 from fastdino.ingestion import catalog
 from fastdino.ingestion.scan import scan
 from pipelines.definitions import defs

@@ -8,10 +8,10 @@ import pytest
 import synthetic
 
 from fastdino import reports
-from fastdino.embeddings import publish
-from fastdino.errors import UserError
-from fastdino.home import Home
-from fastdino.verify import maps as verify_maps
+from fastdino.core.errors import UserError
+from fastdino.core.home import Home
+from fastdino.database import publish
+from fastdino.upkeep.verify import maps as verify_maps
 
 
 def current(home: Home) -> tuple[dict, pl.DataFrame, pl.DataFrame]:
@@ -34,7 +34,7 @@ def records(home: Home, name: str) -> pl.DataFrame:
 
 def test_groups_of_songs_that_sound_alike_are_found_and_named_after_their_tags(home):
     synthetic.write_home(home, 72)
-    summary = reports.run_map(home)
+    summary = reports.draw_map(home)
     described, songs, clusters = current(home)
     genres = [synthetic.genre_of(i) for i in range(72)]
     pure = songs.with_columns(genre=pl.Series(genres)).group_by("cluster_id").agg("genre")
@@ -49,14 +49,14 @@ def test_groups_of_songs_that_sound_alike_are_found_and_named_after_their_tags(h
 
 def test_the_same_songs_again_are_no_work(home):
     synthetic.write_home(home, 30)
-    first, again = reports.run_map(home), reports.run_map(home)
+    first, again = reports.draw_map(home), reports.draw_map(home)
     assert (first.did_work, again.did_work) == (True, False)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 11, 12, 14, 30])
 def test_small_collections_have_a_map_too(home, n):
     synthetic.write_home(home, n)
-    reports.run_map(home)
+    reports.draw_map(home)
     described, songs, _ = current(home)
     assert described["n_tracks"] == len(songs) == n
     assert np.isfinite(songs.select("x", "y").to_numpy()).all()
@@ -67,14 +67,14 @@ def test_small_collections_have_a_map_too(home, n):
 def test_songs_that_all_sound_the_same_have_a_map_too(home, monkeypatch):
     monkeypatch.setattr(synthetic, "vector", lambda i, *_: np.eye(1, 32, dtype=np.float32)[0])
     synthetic.write_home(home, 40, segments=0)
-    reports.run_map(home)
+    reports.draw_map(home)
     _, songs, _ = current(home)
     assert np.isfinite(songs.select("x", "y").to_numpy()).all()
 
 
 def test_every_songs_neighbours_are_the_most_similar_in_order(home):
     synthetic.write_home(home, 30)
-    reports.run_map(home)
+    reports.draw_map(home)
     folder = next(path for path in home.maps(synthetic.MODEL_ID).iterdir() if path.is_dir())
     found = pl.read_parquet(folder / "neighbors.parquet")
     vectors = np.stack([synthetic.vector(i) for i in range(30)])
@@ -89,10 +89,10 @@ def test_every_songs_neighbours_are_the_most_similar_in_order(home):
 
 def test_a_few_new_songs_join_their_kind_and_no_old_one_moves(home):
     synthetic.write_home(home, 66)
-    reports.run_map(home)
+    reports.draw_map(home)
     before, old, _ = current(home)
     synthetic.write_home(home, 72)
-    summary = reports.run_map(home)
+    summary = reports.draw_map(home)
     after, songs, clusters = current(home)
     assert after["map_id"] != before["map_id"]
     assert songs.head(66).equals(old)
@@ -110,10 +110,10 @@ def test_a_few_new_songs_join_their_kind_and_no_old_one_moves(home):
 
 def test_past_a_tenth_of_new_songs_all_are_laid_out_anew_near_where_they_were(home):
     synthetic.write_home(home, 66)
-    reports.run_map(home)
+    reports.draw_map(home)
     _, old, old_clusters = current(home)
     synthetic.write_home(home, 78)
-    reports.run_map(home)
+    reports.draw_map(home)
     _, songs, clusters = current(home)
     assert set(songs["placed_by"]) == {"fit"}
     latest = records(home, "history").row(-1, named=True)
@@ -130,7 +130,7 @@ def test_past_a_tenth_of_new_songs_all_are_laid_out_anew_near_where_they_were(ho
 def test_what_was_is_told_of_every_map_though_only_two_are_kept(home):
     for n in (30, 31, 32, 36):
         synthetic.write_home(home, n)
-        summary = reports.run_map(home)
+        summary = reports.draw_map(home)
         assert ("history" in summary.plots) == (n > 30)
     history = records(home, "history")
     assert history["drawn_by"].to_list() == ["fit", "transform", "transform", "refit"]
@@ -148,26 +148,26 @@ def test_what_was_is_told_of_every_map_though_only_two_are_kept(home):
     born = records(home, "changes").filter(pl.col("map_id") == history["map_id"][0])
     assert set(born["kind"]) == {"born"}
     assert len(born) == history["clusters"][0]
-    again = reports.run_map(home)
+    again = reports.draw_map(home)
     assert not again.did_work
     assert again.plots == summary.plots
 
 
 def test_a_song_that_comes_back_finds_its_place_and_after_a_refit_its_cluster(home):
     synthetic.write_home(home, 60)
-    reports.run_map(home)
+    reports.draw_map(home)
     _, old, _ = current(home)
     songs = [synthetic.song(i) for i in range(60)]
     for there in (songs[3:], songs):
         synthetic.write_catalog(home, there)
-        reports.run_map(home)
+        reports.draw_map(home)
     assert current(home)[1].equals(old)
     assert records(home, "gone").is_empty()
     synthetic.write_catalog(home, songs[10:])  # more than a tenth are gone
-    reports.run_map(home)
+    reports.draw_map(home)
     assert len(records(home, "gone")) == 10
     synthetic.write_catalog(home, songs)
-    reports.run_map(home)
+    reports.draw_map(home)
     assert records(home, "history")["drawn_by"].to_list()[-2:] == ["refit", "refit"]
     _, back, _ = current(home)
     moved = back.select("x", "y").to_numpy() - old.select("x", "y").to_numpy()
@@ -179,12 +179,12 @@ def test_a_song_that_comes_back_finds_its_place_and_after_a_refit_its_cluster(ho
 @pytest.mark.parametrize("left", [0, 5])
 def test_a_map_goes_on_when_most_songs_are_gone_or_all_are_others(home, left):
     synthetic.write_home(home, 40)
-    reports.run_map(home)
+    reports.draw_map(home)
     described, old, old_clusters = current(home)
     there = range(left) if left else range(40, 70)
     synthetic.write_vectors(home, range(40, 70), shard=2)
     synthetic.write_catalog(home, [synthetic.song(i) for i in there])
-    reports.run_map(home)
+    reports.draw_map(home)
     _, songs, clusters = current(home)
     assert len(songs) == len(there)
     assert np.isfinite(songs.select("x", "y").to_numpy()).all()
@@ -202,13 +202,13 @@ def test_a_map_goes_on_when_most_songs_are_gone_or_all_are_others(home, left):
 
 def test_a_map_of_an_earlier_version_stands_though_it_says_nothing_of_the_past(home):
     synthetic.write_home(home, 40)
-    reports.run_map(home)
+    reports.draw_map(home)
     described, old, _ = current(home)
     folder = home.maps(synthetic.MODEL_ID) / described["map_id"]
     for name in ("history", "changes", "gone"):
         (folder / f"{name}.parquet").unlink()
     (folder / "map.json").write_text(json.dumps({**described, "version": 1, "fingerprint": "old"}))
-    reports.run_map(home)
+    reports.draw_map(home)
     assert current(home)[1].equals(old)
     assert records(home, "history")["drawn_by"].to_list() == ["transform"]
     assert records(home, "changes").is_empty()
@@ -216,7 +216,7 @@ def test_a_map_of_an_earlier_version_stands_though_it_says_nothing_of_the_past(h
 
 def test_a_damaged_past_is_found_and_costs_the_map_nothing(home):
     synthetic.write_home(home, 40)
-    reports.run_map(home)
+    reports.draw_map(home)
     described, old, _ = current(home)
     damaged = home.maps(synthetic.MODEL_ID) / described["map_id"] / "history.parquet"
     for published in (False, True):
@@ -227,7 +227,7 @@ def test_a_damaged_past_is_found_and_costs_the_map_nothing(home):
         assert damaged.exists() == published
         if not published:
             synthetic.write_home(home, 41)
-            reports.run_map(home)
+            reports.draw_map(home)
             publish(home)
             damaged = home.maps(synthetic.MODEL_ID) / current(home)[0]["map_id"] / "history.parquet"
             told = records(home, "history")
@@ -237,10 +237,10 @@ def test_a_damaged_past_is_found_and_costs_the_map_nothing(home):
 
 def test_songs_that_left_are_gone_and_the_others_stay(home):
     synthetic.write_home(home, 60)
-    reports.run_map(home)
+    reports.draw_map(home)
     _, old, _ = current(home)
     synthetic.write_catalog(home, [synthetic.song(i) for i in range(57)])
-    reports.run_map(home)
+    reports.draw_map(home)
     _, songs, clusters = current(home)
     assert songs.equals(old.head(57))
     assert clusters["size"].sum() == (songs["cluster_id"] >= 0).sum()
@@ -249,17 +249,17 @@ def test_songs_that_left_are_gone_and_the_others_stay(home):
 def test_small_additions_add_up_to_a_refit(home):
     for n, placed_by in ((60, {"fit"}), (64, {"fit", "transform"}), (67, {"fit"})):
         synthetic.write_home(home, n)
-        reports.run_map(home)
+        reports.draw_map(home)
         assert set(current(home)[1]["placed_by"]) == placed_by
 
 
 def test_retagged_songs_stay_where_they_are_and_their_clusters_get_new_names(home):
     synthetic.write_home(home, 60)
-    reports.run_map(home)
+    reports.draw_map(home)
     _, old, _ = current(home)
     retagged = [{**synthetic.song(i), "genre": None, "artist": f"B {i % 6}"} for i in range(60)]
     synthetic.write_catalog(home, retagged)
-    reports.run_map(home)
+    reports.draw_map(home)
     _, songs, clusters = current(home)
     assert songs.equals(old)
     assert all(name.startswith("B ") for name in clusters["name"])
@@ -268,18 +268,18 @@ def test_retagged_songs_stay_where_they_are_and_their_clusters_get_new_names(hom
 def test_the_map_before_is_kept_and_older_ones_are_removed(home):
     for n in (20, 21, 22, 23):
         synthetic.write_home(home, n)
-        reports.run_map(home)
+        reports.draw_map(home)
     folders = [path for path in home.maps(synthetic.MODEL_ID).iterdir() if path.is_dir()]
     assert len(folders) == 2
 
 
 def test_a_damaged_map_is_drawn_anew(home):
     synthetic.write_home(home, 20)
-    reports.run_map(home)
+    reports.draw_map(home)
     described, *_ = current(home)
     folder = home.maps(synthetic.MODEL_ID) / described["map_id"]
     (folder / "points.parquet").write_bytes(b"nonsense")
-    assert reports.run_map(home).did_work
+    assert reports.draw_map(home).did_work
     assert len(current(home)[1]) == 20
 
 
@@ -287,18 +287,18 @@ def test_names_with_markup_of_any_kind_can_be_drawn(home):
     synthetic.write_home(home, 30)
     bad = [{**synthetic.song(i), "artist": "$\\frac{<b>♥ 音楽", "genre": None} for i in range(30)]
     synthetic.write_catalog(home, bad)
-    assert reports.run_map(home).plots["map"].startswith(b"\x89PNG")
+    assert reports.draw_map(home).plots["map"].startswith(b"\x89PNG")
 
 
 def test_without_vectors_the_user_is_told_to_embed(home):
     synthetic.write_catalog(home, [synthetic.song(0)])
     synthetic.write_model(home)
     with pytest.raises(UserError, match="fastdino embed"):
-        reports.run_map(home)
+        reports.draw_map(home)
 
 
 def test_vectors_that_are_not_numbers_are_refused(home, monkeypatch):
     monkeypatch.setattr(synthetic, "vector", lambda i, *_: np.full(32, np.nan, np.float32))
     synthetic.write_home(home, 5, segments=0)
     with pytest.raises(UserError, match="not finite"):
-        reports.run_map(home)
+        reports.draw_map(home)

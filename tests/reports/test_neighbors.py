@@ -5,8 +5,8 @@ import pytest
 import synthetic
 
 from fastdino import reports
+from fastdino.core.home import Home
 from fastdino.embeddings.vectors import read_songs
-from fastdino.home import Home
 from fastdino.reports.neighbors import brought_up_to_date, nearest
 from tests.reports.test_map import records
 
@@ -60,7 +60,7 @@ def test_a_map_that_songs_came_to_and_left_has_the_neighbours_of_a_new_one(home:
     for there in (range(60), range(63), range(2, 63)):
         synthetic.write_home(home, 63)
         synthetic.write_catalog(home, [synthetic.song(i) for i in there])
-        reports.run_map(home)
+        reports.draw_map(home)
     ids, vectors = read_songs(home, synthetic.MODEL_ID, {synthetic.track_id(i) for i in there})
     near, similarities = nearest(vectors, 20)
     found = records(home, "neighbors").sort("track_id", "rank")

@@ -8,9 +8,9 @@ import pytest
 import soundfile
 import torch
 
+from fastdino.core.workers import WorkerFailure
 from fastdino.spectrograms.extract import Extracted, Task, extract
 from fastdino.spectrograms.settings import SpectrogramSettings
-from fastdino.workers import WorkerFailure
 
 Extract = Callable[[Path], tuple[Extracted | WorkerFailure, np.ndarray]]
 Record = Callable[..., Path]

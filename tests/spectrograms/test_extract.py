@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from fastdino.core.workers import WorkerFailure
 from fastdino.spectrograms import decode, extract
 from fastdino.spectrograms.extract import Extracted, is_short
-from fastdino.workers import WorkerFailure
 
 Extract = Callable[[Path], tuple[Any, np.ndarray]]
 Record = Callable[..., Path]

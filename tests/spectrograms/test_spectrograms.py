@@ -13,8 +13,8 @@ import pytest
 import soundfile
 
 from fastdino import ingestion, spectrograms
-from fastdino.errors import UserError
-from fastdino.home import Home
+from fastdino.core.errors import UserError
+from fastdino.core.home import Home
 from fastdino.ingestion import catalog
 from fastdino.spectrograms import SpectrogramSettings, shards, stage
 

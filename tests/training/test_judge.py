@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from song_shards import songs
 from torch import Tensor
 
 from fastdino.spectrograms import SpectrogramSettings
@@ -11,7 +12,6 @@ from fastdino.training.judge import FIGURES, Heard, MelStatistics, figures, list
 from fastdino.training.labels import Labels
 from fastdino.training.model import SongModel
 from fastdino.training.settings import EncoderSettings
-from tests.training.conftest import songs
 
 SPEC = SpectrogramSettings()
 TRACKS: list[tuple[str, Tensor]] = [

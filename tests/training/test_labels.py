@@ -6,8 +6,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from fastdino.errors import UserError
-from fastdino.home import Home
+from fastdino.core.errors import UserError
+from fastdino.core.home import Home
 from fastdino.ingestion import catalog
 from fastdino.training.labels import Labels, read
 

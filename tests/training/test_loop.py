@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from song_shards import songs, write_songs
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fastdino.home import Home
+from fastdino.core.home import Home
 from fastdino.spectrograms.shards import list_shards
 from fastdino.training import loop
 from fastdino.training.loop import Run, Start
 from fastdino.training.objectives import OBJECTIVES
 from fastdino.training.sampler import CropSampler
 from fastdino.training.settings import PRESETS
-from tests.training.conftest import songs, write_songs
 
 CPU = torch.device("cpu")
 SETTINGS = dataclasses.replace(PRESETS["tiny"], min_steps=12, songs=6, crop_s=2.0)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastdino.errors import UserError
+from fastdino.core.errors import UserError
 from fastdino.training.model import Moments, SongModel, load, save, segment_bounds
 from fastdino.training.settings import EncoderSettings
 

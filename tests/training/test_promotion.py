@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import synthetic
 
-from fastdino.errors import UserError
-from fastdino.home import Home
-from fastdino.storage import alone
+from fastdino.core.errors import UserError
+from fastdino.core.home import Home
+from fastdino.core.storage import alone
 from fastdino.training import promotion, registry
 from fastdino.training.promotion import forget, promote
 

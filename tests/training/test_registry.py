@@ -1,9 +1,9 @@
 import pytest
 import synthetic
 
-from fastdino.errors import UserError
-from fastdino.home import Home
-from fastdino.storage import read_json, write_json
+from fastdino.core.errors import UserError
+from fastdino.core.home import Home
+from fastdino.core.storage import read_json, write_json
 from fastdino.training import registry
 
 

@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from song_shards import song, write_songs
 
-from fastdino.home import Home
+from fastdino.core.home import Home
 from fastdino.spectrograms.shards import list_shards
 from fastdino.training.sampler import CropSampler, frame_budget, places, window
-from tests.training.conftest import song, write_songs
 
 CPU = torch.device("cpu")
 

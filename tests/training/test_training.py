@@ -5,15 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from song_shards import songs, write_songs
 
 from fastdino import embeddings
-from fastdino.errors import UserError
-from fastdino.home import Home
-from fastdino.storage import alone, read_json
+from fastdino.core.errors import UserError
+from fastdino.core.home import Home
+from fastdino.core.storage import alone, read_json
 from fastdino.training import promotion, registry, stage
 from fastdino.training.settings import PRESETS, EncoderSettings, settings_for
 from fastdino.training.stage import run
-from tests.training.conftest import songs, write_songs
 
 SETTINGS = dataclasses.replace(PRESETS["tiny"], min_steps=5, crop_s=2.0)
 

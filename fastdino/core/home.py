@@ -1,0 +1,78 @@
+"""Where everything the pipeline makes lies, in one place.
+
+Belongs here: folder and file names under ``FASTDINO_HOME``. Does not: reading or writing them.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastdino.core.errors import UserError
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folder that holds all the pipeline's output; the music folders are only ever read."""
+
+    root: Path
+
+    def __post_init__(self) -> None:
+        try:
+            str(self.root).encode()
+        except UnicodeEncodeError:
+            # Neither Parquet files nor DuckDB can be opened there.
+            raise UserError(
+                f"{self.root} is not valid UTF-8: choose another folder with --home or "
+                "FASTDINO_HOME"
+            ) from None
+
+    @classmethod
+    def from_environment(cls) -> "Home":
+        """``$FASTDINO_HOME``, or ``var`` in the current folder."""
+        return cls(Path(os.environ.get("FASTDINO_HOME") or "var").expanduser().absolute())
+
+    @property
+    def catalog(self) -> Path:
+        """Parquet: one row per file of the collection, see ``fastdino.ingestion.catalog``."""
+        return self.root / "catalog" / "files.parquet"
+
+    def shards(self, spec_id: str) -> Path:
+        """Folder of spectrogram shards made with the settings that ``spec_id`` stands for."""
+        return self.root / "shards" / spec_id
+
+    @property
+    def models(self) -> Path:
+        """Folder of trained models, one sub-folder each, and ``current.json``."""
+        return self.root / "models"
+
+    def model(self, model_id: str) -> Path:
+        """Folder of one model."""
+        return self.models / model_id
+
+    def vectors(self, model_id: str) -> Path:
+        """Folder of one model's vectors: one Parquet file per spectrogram shard."""
+        return self.root / "vectors" / model_id
+
+    def maps(self, model_id: str) -> Path:
+        """Folder of the maps, clusters and neighbours drawn from one model's vectors."""
+        return self.root / "maps" / model_id
+
+    @property
+    def database(self) -> Path:
+        """The published DuckDB file. Replaced whole, never written in place."""
+        return self.root / "music.duckdb"
+
+    @property
+    def page(self) -> Path:
+        """The report page."""
+        return self.root / "reports" / "index.html"
+
+    @property
+    def comparison(self) -> Path:
+        """Folder of what ``fastdino compare`` trained and found."""
+        return self.root / "comparison"
+
+    @property
+    def scratch(self) -> Path:
+        """Files in the making that no one else reads; safe to delete while nothing runs."""
+        return self.root / "scratch"

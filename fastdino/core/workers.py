@@ -1,0 +1,221 @@
+"""Running a function over many tasks in processes that can be killed.
+
+Belongs here: worker processes with a time limit per task and a limit of memory, for code that reads
+untrusted files and may hang, crash or eat memory. Does not: what the tasks do.
+
+Every worker has a pipe of its own, so that one killed in the middle of anything harms no other.
+"""
+
+import multiprocessing
+import os
+import re
+import resource
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from multiprocessing import connection
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from fastdino.core.errors import UserError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+# What a process may take beside what it has when it starts. Opening and decoding a sound song takes
+# a tenth of it, of any length, and PyTorch a quarter; a small file can make others of any size.
+MEMORY_BYTES = 3 << 30
+
+
+@dataclass(frozen=True)
+class WorkerFailure:
+    """Why a task has no result: it raised, ran out of time, or took its process down."""
+
+    reason: str
+
+
+def available_cores() -> int:
+    """Cores that this process may use: an affinity mask or a container may allow fewer."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        allowed = max(1, int(quota) // int(period))
+    except (OSError, ValueError):  # no such limit, or it says "max"
+        return cores or 1
+    return min(cores or 1, allowed)
+
+
+def map_in_workers(
+    function: Callable[[T], R],
+    tasks: Iterable[T],
+    *,
+    timeout_s: Callable[[T], float],
+    workers: int | None = None,
+) -> Generator[tuple[T, R | WorkerFailure], None, None]:
+    """Yield ``(task, result)`` as tasks finish, in no particular order.
+
+    Whatever happens to one task is that task's ``WorkerFailure``; the others go on, in a new
+    process where the old one was lost. Closing the iterator kills the workers.
+
+    Args:
+        function: importable at module level; runs in a spawned process, which may take
+            ``MEMORY_BYTES`` (on Linux).
+        tasks: taken lazily, one for each worker that is free, so a long list costs no memory.
+        timeout_s: seconds a task may take before its process is killed.
+        workers: processes at most; all available cores by default. None is started before there
+            is a task for it.
+
+    Raises:
+        UserError: ``function`` raised it, as what hinders every task alike, such as a full disk.
+        RuntimeError: worker processes do not start.
+    """
+    most = workers or available_cores()
+    waiting = iter(tasks)
+    crew: list[_Worker[T, R]] = []
+    try:
+        more = _employ(crew, most, function, waiting, timeout_s)
+        while crew:
+            finished = [found for worker in crew if (found := worker.finished())]
+            crew = [worker for worker in crew if worker.alive]
+            # Before the caller gets to see what is finished: its time is the workers' time too.
+            more = more and _employ(crew, most, function, waiting, timeout_s)
+            if not more:
+                for worker in [worker for worker in crew if worker.idle]:
+                    worker.end()
+                    crew.remove(worker)
+            yield from finished
+            if crew and not finished:
+                soonest = min(worker.deadline for worker in crew) - time.monotonic()
+                limit = None if soonest == float("inf") else max(0.0, soonest)
+                connection.wait([worker.pipe for worker in crew], limit)
+    finally:
+        for worker in crew:
+            worker.end()
+
+
+def _employ(
+    crew: "list[_Worker[T, R]]",
+    most: int,
+    function: Callable[[T], R],
+    tasks: Iterator[T],
+    timeout_s: Callable[[T], float],
+) -> bool:
+    """Give every free worker a task, hiring up to ``most``; false if there are no more tasks."""
+    while any(worker.idle for worker in crew) or len(crew) < most:
+        try:
+            task = next(tasks)
+        except StopIteration:
+            return False
+        worker = next((worker for worker in crew if worker.idle), None)
+        if worker is None:
+            worker = _Worker(function)
+            crew.append(worker)
+        worker.give(task, timeout_s(task))
+    return True
+
+
+class _Worker(Generic[T, R]):
+    """A process, the pipe to it and the one task that it may be at."""
+
+    def __init__(self, function: Callable[[T], R]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, function), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.deadline = float("inf")
+        self.alive, self.idle, self._ready = True, True, False
+
+    def give(self, task: T, limit_s: float) -> None:
+        """Hand over a task. Its time runs from when the process is up."""
+        self._task, self._limit_s, self.idle = task, limit_s, False
+        if self._ready:
+            self._hand_over()
+
+    def finished(self) -> tuple[T, R | WorkerFailure] | None:
+        """The task and its result if there is one by now, or why there will be none."""
+        try:
+            while self.pipe.poll():
+                answer = self.pipe.recv()
+                if not self._ready:
+                    self._ready = True
+                    self._hand_over()
+                    continue
+                if isinstance(answer, UserError):
+                    raise answer
+                self.idle, self.deadline = True, float("inf")
+                return self._task, answer
+        except (EOFError, ConnectionError):
+            self.end()
+            how = _how_it_ended(self.process.exitcode)
+            if not self._ready:
+                raise RuntimeError(f"worker processes do not start ({how})") from None
+            return self._task, WorkerFailure(f"crashed its process ({how})")
+        if time.monotonic() >= self.deadline:
+            self.end()
+            return self._task, WorkerFailure(f"stopped after its {self._limit_s:.0f} s were up")
+        return None
+
+    def end(self) -> None:
+        """End the process at once, whatever it does."""
+        self.alive = False
+        self.pipe.close()
+        self.process.kill()
+        self.process.join()
+
+    def _hand_over(self) -> None:
+        self.deadline = time.monotonic() + self._limit_s
+        self.pipe.send(self._task)
+
+
+def _how_it_ended(code: int | None) -> str:
+    if code is not None and code < 0:
+        return signal.Signals(-code).name
+    return f"exit code {code}"
+
+
+def _serve(pipe: "connection.Connection[Any, Any]", function: Callable[[T], R]) -> None:
+    """What a worker process does until there is nothing more to do."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _limit_memory()
+    pipe.send("ready")
+    while True:
+        try:
+            task = pipe.recv()
+        except EOFError:
+            return
+        answer: R | WorkerFailure | UserError
+        try:
+            answer = function(task)
+        except UserError as error:
+            answer = error
+        except MemoryError:
+            answer = WorkerFailure("takes more memory than any sound file should")
+        except Exception as error:
+            answer = WorkerFailure(f"{type(error).__name__}: {error}".removesuffix(": "))
+        pipe.send(answer)
+
+
+def _limit_memory() -> None:
+    # Not of addresses, of which libraries for GPUs reserve many gigabytes that they never touch.
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:  # not Linux
+        return
+    held = re.search(r"^VmData:\s+(\d+) kB", status, re.MULTILINE)
+    assert held
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = int(held[1]) * 1024 + MEMORY_BYTES
+    if most == resource.RLIM_INFINITY or limit < most:
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed must not go on, let alone hang on, for no one."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os._exit(1)

@@ -1,0 +1,46 @@
+"""Reading the published database.
+
+Belongs here: opening it, and what a person is told if that fails. Does not: the questions.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from fastdino.core.errors import UserError
+
+
+def connect(database: Path) -> duckdb.DuckDBPyConnection:
+    """Open the published database; what it holds stays as it is until it is closed.
+
+    Raises:
+        UserError: nothing is published yet, the file is damaged, or another program has it open to
+            write.
+    """
+    if not database.exists():
+        raise UserError(f"there is no {database} yet: run `fastdino embed` first")
+    try:
+        return duckdb.connect(str(database), read_only=True)
+    except duckdb.Error as error:
+        raise UserError(
+            f"cannot open {database}: close programs that have it open for writing, or run "
+            f"`fastdino report` to make it anew ({error})"
+        ) from error
+
+
+def rows(
+    db: duckdb.DuckDBPyConnection, query: str, values: dict[str, Any] | None = None
+) -> list[tuple[Any, ...]]:
+    """All rows of the answer; ``values`` are those of the query's ``$names``.
+
+    Raises:
+        UserError: the database is damaged, or of another version.
+    """
+    try:
+        return db.execute(query, values).fetchall()
+    except duckdb.Error as error:
+        raise UserError(
+            f"the database is damaged or of another version ({error}): run `fastdino verify "
+            "--repair`, then `fastdino run`"
+        ) from error

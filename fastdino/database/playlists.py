@@ -1,0 +1,188 @@
+"""Playlists: songs in an order to hear them in, as M3U8 files that any player opens.
+
+Belongs here: which of the songs' files are there, and the format. Does not: which songs follow
+each other, which is what the ``playlist_`` macros of the database say; how a song is named on the
+command line (``questions``).
+"""
+
+import os
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from fastdino.core.errors import UserError
+from fastdino.core.storage import replacing
+from fastdino.core.text import one_line, steers
+from fastdino.database.connection import rows
+
+HEADER = "#EXTM3U"
+SUFFIX = ".m3u8"
+LENGTH = 20
+# Longest name of a file, in bytes, on every common file system, with room for the suffix.
+MAX_NAME = 200
+
+
+@dataclass(frozen=True)
+class Song:
+    """A song on a playlist.
+
+    Attributes:
+        path: of all files that hold it the first one that is there.
+    """
+
+    track_id: str
+    title: str
+    artist: str | None
+    duration_s: float | None
+    path: Path
+
+
+@dataclass(frozen=True)
+class Playlist:
+    """What to hear, in order.
+
+    Attributes:
+        name: what to call it.
+        songs: none of them twice.
+        missing: paths of songs that would be on it if one of their files were there.
+    """
+
+    name: str
+    songs: Sequence[Song]
+    missing: Sequence[Path]
+
+
+def like(db: duckdb.DuckDBPyConnection, song: str, n: int = LENGTH) -> Playlist:
+    """A song, by ``track_id`` or title, and those that sound like it.
+
+    Raises, as the others below:
+        UserError: none of the songs' files is there, or the database is damaged.
+    """
+    query = "playlist_like($song, k := $k, without := $without)"
+    found, missing = _chosen(db, query, n, song=song)
+    return Playlist(f"Like {_title(db, song)}", found, missing)
+
+
+def between(db: duckdb.DuckDBPyConnection, first: str, last: str, n: int = LENGTH) -> Playlist:
+    """Songs that lead from one song to another, both by ``track_id`` or title."""
+    query = "playlist_between($first, $last, k := $k, without := $without)"
+    found, missing = _chosen(db, query, n, first=first, last=last)
+    return Playlist(f"From {_title(db, first)} to {_title(db, last)}", found, missing)
+
+
+def cluster(db: duckdb.DuckDBPyConnection, name: str, n: int = LENGTH) -> Playlist:
+    """The most typical songs of a cluster of the current map, by its name."""
+    query = "playlist_cluster($name, k := $k, without := $without)"
+    found, missing = _chosen(db, query, n, name=name)
+    return Playlist(name, found, missing)
+
+
+def surprise(db: duckdb.DuckDBPyConnection, n: int = LENGTH, seed: float | None = None) -> Playlist:
+    """Songs that lead from one picked at random to one quite unlike it."""
+    query = "playlist_surprise($seed, k := $k, without := $without)"
+    seed = random.random() if seed is None else seed
+    found, missing = _chosen(db, query, n, seed=seed)
+    return Playlist(f"From {found[0].title} to {found[-1].title}", found, missing)
+
+
+def _title(db: duckdb.DuckDBPyConnection, song: str) -> str:
+    query = "SELECT title FROM tracks WHERE track_id = track_of($song)"
+    return str(rows(db, query, {"song": song})[0][0])
+
+
+def _chosen(
+    db: duckdb.DuckDBPyConnection, query: str, n: int, **values: Any
+) -> tuple[list[Song], list[Path]]:
+    """The songs that ``query`` names; those whose files are gone make room for others."""
+    without: list[str] = []
+    missing: list[Path] = []
+    while True:
+        asked = f"SELECT track_id, title, artist, duration_s, path FROM {query} ORDER BY place"
+        found = rows(db, asked, {**values, "k": n, "without": without})
+        songs = []
+        gone = []
+        for track_id, title, artist, duration_s, path in found:
+            if there := file_of(db, track_id):
+                songs.append(Song(track_id, title, artist, duration_s, there))
+            else:
+                gone.append((track_id, Path(path)))
+        if not songs:
+            raise UserError(_nothing(gone[0][1] if gone else None))
+        if not gone:
+            return songs, missing
+        without += [track_id for track_id, _ in gone]
+        missing += [path for _, path in gone]
+
+
+def file_of(db: duckdb.DuckDBPyConnection, track_id: str) -> Path | None:
+    """Of all files that hold a song the first one that is there, if any is."""
+    query = """
+        SELECT files.path FROM files JOIN tracks USING (track_id) WHERE track_id = $track_id
+        ORDER BY files.path <> tracks.path, files.path
+    """
+    paths = (Path(path) for (path,) in rows(db, query, {"track_id": track_id}))
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _nothing(example: Path | None) -> str:
+    if example:
+        return f"none of the songs is there, {example} for instance: is the disk mounted?"
+    return "there is no song to play: run `fastdino embed`, it tells which have no vectors and why"
+
+
+def m3u8(playlist: Playlist, folder: Path | None = None) -> str:
+    """The playlist as text; paths are absolute, or relative to ``folder``."""
+    lines = [HEADER, f"#PLAYLIST:{one_line(playlist.name)}"]
+    for song in playlist.songs:
+        seconds = -1 if song.duration_s is None else round(song.duration_s)
+        name = f"{song.artist} - {song.title}" if song.artist else song.title
+        lines += [f"#EXTINF:{seconds},{one_line(name)}", _entry(song.path, folder)]
+    return "\n".join(lines) + "\n"
+
+
+def _entry(path: Path, folder: Path | None) -> str:
+    # Of a folder that is a link, players go up from where it leads.
+    text = os.path.relpath(path, os.path.realpath(folder)) if folder else str(path)
+    # What would end the line, lose its spaces, or be taken for a comment or an address.
+    if any(map(steers, text)) or text != text.strip() or text.startswith("#") or "://" in text:
+        return path.as_uri()
+    return text
+
+
+def file_name(playlist: Playlist) -> str:
+    """The playlist's name as that of a file, on any file system."""
+    plain = re.sub(r'[\\/:*?"<>|]', "_", one_line(playlist.name)).lstrip(".")
+    short = plain.encode()[:MAX_NAME].decode(errors="ignore").rstrip(" .")
+    return (short or "playlist") + SUFFIX
+
+
+def write(playlist: Playlist, target: Path, *, relative: bool = False) -> None:
+    """Write ``playlist`` to ``target``, over a playlist that is there already.
+
+    Args:
+        playlist: what to write.
+        target: the file.
+        relative: whether paths are relative to the folder of ``target``, so that it can be moved
+            together with the music.
+
+    Raises:
+        UserError: it cannot be written, or something else than a playlist is there.
+    """
+    try:
+        if target.exists() and not _is_playlist(target):
+            raise UserError(f"{target} is there and is no playlist: choose another name with -o")
+        with replacing(target) as part:
+            text = m3u8(playlist, target.parent if relative else None)
+            part.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise UserError(f"cannot write {target}: {error.strerror}") from error
+
+
+def _is_playlist(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(HEADER)) == HEADER.encode()

@@ -1,0 +1,249 @@
+"""The report page: one HTML file with the map, which needs no network, and plays when served.
+
+Belongs here: gathering what the page shows from the published database, and writing it. Does not:
+how the page looks and behaves, which is in ``web/``; serving it (``server``).
+
+Titles, tags and file names are other people's text. They are embedded as JSON in which nothing can
+end the script element, and the page shows them through ``textContent`` alone.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from fastdino.core.home import Home
+from fastdino.core.storage import replacing
+from fastdino.core.summary import Summary
+from fastdino.database.connection import connect, rows
+from fastdino.reports.palette import color, ramp
+
+# Artists and genres beyond these, by number of songs, are grey: more colours tell nothing apart.
+COLORED = 14
+FAILURES_SHOWN = 500
+# One script after another: each uses what those before it define.
+SCRIPTS = ("collection", "search", "map", "player", "panel", "start")
+# The end of the page: a hash of all before it.
+SEAL = b"\n<!-- sealed %b -->\n"
+SOUND = "`make report`, or `fastdino serve`"
+
+
+def write_page(home: Home) -> Summary:
+    """Write ``reports/index.html``, unless it already shows what is published.
+
+    Raises:
+        UserError: nothing is published yet, or the database is damaged, or another program has it
+            open to write.
+    """
+    import plotly
+
+    parts = web_parts()
+    with connect(home.database) as db:
+        published = rows(db, "SELECT fingerprint FROM published")[0][0]
+        text = "\n".join([published, plotly.__version__, *parts.values()])
+        fingerprint = _hash(text.encode()).decode()
+        if page_fingerprint(home.page) == fingerprint:
+            return Summary("page", "the page is up to date", False, paths={"page": home.page})
+        shown = gather(db)
+    with replacing(home.page) as part:
+        page = render(shown=shown, fingerprint=fingerprint, **parts).encode()
+        part.write_bytes(page + SEAL % _hash(page))
+    counts = shown["counts"]
+    size_mb = home.page.stat().st_size / 1e6
+    return Summary(
+        "page",
+        f"{counts['on_map']} songs on the map, {len(shown['clusters'])} clusters, {size_mb:.1f} MB",
+        True,
+        counts={**counts, "size_mb": round(size_mb, 1), "opens with sound by": SOUND},
+        paths={"page": home.page},
+    )
+
+
+def web_parts() -> dict[str, str]:
+    """The page without what it shows: its ``template``, ``style`` and ``script``."""
+
+    def read(name: str) -> str:
+        return resources.files(__package__).joinpath("web", name).read_text(encoding="utf-8")
+
+    script = "\n".join(read(f"{name}.js") for name in SCRIPTS)
+    return {"template": read("page.html"), "style": read("style.css"), "script": script}
+
+
+def page_fingerprint(page: Path) -> str | None:
+    """What a page was made from; None if there is none, or it is not as it was written."""
+    try:
+        content = page.read_bytes()
+    except FileNotFoundError:
+        return None
+    written = content[: -len(SEAL % _hash(b""))]
+    if content != written + SEAL % _hash(written):
+        return None
+    found = re.search(rb'name="fastdino-fingerprint" content="([0-9a-f]+)"', written)
+    return found[1].decode() if found else None
+
+
+def _hash(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=16).hexdigest().encode()
+
+
+def gather(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    """All that the page shows, as plain values; songs by column to keep it small."""
+    totals = rows(
+        db,
+        """
+        SELECT count(*), count(DISTINCT artist), coalesce(sum(duration_s), 0) / 3600,
+               count(x), (SELECT count(*) FROM failures)
+        FROM songs
+        """,
+    )[0]
+    counts = dict(zip(("songs", "artists", "hours", "on_map", "failures"), totals, strict=True))
+    counts["hours"] = round(counts["hours"], 1)
+    published_at = rows(db, "SELECT published_at::DATE FROM published")[0][0]
+    songs = rows(
+        db,
+        """
+        SELECT songs.track_id, songs.path, songs.title, songs.artist, songs.album, songs.genre,
+               songs.year, coalesce(tracks.added_at::DATE::VARCHAR, ''),
+               TRY_CAST(round(songs.duration_s) AS INTEGER), cluster_id, round(x, 3), round(y, 3)
+        FROM songs JOIN tracks USING (track_id) WHERE x IS NOT NULL ORDER BY songs.track_id
+        """,
+    )
+    columns = zip(*songs, strict=True) if songs else [()] * 12
+    track_id, path, title, artist, album, genre, year, day, seconds, cluster, x, y = columns
+    folder, file = zip(*map(os.path.split, path), strict=True) if path else ((), ())
+    artists, genres, albums, folders = map(_by_size, (artist, genre, album, folder))
+    days = {name: number for number, name in enumerate(sorted(set(day), reverse=True))}
+    row_of = {name: row for row, name in enumerate(track_id)}
+    clusters = rows(
+        db,
+        """
+        SELECT cluster_id, name, medoid_id
+        FROM clusters SEMI JOIN (FROM maps WHERE is_current) USING (map_id)
+        ORDER BY size DESC, cluster_id
+        """,
+    )
+    return {
+        "counts": counts,
+        "facts": _facts(counts, published_at),
+        "palette": [color(i) for i in range(COLORED)],
+        "ramp": ramp(12),
+        "artists": list(artists),
+        "genres": list(genres),
+        "albums": list(albums),
+        "folders": list(folders),
+        "days": list(days),
+        "songs": {
+            "id": track_id,
+            "folder": [folders[f] for f in folder],
+            "file": file,
+            "title": title,
+            "artist": [artists.get(a, -1) for a in artist],
+            "album": [albums.get(a, -1) for a in album],
+            "genre": [genres.get(g, -1) for g in genre],
+            "year": year,
+            "day": [days[d] for d in day],
+            "seconds": seconds,
+            "cluster": cluster,
+            "x": x,
+            "y": y,
+        },
+        "neighbors": _neighbors(db, row_of),
+        "clusters": [
+            {"id": number, "name": name, "typical": row_of.get(typical, -1), "color": color(number)}
+            for number, name, typical in clusters
+        ],
+        "growth": rows(
+            db,
+            "SELECT added_at::DATE::VARCHAR, count(*) FROM tracks WHERE added_at IS NOT NULL "
+            "GROUP BY ALL ORDER BY ALL",
+        ),
+        "models": rows(
+            db,
+            """
+            SELECT model_id, created_at::DATE::VARCHAR, is_current, trained_tracks,
+                   (metrics ->> 'artist_1nn')::DOUBLE, (metrics ->> 'artist_1nn_mel')::DOUBLE
+            FROM models ORDER BY created_at, model_id
+            """,
+        ),
+        "failures": rows(
+            db,
+            f"SELECT path, stage, reason FROM failures ORDER BY path LIMIT {FAILURES_SHOWN}",
+        ),
+    }
+
+
+def _neighbors(db: duckdb.DuckDBPyConnection, row_of: dict[str, int]) -> dict[str, Any]:
+    """The nearest songs of every song by their rows, the nearest first.
+
+    ``rows`` is base64 of little-endian uint32 ``[n, k]``, ``n`` where there is none;
+    ``similarities`` of uint8 ``[n, k]``, 255 for the same. As JSON they would be most of the page.
+    """
+    found = rows(
+        db,
+        """
+        SELECT track_id, list(neighbor_id ORDER BY rank), list(similarity ORDER BY rank)
+        FROM neighbors JOIN models USING (model_id) WHERE is_current GROUP BY track_id
+        """,
+    )
+    k = max((len(ids) for _, ids, _ in found), default=0)
+    nearest = np.full((len(row_of), k), len(row_of), "<u4")
+    similarities = np.zeros((len(row_of), k), np.uint8)
+    for track_id, ids, similar in found:
+        if track_id not in row_of:
+            continue
+        known = [(row_of[i], s) for i, s in zip(ids, similar, strict=True) if i in row_of]
+        for place, (row, similarity) in enumerate(known):
+            nearest[row_of[track_id], place] = row
+            similarities[row_of[track_id], place] = round(255 * min(max(similarity, 0), 1))
+    return {"k": k, "rows": _base64(nearest), "similarities": _base64(similarities)}
+
+
+def _base64(values: np.ndarray) -> str:
+    return base64.b64encode(values.tobytes()).decode("ascii")
+
+
+def _facts(counts: dict[str, Any], published_at: Any) -> str:
+    """The line under the headline."""
+    artists, hours = counts["artists"], counts["hours"]
+    parts = [
+        f"{artists:,} artist{'s' * (artists != 1)}",
+        f"{hours:,.0f} hours" if hours >= 10 else f"{hours:.1f} hours",
+        f"{published_at.day} {published_at:%B %Y}",
+    ]
+    if missing := counts["songs"] - counts["on_map"]:
+        parts.append(f"{missing:,} not on the map yet")
+    return " · ".join(parts)
+
+
+def _by_size(values: Iterable[str | None]) -> dict[str, int]:
+    """Number each value that is not null, the most frequent first."""
+    sizes: dict[str, int] = {}
+    for value in values:
+        if value is not None:
+            sizes[value] = sizes.get(value, 0) + 1
+    ordered = sorted(sizes, key=lambda value: (-sizes[value], value))
+    return {value: number for number, value in enumerate(ordered)}
+
+
+def render(template: str, shown: dict[str, Any], fingerprint: str, **parts: str) -> str:
+    """Fill ``template``: one pass over it, so that no tag is taken for a placeholder."""
+    from plotly.offline import get_plotlyjs
+
+    parts |= {"fingerprint": fingerprint, "plotly": get_plotlyjs(), "data": script_safe(shown)}
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
+
+
+def script_safe(value: Any) -> str:
+    """JSON that can stand in a script element: nothing in it looks like HTML."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text

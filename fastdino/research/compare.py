@@ -1,0 +1,362 @@
+"""Every way of learning, on the same songs, encoder, device and wall time, over and over.
+
+Belongs here: which arms there are, training each for each budget and seed, and the table of what
+came out. Does not: drawing it (``reports.comparison``), or the measures.
+
+Every run has a folder of its own with the vectors it ended with. A run that is there is not
+repeated, one that was interrupted goes on; figures are computed from the vectors, so other labels
+cost no training.
+"""
+
+import dataclasses
+import hashlib
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from fastdino import __version__
+from fastdino.core.errors import UserError
+from fastdino.core.home import Home
+from fastdino.core.storage import alone, read_json, replacing, write_json
+from fastdino.core.summary import Summary
+from fastdino.spectrograms import SpectrogramSettings
+from fastdino.spectrograms import shards as shard_files
+from fastdino.training import labels as label_files
+from fastdino.training.device import best_device, device_name
+from fastdino.training.encoder import Encoder
+from fastdino.training.judge import FIGURES, Heard, MelStatistics, figures, listen, sample
+from fastdino.training.labels import Labels
+from fastdino.training.loop import Run
+from fastdino.training.model import SongModel
+from fastdino.training.published import LEARNING_RATE as PUBLISHED_RATE
+from fastdino.training.sampler import CropSampler
+from fastdino.training.settings import TrainingSettings, settings_for
+
+log = logging.getLogger(__name__)
+
+# A third of the artists, by a hash of their name, that no choice of a recipe ever looked at.
+HELD_OUT_OF = 3
+# Steps that no budget reaches: time alone ends a run.
+NEVER = 10**9
+SCHEMA = pa.schema(
+    {
+        "arm": pa.string(),
+        "kind": pa.string(),
+        "minutes": pa.float64(),
+        "seed": pa.int64(),
+        "subset": pa.string(),
+        "n_tracks": pa.int64(),
+        "steps": pa.int64(),
+        "elapsed_s": pa.float64(),
+        "heard_s": pa.float64(),
+        "flops": pa.float64(),
+        **dict.fromkeys(FIGURES, pa.float64()),
+        "run": pa.string(),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of learning.
+
+    Attributes:
+        name: what it is called in tables.
+        kind: "ours", "baseline", "ablation" (ours with one thing changed back), or "floor" (what
+            costs no training).
+        settings: its recipe.
+    """
+
+    name: str
+    kind: str
+    settings: TrainingSettings
+
+
+def arms(base: TrainingSettings) -> dict[str, Arm]:
+    """All arms by name, at the scale of ``base``, the default recipe."""
+
+    def arm(name: str, kind: str, **changes: Any) -> Arm:
+        return Arm(name, kind, dataclasses.replace(base, **changes))
+
+    def baseline(name: str, *, objective: str = "", **changes: Any) -> Arm:
+        changes = {"objective": objective or name, "min_steps": NEVER, **changes}
+        return arm(name, "baseline", **changes)
+
+    every = (
+        arm("mel mean", "floor"),
+        arm("mel mean+std", "floor"),
+        arm("untrained", "floor"),
+        # The default recipe, which may be done before its time is up.
+        arm("fastdino", "ours"),
+        # As it was published, down to batch, optimiser and step size; the encoder is everyone's.
+        baseline(
+            "published",
+            songs=min(64, 2 * base.songs),  # fewer in tests only
+            crops=1,
+            crop_s=12 * base.crop_s,
+            optimizer="adamw",
+            learning_rate=PUBLISHED_RATE,
+            weight_decay=0.0,
+        ),
+        baseline("published loss", objective="published"),
+        # Its local views are a quarter of a crop, and must be as wide as what a position sees.
+        baseline("dino", crop_s=2 * base.crop_s),
+        baseline("autoencoder"),
+        arm("fastdino, AdamW", "ablation", optimizer="adamw"),
+        arm("fastdino, AdamW at 0.001", "ablation", optimizer="adamw", learning_rate=1e-3),
+        arm("fastdino, no last pass", "ablation", min_steps=NEVER),
+    )
+    return {each.name: each for each in every}
+
+
+def run(
+    home: Home,
+    *,
+    names: Sequence[str],
+    minutes: Sequence[float],
+    seeds: int,
+    csv_files: Sequence[Path] = (),
+    preset: str = "auto",
+) -> Summary:
+    """Train every arm for every budget and seed, unless it has been, and tabulate.
+
+    Args:
+        home: where shards are found; results go to its ``comparison`` folder.
+        names: of arms.
+        minutes: budgets of wall time; with none, nothing is trained and the table made anew.
+        seeds: how many, from 0.
+        csv_files: labels beside the tags, see ``labels.read``.
+        preset: size of the encoder, as for training.
+
+    Raises:
+        UserError: there are no spectrograms, an arm has no such name, or a budget is no time.
+    """
+    if any(budget <= 0 for budget in minutes):
+        raise UserError(f"a budget must be more than 0 minutes: {min(minutes):g} is not")
+    spec = SpectrogramSettings()
+    folder = home.shards(spec.spec_id)
+    index = shard_files.read_index(folder)
+    if not index.num_rows:
+        raise UserError(
+            "there are no spectrograms to compare on: run 'fastdino ingest FOLDER' and "
+            "'fastdino spectrograms' first"
+        )
+    base = settings_for(preset)
+    known = arms(base)
+    trainable = [arm.name for arm in known.values() if arm.kind != "floor"]
+    if unknown := [name for name in names if name not in trainable]:
+        raise UserError(f"no arm is called {unknown[0]!r}: there are {', '.join(trainable)}")
+    labels = label_files.read(home.catalog, csv_files)
+    data, device = _Data.of(index, spec), best_device()
+    plan = [
+        (known[name], float(budget), seed)
+        for seed in range(seeds)
+        for budget in sorted(minutes)
+        for name in names
+    ]
+    trained = 0
+    with alone(home.comparison):
+        where = {"device": device_name(device), "preset": base.preset}
+        on = {"tracks": data.n_tracks, "hours": data.hours}
+        write_json(home.comparison / "about.json", where | on)
+        laboratory = _Laboratory(home, spec, data, device, known)
+        laboratory.floors(seeds)
+        rows = laboratory.tabulate(labels)
+        for number, (arm, budget, seed) in enumerate(plan, 1):
+            if laboratory.is_done(arm, budget, seed):
+                continue
+            what = f"{arm.name}, {budget:g} minutes, seed {seed}"
+            log.info("Run %d of %d: %s", number, len(plan), what)
+            laboratory.train(arm, budget, seed)
+            rows = laboratory.tabulate(labels)
+            trained += 1
+    return Summary(
+        "compare",
+        f"{len(plan)} runs of {len(names)} arms, {trained} of them now; {rows} rows",
+        did_work=trained > 0,
+        counts={"runs": len(plan), "trained": trained, "tracks": data.n_tracks},
+        paths={"results": home.comparison / "results.parquet"},
+    )
+
+
+def held_out(artist: str) -> bool:
+    """Whether an artist is among those set aside."""
+    return int(hashlib.sha256(artist.encode()).hexdigest(), 16) % HELD_OUT_OF == 0
+
+
+@dataclass(frozen=True)
+class _Data:
+    """The songs that a comparison is made on; runs on other songs do not count."""
+
+    digest: str
+    n_tracks: int
+    hours: float
+
+    @classmethod
+    def of(cls, index: pa.Table, spec: SpectrogramSettings) -> "_Data":
+        ids = sorted(set(index["track_id"].to_pylist()))
+        digest = hashlib.blake2b("\n".join([spec.spec_id, *ids]).encode(), digest_size=6)
+        hours = pc.sum(index["n_frames"]).as_py() / spec.frames_per_s / 3600
+        return cls(digest.hexdigest(), len(ids), hours)
+
+
+class _Laboratory:
+    """Trains arms and keeps what came out: a folder for each run, whole once it has a result."""
+
+    def __init__(
+        self,
+        home: Home,
+        spec: SpectrogramSettings,
+        data: _Data,
+        device: torch.device,
+        known: Mapping[str, Arm],
+    ) -> None:
+        self.home, self.spec, self.data, self.device = home, spec, data, device
+        self.runs = home.comparison / "runs"
+        self.known = known
+        self._sampler: CropSampler | None = None
+        # Of each run that is whole: neither it nor the labels change while this lasts.
+        self._tabulated: dict[Path, list[dict[str, Any]]] = {}
+
+    def sampler(self, seed: int) -> CropSampler:
+        """The collection's sampler with this seed; the last one is kept."""
+        if self._sampler is None or self._sampler.seed != seed:
+            self._sampler = None  # before the next one takes as much memory again
+            folder = self.home.shards(self.spec.spec_id)
+            self._sampler = CropSampler.of(folder, self.device, seed)
+        return self._sampler
+
+    def floors(self, seeds: int) -> None:
+        """What needs no training: mel statistics, and an encoder that never learned."""
+        for name, deviations in (("mel mean", False), ("mel mean+std", True)):
+            arm = self.known[name]
+            if not self.is_done(arm, 0.0, 0):
+                heard = listen(
+                    MelStatistics(deviations=deviations), sample(self.sampler(0)), self.spec
+                )
+                self._keep(arm, 0.0, 0, heard)
+        arm = self.known["untrained"]
+        for seed in range(seeds):
+            if not self.is_done(arm, 0.0, seed):
+                untrained = self._begin(arm, 0.0, seed).untrained()
+                self._keep(arm, 0.0, seed, self._listen(untrained, arm.settings, seed))
+
+    def is_done(self, arm: Arm, minutes: float, seed: int) -> bool:
+        """Whether this run has been made, by this recipe, on these songs."""
+        try:
+            result = read_json(self._folder(arm, minutes, seed) / "result.json")
+        except (FileNotFoundError, ValueError):
+            return False
+        return bool(result["identity"] == self._identity(arm, minutes, seed))
+
+    def train(self, arm: Arm, minutes: float, seed: int) -> None:
+        """Make one run, or go on with it."""
+        training = self._begin(arm, minutes, seed)
+        training.train()
+        heard = self._listen(training.result, arm.settings, seed)
+        steps, settings = training.step, arm.settings
+        # What is compiled is not counted.
+        with torch.compiler.set_stance("force_eager"), FlopCounterMode(display=False) as counter:
+            training.one_step()
+        self._keep(
+            arm,
+            minutes,
+            seed,
+            heard,
+            steps=steps,
+            elapsed_s=training.elapsed_s,
+            heard_s=steps * settings.songs * settings.crops * settings.crop_s,
+            flops=float(steps * counter.get_total_flops()),
+            run=training.folder.name,
+        )
+        training.checkpoint.unlink()
+
+    def tabulate(self, labels: Mapping[str, Labels]) -> int:
+        """Write ``results.parquet``: the figures of every run that still holds; returns the rows.
+
+        Runs on other songs, or by a recipe that has changed since, are left out.
+        """
+        rows = []
+        for folder in sorted(self.runs.iterdir()):
+            if not self._tabulated.get(folder):
+                self._tabulated[folder] = list(self._rows(folder, labels))
+            rows += self._tabulated[folder]
+        with replacing(self.home.comparison / "results.parquet") as part:
+            pq.write_table(pa.Table.from_pylist(rows, SCHEMA), part, compression="zstd")
+        return len(rows)
+
+    def _rows(self, folder: Path, labels: Mapping[str, Labels]) -> Iterator[dict[str, Any]]:
+        try:
+            row = read_json(folder / "result.json")["row"]
+        except (FileNotFoundError, ValueError):
+            return
+        arm = self.known.get(row["arm"])
+        if arm is None or not self.is_done(arm, row["minutes"], row["seed"]):
+            return
+        heard = Heard.load(folder / "heard.safetensors")
+
+        def artist(track_id: str) -> str:
+            return (labels[track_id].artist if track_id in labels else None) or ""
+
+        subsets: dict[str, Callable[[str], bool]] = {
+            "all": lambda track_id: True,
+            "chosen on": lambda track_id: not held_out(artist(track_id)),
+            "held out": lambda track_id: held_out(artist(track_id)),
+        }
+        for subset, wanted in subsets.items():
+            n_tracks = sum(map(wanted, heard.track_ids))
+            if n_tracks > 1:
+                found = figures(heard, labels, wanted)
+                yield {**row, "subset": subset, "n_tracks": n_tracks, **found}
+
+    def _begin(self, arm: Arm, minutes: float, seed: int) -> Run:
+        folder, identity = self._folder(arm, minutes, seed), self._identity(arm, minutes, seed)
+        begun = folder / "begun.json"
+        if not begun.exists() or read_json(begun) != identity:
+            shutil.rmtree(folder, ignore_errors=True)
+            write_json(begun, identity)
+        return Run(
+            dataclasses.replace(arm.settings, minutes=minutes, seed=seed),
+            self.sampler(seed),
+            hours=self.data.hours,
+            frames_per_s=self.spec.frames_per_s,
+            device=self.device,
+            folder=folder,
+        )
+
+    def _listen(self, encoder: Encoder, settings: TrainingSettings, seed: int) -> Heard:
+        model = SongModel.of(encoder, settings.dim).to(self.device)
+        return listen(model, sample(self.sampler(seed)), self.spec)
+
+    def _folder(self, arm: Arm, minutes: float, seed: int) -> Path:
+        words = "".join(c if c.isalnum() else "-" for c in arm.name.lower())
+        return self.runs / f"{words}-{minutes:g}min-seed{seed}"
+
+    def _identity(self, arm: Arm, minutes: float, seed: int) -> dict[str, str]:
+        """What a run depends on; another one is another run."""
+        settings = dataclasses.replace(arm.settings, minutes=minutes, seed=seed)
+        return {
+            "name": arm.name,
+            "recipe_id": settings.recipe_id,
+            "data": self.data.digest,
+            "device": device_name(self.device),
+            "code_version": __version__,
+        }
+
+    def _keep(self, arm: Arm, minutes: float, seed: int, heard: Heard, **figures: Any) -> None:
+        folder = self._folder(arm, minutes, seed)
+        row = {"arm": arm.name, "kind": arm.kind, "minutes": float(minutes), "seed": seed}
+        nothing = {"steps": 0, "elapsed_s": 0.0, "heard_s": 0.0, "flops": 0.0, "run": None}
+        heard.save(folder / "heard.safetensors")
+        # Last: who finds it finds the rest.
+        identity = self._identity(arm, minutes, seed)
+        write_json(folder / "result.json", {"identity": identity, "row": row | nothing | figures})

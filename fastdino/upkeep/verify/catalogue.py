@@ -1,0 +1,62 @@
+"""Checking the catalogue.
+
+Belongs here: whether it can be read and makes sense. Does not: whether it is what the music folders
+hold now, which is for ingestion to see.
+"""
+
+import os
+from collections.abc import Generator
+
+import polars as pl
+
+from fastdino.core.errors import UserError
+from fastdino.core.home import Home
+from fastdino.ingestion import catalog
+from fastdino.upkeep.verify import rescue
+from fastdino.upkeep.verify.finding import Finding, reason
+
+
+def check(home: Home, *, repair: bool) -> Generator[Finding, None, set[str] | None]:
+    """Check the catalogue.
+
+    Returns:
+        The tracks of the collection; None if they cannot be told.
+    """
+    wrong = _wrong(home)
+    if wrong is None:
+        return set(catalog.read(home)["track_id"].drop_nulls())
+    files = rescue.files(home)
+    aside = home.catalog.with_name(home.catalog.name + ".damaged")
+    kept = f"it is set aside as {aside.name}, " if home.catalog.exists() else ""
+    found = Finding(
+        home.catalog,
+        wrong,
+        f"{kept}music.duckdb gives back what it knew, and the next ingestion looks into every file"
+        if files is not None
+        else f"{kept}the next ingestion makes it anew; all songs will count as first seen then",
+    )
+
+    def mend() -> None:
+        if home.catalog.exists():
+            os.replace(home.catalog, aside)
+        if files is not None:
+            catalog.write(home, files)
+
+    yield found.settled(mend, repair=repair)
+    # What was published may lack songs that came later: it does not say which ones are gone.
+    return None
+
+
+def _wrong(home: Home) -> str | None:
+    if not home.catalog.exists():
+        return "it is missing"
+    try:
+        files = catalog.read(home)
+    except UserError as error:
+        return reason(home.catalog, error)
+    if files["path"].n_unique() < len(files):
+        return "a path is in it twice"
+    unusable = pl.col("track_id").is_null()
+    if files.filter(unusable != pl.col("error").is_not_null()).height:
+        return "it has files with neither a track nor a reason"
+    return None

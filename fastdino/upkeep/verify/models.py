@@ -1,0 +1,164 @@
+"""Checking models, and the training that was interrupted.
+
+Belongs here: whether weights can be loaded, and descriptions read. Does not: how good a model is.
+
+A model cannot be made again: training another gives other vectors. So nothing of one is ever
+deleted here, and damaged weights are left to a person.
+"""
+
+import os
+import shutil
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from fastdino.core.errors import UserError
+from fastdino.core.home import Home
+from fastdino.core.storage import write_json
+from fastdino.training import registry
+from fastdino.training.promotion import GOING
+from fastdino.upkeep.verify import rescue
+from fastdino.upkeep.verify.finding import DAMAGE, Finding, Mender, reason
+
+Findings = Generator[Finding, None, None]
+
+
+def check(home: Home, *, repair: bool) -> Generator[Finding, None, set[str]]:
+    """Check all models, which one is current, and the checkpoint of an interrupted training.
+
+    Returns:
+        The models that can compute vectors.
+    """
+    working: set[str] = set()
+    for folder in sorted(path for path in home.models.glob("[!.]*") if path.is_dir()):
+        yield from _check_description(home, folder, repair=repair)
+        if isinstance(describe(home, folder.name), str):
+            continue
+        wrong = _wrong_weights(folder)
+        if wrong is None:
+            working.add(folder.name)
+        else:
+            yield Finding(
+                folder / registry.WEIGHTS,
+                wrong,
+                "bring the file back from a backup, or train another model with "
+                "`fastdino train --afresh` and put it to use with `fastdino promote`; the vectors "
+                "that this one made stay in use until then",
+                Mender.PERSON,
+            )
+        yield from _check_tracks(folder / registry.TRACKS, repair=repair)
+    yield from _check_current(home, working, repair=repair)
+    yield from _check_checkpoint(home.models / ".training" / "checkpoint.safetensors", repair)
+    yield from _check_going(home.models / GOING, repair)
+    return working
+
+
+def describe(home: Home, model_id: str) -> dict[str, Any] | str:
+    """What ``model.json`` says of a model, or what is wrong with it."""
+    try:
+        about = registry.about(home, model_id)
+    except UserError as error:
+        return reason(home.model(model_id) / "model.json", error)
+    if not isinstance(about.get("encoder"), dict):
+        return "it does not say what the model's encoder is"
+    return about
+
+
+def _check_description(home: Home, folder: Path, *, repair: bool) -> Findings:
+    wrong = describe(home, folder.name)
+    if not isinstance(wrong, str):
+        return
+    path = folder / "model.json"
+    about = rescue.model(home, folder.name)
+    if about is None:
+        yield Finding(
+            path,
+            wrong,
+            "bring it back from a backup, or move the folder away and train another model with "
+            "`fastdino train --afresh`",
+            Mender.PERSON,
+        )
+        return
+    found = Finding(path, wrong, "written anew from what music.duckdb knows of the model")
+
+    def mend() -> None:
+        if path.exists():
+            os.replace(path, path.with_name(path.name + ".damaged"))
+        write_json(path, about)
+
+    yield found.settled(mend, repair=repair)
+
+
+def _wrong_weights(folder: Path) -> str | None:
+    import torch
+
+    from fastdino.training import model as models
+
+    try:
+        model, _ = models.load(folder, torch.device("cpu"))
+    except UserError as error:
+        return reason(folder / registry.WEIGHTS, error)
+    finite = all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values())
+    return None if finite else "some of its weights are not numbers"
+
+
+def _check_current(home: Home, working: set[str], *, repair: bool) -> Findings:
+    path = home.models / "current.json"
+    try:
+        current = registry.current_id(home)
+        wrong = "it is missing" if current is None else f"it names {current}, which is not there"
+    except UserError as error:
+        current, wrong = None, reason(path, error)
+    if (current and home.model(current).is_dir()) or not (working or path.exists()):
+        return
+    published = rescue.current_model(home)
+    chosen = published if published in working else max(working, default=None)
+    if chosen is None:
+        yield Finding(path, wrong, "delete it and run `fastdino train`", Mender.PERSON)
+        return
+    why = "the one that is published" if chosen == published else "the newest"
+    found = Finding(path, wrong, f"model {chosen} is made current, {why}")
+    yield found.settled(lambda: registry.make_current(home, chosen), repair=repair)
+
+
+def _check_checkpoint(path: Path, repair: bool) -> Findings:
+    if not path.exists():
+        return
+    wrong = _wrong_checkpoint(path)
+    if wrong is None:
+        return
+    found = Finding(path, wrong, "deleted; the training that was interrupted begins anew")
+    yield found.settled(path.unlink, repair=repair)
+
+
+def _wrong_checkpoint(path: Path) -> str | None:
+    from safetensors import SafetensorError
+
+    from fastdino.training.loop import read_checkpoint
+
+    try:
+        read_checkpoint(path)
+    except (*DAMAGE, SafetensorError) as error:
+        return reason(path, error)
+    return None
+
+
+def _check_tracks(path: Path, *, repair: bool) -> Findings:
+    # Models of before this was kept have none.
+    if not path.exists():
+        return
+    try:
+        registry.read_trained_on(path)
+    except DAMAGE as error:
+        found = Finding(
+            path,
+            reason(path, error),
+            "deleted; which songs are new to the model is then told from their number alone",
+        )
+        yield found.settled(path.unlink, repair=repair)
+
+
+def _check_going(folder: Path, repair: bool) -> Findings:
+    if folder.is_dir():
+        found = Finding(folder, "left by a `forget` that was killed", "deleted", Mender.NOBODY)
+        yield found.settled(lambda: shutil.rmtree(folder), repair=repair)

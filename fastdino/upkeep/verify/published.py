@@ -1,0 +1,86 @@
+"""Checking ``music.duckdb``.
+
+Belongs here: reading it to the last block, and beside the files it is published from. Does not: any
+repair but deleting it, as it is made from those files alone.
+"""
+
+from collections.abc import Generator
+from pathlib import Path
+
+import duckdb
+
+from fastdino.core.errors import UserError
+from fastdino.core.home import Home
+from fastdino.database.publishing import fingerprint_of, unreadable
+from fastdino.ingestion import catalog
+from fastdino.training import registry
+from fastdino.upkeep.verify.finding import Finding, Mender
+
+Findings = Generator[Finding, None, None]
+
+
+def check(home: Home, expected: set[str] | None, *, repair: bool) -> Findings:
+    """Check the published database.
+
+    Args:
+        home: where it is.
+        expected: the songs that should have a vector in it; None if something else is wrong, and
+            it cannot be told whether it holds what it should.
+        repair: delete it if it is damaged, and can be published again.
+    """
+    try:
+        files = catalog.read(home)
+        model_id = registry.current(home)["model_id"]
+        fingerprint = fingerprint_of(home)
+        can_publish = True
+    except (UserError, OSError, TypeError, LookupError):
+        can_publish = False
+    if not home.database.exists():
+        if can_publish:
+            yield Finding(home.database, "it is missing", "publishes it", Mender.RUN)
+        return
+    wrong = unreadable(home.database)
+    if wrong is None and can_publish and expected is not None:
+        published, counts = _published(home.database, model_id)
+        if published != fingerprint:
+            yield Finding(
+                home.database,
+                "it was published from other files than are there now",
+                "publishes it anew",
+                Mender.RUN,
+            )
+            return
+        rows = {
+            "tracks": files["track_id"].drop_nulls().n_unique(),
+            "files": len(files),
+            "embeddings": len(expected),
+        }
+        wrong = "; ".join(
+            f"table {name} has {counts[name]:,} rows where the files have {n:,}"
+            for name, n in rows.items()
+            if counts[name] != n
+        )
+    if not wrong:
+        return
+    if not can_publish:
+        # Left for now: it may be all there is. What is mended above has another time afterwards,
+        # so that it is published anew.
+        mend = "replaces it, once what stands above is mended"
+        yield Finding(home.database, wrong, mend, Mender.RUN)
+        return
+    found = Finding(home.database, wrong, "deleted; the next run publishes it again")
+    yield found.settled(home.database.unlink, repair=repair)
+
+
+def _published(database: Path, model_id: str) -> tuple[str, dict[str, int]]:
+    """What it was published from, and rows of its tables; embeddings are of one model."""
+    with duckdb.connect(str(database), read_only=True) as db:
+        fingerprint = db.execute("SELECT fingerprint FROM published").fetchall()
+        counts = {
+            name: db.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]
+            for name in ("tracks", "files")
+        }
+        counts["embeddings"] = db.execute(
+            "SELECT count(*) FROM embeddings WHERE model_id = ?", [model_id]
+        ).fetchall()[0][0]
+    return fingerprint[0][0] if fingerprint else "", counts

@@ -1,0 +1,124 @@
+"""Whatever a task does to its process, the other tasks get done."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fastdino.core.errors import UserError
+from fastdino.core.workers import MEMORY_BYTES, WorkerFailure, available_cores, map_in_workers
+
+
+def misbehave(task: str) -> int:
+    match task:
+        case "hang":
+            time.sleep(1000)
+        case "segfault":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "leave":
+            os._exit(0)
+        case "raise":
+            raise ValueError("no good")
+        case "eat":
+            return len(bytearray(2 * MEMORY_BYTES))
+        case "disk full":
+            raise UserError("no space left")
+    return os.getpid()
+
+
+def test_bad_tasks_fail_with_a_reason_and_the_rest_are_done() -> None:
+    tasks = ["fine", "hang", "segfault", "leave", "raise", "eat", *["fine"] * 20]
+    found = list(map_in_workers(misbehave, tasks, timeout_s=lambda _: 1.0, workers=2))
+    reasons = {task: result.reason for task, result in found if isinstance(result, WorkerFailure)}
+    assert reasons == {
+        "hang": "stopped after its 1 s were up",
+        "segfault": "crashed its process (SIGSEGV)",
+        "leave": "crashed its process (exit code 0)",
+        "raise": "ValueError: no good",
+        "eat": "takes more memory than any sound file should",
+    }
+    fine = [result for task, result in found if task == "fine"]
+    assert len(fine) == 21
+    # Two to begin with and one for each that was lost: the others are kept.
+    assert len(set(fine)) <= 5
+
+
+def test_tasks_are_taken_as_they_are_needed() -> None:
+    taken = 0
+
+    def tasks() -> Iterator[str]:
+        nonlocal taken
+        for _ in range(1000):
+            taken += 1
+            yield "fine"
+
+    results = map_in_workers(misbehave, tasks(), timeout_s=lambda _: 60, workers=1)
+    for _ in range(3):
+        next(results)
+    results.close()
+    assert taken <= 5
+
+
+def test_what_hinders_every_task_is_raised() -> None:
+    with pytest.raises(UserError, match="no space left"):
+        list(map_in_workers(misbehave, ["disk full"], timeout_s=lambda _: 60, workers=1))
+
+
+def test_no_process_is_started_for_nothing() -> None:
+    assert list(map_in_workers(misbehave, [], timeout_s=lambda _: 60)) == []
+    assert available_cores() >= 1
+
+
+def test_workers_that_cannot_start_are_an_error_not_a_failure_of_every_task(
+    tmp_path: Path,
+) -> None:
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        "import math\n"
+        "from fastdino.core.workers import map_in_workers\n"
+        "print(list(map_in_workers(math.sqrt, [4.0], timeout_s=lambda _: 9, workers=1)))\n"
+    )
+    run = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    assert run.returncode != 0
+    assert "worker processes do not start" in run.stderr
+
+
+def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import os, time\n"
+        "from fastdino.core.workers import map_in_workers\n"
+        "def tell(task):\n"
+        "    open(task, 'w').write(str(os.getpid()))\n"
+        "    os.rename(task, task + '.pid')\n"
+        "    time.sleep(1000)\n"
+        "if __name__ == '__main__':\n"
+        f"    list(map_in_workers(tell, [{str(tmp_path / 'w')!r}], timeout_s=lambda _: 999))\n"
+    )
+    parent = subprocess.Popen([sys.executable, script])
+    told = tmp_path / "w.pid"
+    wait_until(told.exists)
+    parent.kill()
+    parent.wait()
+    worker = int(told.read_text())
+    wait_until(lambda: not is_running(worker))
+
+
+def is_running(pid: int) -> bool:
+    try:
+        # A zombie that no one has collected yet does not run.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)

@@ -1,0 +1,180 @@
+"""``fastdino similar`` and ``fastdino playlist``: what people type, and what they are shown."""
+
+import datetime
+from pathlib import Path
+
+import pytest
+import synthetic
+
+from fastdino.__main__ import main
+from fastdino.core.home import Home
+from fastdino.database import publish, questions
+
+Out = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def ask(demo_home: tuple[Home, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Run a command on the demo library in an empty folder; returns its exit code."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *words: main([*words, "--home", str(demo_home[0].root)])
+
+
+def test_a_song_is_found_by_half_its_title_and_those_like_it_are_listed(ask, capsys: Out) -> None:
+    assert ask("similar", "papr", "brige", "-n", "3") == 0
+    first, _, *songs = capsys.readouterr().out.splitlines()
+    assert first == "Like Paper Bridge · The Paper Orchard · Little Umbrella"
+    assert len(songs) == 3
+    assert all("The Paper Orchard" in line for line in songs)
+
+
+def test_where_several_songs_may_be_meant_the_others_are_offered(ask, capsys: Out) -> None:
+    assert ask("similar", "hollow antenna") == 0
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith("Like Hollow Antenna · Blue Stairwell")
+    assert "Hollow Antenna · Lantern & Wren" in second
+    assert ask("similar", "hollow antenna", "lantern") == 0
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith("Like Hollow Antenna · Lantern & Wren")
+    assert "If you mean another" not in second
+
+
+def test_a_song_can_be_given_by_its_id(ask, capsys: Out) -> None:
+    assert ask("similar", synthetic.track_id(18)) == 0
+    assert "Like Distant River" in capsys.readouterr().out
+
+
+def test_moments_are_found_with_where_they_begin(ask, capsys: Out) -> None:
+    assert ask("similar", "Paper Bridge", "--at", "0:12", "-n", "4") == 0
+    first, heading, *songs = capsys.readouterr().out.splitlines()
+    assert first.endswith(", around 0:12")
+    assert heading.split() == ["Title", "Artist", "Album", "From", "Similarity"]
+    assert len(songs) == 4
+    assert all(line.split()[-2] in {"0:00", "0:10", "0:20"} for line in songs)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["similar", "zzzz qqqq"], "no title, artist or album is like “zzzz qqqq”"),
+        (["similar", "Paper Bridge", "--at", "9:00"], "ends at 0:30: give an earlier --at"),
+        (["similar", "Jagged Orbit"], "is not known: took too long"),
+        (["similar", "Jagged Orbit", "--at", "5"], "is not known: took too long"),
+        (["playlist", "--like", "zzzz qqqq"], "no title"),
+        (
+            ["playlist", "--cluster", "zzzz"],
+            "no cluster has “zzzz” in the name. Name one of: Ambient",
+        ),
+        (
+            ["playlist", "--cluster", ""],
+            "several clusters have “” in the name. Name one of: Ambient",
+        ),
+        (["playlist", "--from", "Paper Bridge"], "--from SONG and --to SONG go together"),
+        (["playlist", "--surprise", "--to", "Paper Bridge"], "--from SONG and --to SONG"),
+    ],
+)
+def test_what_cannot_be_answered_is_said_with_what_to_do(ask, words, says, capsys: Out) -> None:
+    assert ask(*words) == 2
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["similar", "x", "--at", "soon"], ["similar", "x", "-n", "0"]])
+def test_what_is_no_time_or_number_is_refused_at_once(ask, words) -> None:
+    with pytest.raises(SystemExit) as ended:
+        ask(*words)
+    assert ended.value.code == 2
+
+
+def test_without_a_database_the_user_is_told_what_to_run(tmp_path: Path, capsys: Out) -> None:
+    assert main(["similar", "x", "--home", str(tmp_path)]) == 2
+    assert "fastdino embed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "file"),
+    [
+        (["--like", "paper bridge"], "Like Paper Bridge.m3u8"),
+        (
+            ["--from", "paper bridge", "--to", "distant river"],
+            "From Paper Bridge to Distant River.m3u8",
+        ),
+        (["--cluster", "meridian"], "Ambient, Slow Meridian.m3u8"),
+        (["--surprise", "-o", "today.m3u8"], "today.m3u8"),
+    ],
+)
+def test_a_playlist_lies_in_the_current_folder_under_its_own_name(
+    ask, words, file, tmp_path: Path, capsys: Out
+) -> None:
+    assert ask("playlist", *words, "-n", "5") == 0
+    assert [path.name for path in tmp_path.iterdir()] == [file]
+    lines = (tmp_path / file).read_text(encoding="utf-8").splitlines()
+    assert sum(Path(line).is_file() for line in lines) == 5
+    shown = capsys.readouterr().out.splitlines()
+    assert len(shown) == 6
+    assert shown[-1].endswith(file)
+
+
+def test_a_playlist_can_go_to_another_program(ask, tmp_path: Path, capsys: Out) -> None:
+    assert ask("playlist", "--like", "hollow antenna", "-n", "2", "-o", "-", "--relative") == 0
+    told = capsys.readouterr()
+    assert told.out.startswith("#EXTM3U\n")
+    assert not any(tmp_path.iterdir())
+    paths = [line for line in told.out.splitlines() if not line.startswith("#")]
+    assert all((tmp_path / path).is_file() and not Path(path).is_absolute() for path in paths)
+    assert "If you mean another" in told.err
+
+
+def test_files_that_are_gone_are_named(ask, demo_home, capsys: Out) -> None:
+    gone = demo_home[1][0]
+    gone.unlink()
+    try:
+        assert ask("playlist", "--like", "Paper Bridge", "-n", "3") == 0
+    finally:
+        gone.touch()
+    assert f"! not there, so left out: {gone}" in capsys.readouterr().out
+
+
+def test_tags_and_names_cannot_steer_the_terminal(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Out
+) -> None:
+    evil = "\x1b]0;owned\x07[red]\u202e\nPaper"
+    rows = [
+        {**synthetic.song(i), "title": f"{evil} {i}", "artist": evil, "path": f"{tmp_path}/{evil}"}
+        for i in range(4)
+    ]
+    rows[3] |= {"track_id": synthetic.track_id(3), "path": f"{tmp_path}/{evil} gone"}
+    synthetic.write_home(home, 4)
+    later = synthetic.START + datetime.timedelta(days=1)
+    synthetic.write_catalog(home, [row | {"path": f"{row['path']}{i}", "added_at": later}
+                                   for i, row in enumerate(rows)])  # fmt: skip
+    publish(home)
+    for i in range(3):
+        Path(f"{tmp_path}/{evil}{i}").touch()
+    monkeypatch.chdir(tmp_path)
+    for words in (
+        ["similar", "paper"],
+        ["similar", "paper", "--at", "3"],
+        ["similar", "paper", "--at", "3:00"],
+        ["similar", "\x1b[31m"],
+        ["playlist", "--like", "paper"],
+    ):
+        main([*words, "--home", str(home.root)])
+        told = capsys.readouterr()
+        shown = told.out + told.err
+        assert shown
+        assert not set("\x1b\x07\u202e") & set(shown), words
+        assert words[0] == "playlist" or words[1] != "paper" or "[red]" in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("80", 80), ("1:20", 80), ("0:07.5", 7.5), ("1:00:05", 3605)]
+)
+def test_times_are_read_as_players_show_them(text: str, seconds: float) -> None:
+    assert questions.seconds(text) == seconds
+    assert questions.clock(questions.seconds(text)) == questions.clock(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-5", "1:-5:0x", "nan", "inf", "1:nan"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011
+        questions.seconds(text)

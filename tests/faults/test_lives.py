@@ -1,0 +1,265 @@
+"""Whatever is done to a library, the incremental result is that of starting from scratch.
+
+Files are opened and decoded in this process: workers, which take seconds to start, are another
+matter (``tests/test_workers.py``).
+"""
+
+import contextlib
+import itertools
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import av
+import hypothesis
+import numpy as np
+import pytest
+import torch
+from hypothesis import strategies as st
+
+from fastdino import demo, embeddings, ingestion, spectrograms
+from fastdino.core.home import Home
+from fastdino.embeddings.vectors import read_vectors, vector_files
+from fastdino.ingestion import catalog, identify
+from fastdino.spectrograms import SpectrogramSettings, shards, stage
+from fastdino.training import model as models
+from fastdino.training import registry
+from fastdino.training.settings import PRESETS
+from tests.editing import retag
+from tests.faults.child import in_this_process
+
+SPEC = SpectrogramSettings()
+MODEL = "untrained"
+FOLDERS = ("", "a", "b", "b/c")
+# What costs no decoding.
+FREE = (
+    "copy", "copy_folder", "move", "move_folder", "remove", "remove_folder", "retag", "swap",
+    "touch",
+)  # fmt: skip
+OPERATIONS = (*FREE, "add", "come_back", "replace")
+
+Operation = tuple[str, int, int]
+# Each of them on its own, and some on files that cannot be decoded or look as they did before.
+EACH: list[list[Operation]] = [
+    [(name, 4 * number, 3 * number)] for number, name in enumerate((*OPERATIONS, "move", "replace"))
+]
+
+
+class Library:
+    """A folder of songs in which things happen, each given by its name and two choices."""
+
+    def __init__(self, stock: Path, folder: Path) -> None:
+        self.stock = sorted(stock.iterdir())
+        self.music, self.aside = folder / "music", folder / "aside"
+        self.aside.mkdir()
+        self.gone: list[tuple[Path, Path]] = []
+        self._numbers = itertools.count()
+        for song in self.stock[:-2]:
+            self.add(self.stock.index(song), len(song.name))
+
+    @property
+    def files(self) -> list[Path]:
+        return sorted(path for path in self.music.rglob("*") if path.is_file())
+
+    def one(self, which: int) -> Path:
+        return self.files[which % len(self.files)]
+
+    def free(self, where: int, suffix: str = "") -> Path:
+        """A path at which nothing ever was."""
+        folder = self.music / FOLDERS[where % len(FOLDERS)]
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{next(self._numbers)} ♪{suffix}"
+
+    def put(self, content: Path, target: Path) -> None:
+        """Write a file at a time of its own: two in the same millisecond are not the point."""
+        shutil.copy(content, target)
+        os.utime(target, ns=(0, 1_700_000_000_000_000_000 + next(self._numbers)))
+
+    def add(self, which: int, where: int) -> None:
+        song = self.stock[which % len(self.stock)]
+        self.put(song, self.free(where, song.suffix))
+
+    def copy(self, which: int, where: int) -> None:
+        song = self.one(which)
+        shutil.copy2(song, self.free(where, song.suffix))
+
+    def move(self, which: int, where: int) -> None:
+        song = self.one(which)
+        song.rename(self.free(where, song.suffix))
+
+    def swap(self, which: int, other: int) -> None:
+        song, another = self.one(which), self.one(other)
+        if song.suffix == another.suffix and song != another:
+            kept = song.rename(self.aside / "kept")
+            another.rename(song)
+            kept.rename(another)
+
+    def retag(self, which: int, title: int) -> None:
+        song = self.one(which)
+        with contextlib.suppress(av.FFmpegError):
+            retag(song, self.aside / "retagged", {"title": f"Title {title}"})
+            self.put(self.aside / "retagged", song)
+
+    def touch(self, which: int, when: int) -> None:
+        os.utime(self.one(which), ns=(0, 1_600_000_000_000_000_000 + when))
+
+    def replace(self, which: int, by: int) -> None:
+        song = self.one(which)
+        same_kind = [other for other in self.stock if other.suffix == song.suffix]
+        self.put(same_kind[by % len(same_kind)], song)
+
+    def remove(self, which: int, _: int) -> None:
+        if len(self.files) > 1:
+            song = self.one(which)
+            kept = self.aside / str(next(self._numbers))
+            self.gone.append((song, song.rename(kept)))
+
+    def come_back(self, which: int, _: int) -> None:
+        if self.gone:
+            was, kept = self.gone.pop(which % len(self.gone))
+            was.parent.mkdir(parents=True, exist_ok=True)
+            kept.rename(was)
+
+    def move_folder(self, which: int, _: int) -> None:
+        if (folder := self.one(which).parent) != self.music:
+            folder.rename(self.free(0))
+
+    def copy_folder(self, which: int, _: int) -> None:
+        if (folder := self.one(which).parent) != self.music:
+            shutil.copytree(folder, self.free(0))
+
+    def remove_folder(self, which: int, _: int) -> None:
+        folder = self.one(which).parent
+        if not all(path.is_relative_to(folder) for path in self.files):
+            shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second of sound in every format, and what cannot be opened or decoded."""
+    folder = tmp_path_factory.mktemp("stock")
+    rng = np.random.default_rng(0)
+
+    def write(name: str, seconds: float, loudness: float) -> None:
+        audio = loudness * rng.standard_normal((2, int(seconds * demo.RATE)))
+        demo.encode(folder / name, audio.astype(np.float32), demo.RATE, {"title": name})
+
+    for suffix in demo.FORMATS:
+        write(f"sound{suffix}", 1.2, 0.1)
+    write("silent.wav", 1.2, 0.0)
+    write("short.flac", 0.5, 0.1)
+    (folder / "broken.m4a").write_bytes((folder / "sound.m4a").read_bytes()[:9_000])
+    write("then.flac", 1.2, 0.1)
+    write("then.mp3", 1.2, 0.1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder with one small model, of random weights."""
+    home = Home(tmp_path_factory.mktemp("untrained"))
+    torch.manual_seed(0)
+    model = models.SongModel(PRESETS["tiny"].encoder, 32)
+    about = {
+        "model_id": MODEL, "created_at": "2025-01-02T03:04:05+00:00", "spec_id": SPEC.spec_id,
+        "trained_tracks": 0, "settings": {}, "metrics": {},
+    }  # fmt: skip
+    home.model(MODEL).mkdir(parents=True)
+    models.save(home.model(MODEL), model, about)
+    registry.make_current(home, MODEL)
+    return home.models
+
+
+@pytest.fixture
+def _in_one_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(identify, "map_in_workers", in_this_process)
+    monkeypatch.setattr(stage, "map_in_workers", in_this_process)
+    yield
+    torch.set_num_threads(threads)
+
+
+def refreshed(home: Home, music: Path) -> tuple[int, int]:
+    """Run the stages; returns how many songs were decoded and how many embedded."""
+    ingestion.run(home, [music])
+    decoded = spectrograms.run(home).counts["new_tracks"]
+    embedded = embeddings.run(home).counts["new_tracks"]
+    assert isinstance(decoded, int)
+    assert isinstance(embedded, int)
+    return decoded, embedded
+
+
+def result(home: Home) -> dict[str, Any]:
+    """What a reader gets to see of the songs that are there now, apart from times."""
+    files = catalog.read(home)
+    tracks = catalog.tracks(files)
+    now = set(tracks["track_id"])
+    folder = home.shards(SPEC.spec_id)
+    pieces: dict[str, list[bytes]] = {}
+    for shard in shards.list_shards(folder):
+        for piece in shards.iter_pieces(shard, now):
+            pieces.setdefault(piece.track_id, []).append(piece.frames.tobytes())
+    rows = [row for path in vector_files(home, MODEL) for row in read_vectors(path).to_pylist()]
+    # When a file was first seen decides which of a song's files gives it its title.
+    failures = stage.read_failures(folder).drop("failed_at")
+    return {
+        "catalogue": files.drop("added_at").rows(),
+        "tracks": tracks.select("track_id", "n_files").rows(),
+        "failures": sorted(failures.rows()),
+        "spectrograms": pieces,
+        "vectors": sorted(map(repr, (row for row in rows if row["track_id"] in now))),
+    }
+
+
+def live(
+    library: Library, home: Home, scratch: Path, models: Path, steps: Sequence[Sequence[Operation]]
+) -> None:
+    """Do what the steps say; after each, hold the pipeline's result against one from scratch."""
+    shutil.copytree(models, home.models)
+    refreshed(home, library.music)
+    for step in steps:
+        for name, first, second in step:
+            getattr(library, name)(first, second)
+        decoded, embedded = refreshed(home, library.music)
+        assert decoded == embedded
+        if [name for name, *_ in step if name in FREE] == [name for name, *_ in step]:
+            assert decoded == 0
+        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.copytree(models, scratch / "models")
+        refreshed(Home(scratch), library.music)
+        expected = result(Home(scratch))
+        for name, found in result(home).items():
+            assert found == expected[name], name
+
+
+@pytest.mark.usefixtures("_in_one_process")
+@pytest.mark.parametrize("examples", [1, pytest.param(200, marks=pytest.mark.thorough)])
+def test_after_any_changes_the_result_is_that_of_a_first_run(
+    examples: int,
+    stock: Path,
+    untrained: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    numbers = itertools.count()
+    choice = st.integers(0, 99)
+    operation = st.tuples(st.sampled_from(OPERATIONS), choice, choice)
+
+    @hypothesis.settings(
+        max_examples=examples,
+        derandomize=examples < 10,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @hypothesis.given(st.lists(st.lists(operation, min_size=1, max_size=3), min_size=1, max_size=6))
+    def check(steps: list[list[Operation]]) -> None:
+        folder = tmp_path / str(number := next(numbers))
+        folder.mkdir()
+        live(Library(stock, folder), Home(folder / "home"), folder / "scratch", untrained, steps)
+        shutil.rmtree(folder)
+        if number % 25 == 24:
+            with capsys.disabled():
+                print(f"\n{number + 1} lives of a library, {examples} in all")
+
+    check()

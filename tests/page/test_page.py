@@ -1,0 +1,163 @@
+"""The report page: what it holds, and that it is safe. Browsers are in ``tests/browser``."""
+
+import base64
+import json
+import re
+
+import duckdb
+import numpy as np
+import pytest
+import synthetic
+from embedded import HOSTILE, embedded
+
+from fastdino import reports
+from fastdino.core.errors import UserError
+from fastdino.core.home import Home
+from fastdino.database import publish
+from fastdino.page import page, write_page
+
+
+def make(home: Home, n: int, **changes: object) -> str:
+    """Write a collection of ``n`` songs and its page; returns the page."""
+    synthetic.write_home(home, n)
+    broken = {
+        **synthetic.song(9_000),
+        "track_id": None,
+        "error": "not audio",
+        "path": f"/m/{HOSTILE}.mp3",
+    }
+    synthetic.write_catalog(home, [*({**synthetic.song(i), **changes} for i in range(n)), broken])
+    reports.draw_map(home)
+    publish(home)
+    write_page(home)
+    return home.page.read_text(encoding="utf-8")
+
+
+def test_the_page_shows_every_song_with_its_tags_and_cluster(home):
+    data = embedded(make(home, 30))
+    songs = data["songs"]
+    assert songs["title"] == [synthetic.song(i)["title"] for i in range(30)]
+    assert [data["artists"][a] for a in songs["artist"]] == [
+        synthetic.song(i)["artist"] for i in range(30)
+    ]
+    assert [data["genres"][g] for g in songs["genre"]] == [synthetic.genre_of(i) for i in range(30)]
+    assert [data["albums"][a] for a in songs["album"]] == [
+        synthetic.song(i)["album"] for i in range(30)
+    ]
+    assert songs["year"] == [synthetic.song(i)["year"] for i in range(30)]
+    for i in range(30):
+        path = f"{data['folders'][songs['folder'][i]]}/{songs['file'][i]}"
+        assert path == synthetic.song(i)["path"]
+    assert {c["id"] for c in data["clusters"]} == set(songs["cluster"]) - {-1}
+    for cluster in data["clusters"]:
+        assert songs["cluster"][cluster["typical"]] == cluster["id"]
+    assert data["counts"]["songs"] == 30
+    assert data["counts"]["failures"] == len(data["failures"]) == 1
+
+
+def test_the_page_knows_every_songs_nearest_in_their_order(home):
+    data = embedded(make(home, 30))
+    k = data["neighbors"]["k"]
+    near = np.frombuffer(base64.b64decode(data["neighbors"]["rows"]), "<u4").reshape(30, k)
+    alike = np.frombuffer(base64.b64decode(data["neighbors"]["similarities"]), np.uint8)
+    query = "SELECT neighbor_id, similarity FROM neighbors WHERE track_id = ? ORDER BY rank"
+    with duckdb.connect(str(home.database), read_only=True) as db:
+        for row, track_id in enumerate(data["songs"]["id"]):
+            ids, similarities = zip(*db.execute(query, [track_id]).fetchall(), strict=True)
+            assert [data["songs"]["id"][i] for i in near[row]] == list(ids)
+            shown = alike.reshape(30, k)[row] / 255
+            np.testing.assert_allclose(shown, np.maximum(similarities, 0), atol=0.5 / 255 + 1e-6)
+
+
+def test_songs_that_left_the_collection_are_no_ones_nearest(home):
+    make(home, 30)
+    synthetic.write_catalog(home, [synthetic.song(i) for i in range(0, 30, 2)])
+    publish(home)
+    write_page(home)
+    data = embedded(home.page.read_text(encoding="utf-8"))
+    near = np.frombuffer(base64.b64decode(data["neighbors"]["rows"]), "<u4")
+    near = near.reshape(15, data["neighbors"]["k"])
+    assert near.max() == 15  # None: the rest of the row.
+    assert all((np.diff((row == 15).astype(int)) >= 0).all() for row in near)
+
+
+def test_the_page_tells_growth_and_the_quality_of_every_model(home):
+    make(home, 4)
+    synthetic.write_model(home, "model-b", current=False)
+    publish(home)
+    write_page(home)
+    data = embedded(home.page.read_text(encoding="utf-8"))
+    assert data["growth"] == [["2025-01-01", 4]]
+    models = [(name, is_current) for name, _, is_current, *_ in data["models"]]
+    assert models == [("model-a", True), ("model-b", False)]
+
+
+def test_tags_cannot_end_the_script_element_or_be_taken_for_placeholders(home):
+    text = make(home, 30, title=HOSTILE, artist=HOSTILE, album=HOSTILE, genre=HOSTILE)
+    data = embedded(text)
+    assert set(data["songs"]["title"]) == {HOSTILE}
+    assert data["artists"] == [HOSTILE]
+    assert data["failures"][0][0] == f"/m/{HOSTILE}.mp3"
+    assert "owned'</script>" not in text
+    assert "\u2028" not in text.partition('<script id="data"')[2]
+
+
+def test_the_page_loads_nothing_and_may_ask_no_one_but_its_own_server(home):
+    text = make(home, 5)
+    own = re.sub(r"<script>/\*\*.*?</script>", "", text, count=1, flags=re.S)  # plotly.js itself
+    assert len(own) < len(text) / 10
+    assert not re.search(
+        r"<(script|img|iframe)[^>]*\ssrc=|<link|@import|url\(|https?://(?!www.w3)", own
+    )
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', own)[1]
+    assert policy.startswith("default-src 'none'; ")
+    assert "http" not in policy
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write", own)
+
+
+def test_the_page_is_written_again_only_when_something_changed(home):
+    make(home, 5)
+    assert not write_page(home).did_work
+    synthetic.write_catalog(home, [synthetic.song(i) for i in range(4)])
+    publish(home)
+    assert write_page(home).did_work
+    assert len(embedded(home.page.read_text())["songs"]["x"]) == 4
+    home.page.write_text("something else")
+    assert write_page(home).did_work
+
+
+def test_without_a_map_there_is_a_page_that_says_so(home):
+    synthetic.write_home(home, 3)
+    publish(home)
+    write_page(home)
+    assert "3 not on the map yet" in embedded(home.page.read_text())["facts"]
+
+
+def test_without_a_database_the_user_is_told_what_to_run(home):
+    with pytest.raises(UserError, match="fastdino embed"):
+        write_page(home)
+
+
+def test_a_database_that_is_open_for_writing_elsewhere_is_named(home):
+    home.database.parent.mkdir(parents=True)
+    with (
+        duckdb.connect(str(home.database)),
+        pytest.raises(UserError, match=re.escape(str(home.database))),
+    ):
+        write_page(home)
+
+
+def test_json_in_a_script_is_the_same_after_parsing():
+    assert json.loads(page.script_safe([HOSTILE])) == [HOSTILE]
+
+
+def test_a_page_that_is_not_as_it_was_written_is_written_again(home):
+    synthetic.write_home(home, 10)
+    publish(home)
+    write_page(home)
+    written = home.page.read_bytes()
+    for spoilt in (written[:-1000], written[:-9000] + b"?" * 9000):
+        home.page.write_bytes(spoilt)
+        assert write_page(home).did_work
+        assert home.page.read_bytes() == written
+    assert not write_page(home).did_work

@@ -1,0 +1,218 @@
+"""The server: what it gives, to whom, and that it reads what was published last."""
+
+import contextlib
+import http.client
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import synthetic
+from starlette.datastructures import Headers
+
+from fastdino import reports
+from fastdino.core.errors import UserError
+from fastdino.core.home import Home
+from fastdino.database import publish
+from fastdino.page import server, write_page
+
+Ask = Callable[..., tuple[int, dict[str, str], bytes]]
+
+
+@contextlib.contextmanager
+def serving(home: Home) -> Iterator[Ask]:
+    """The real server on a free port, and a way to ask it."""
+    listening = socket.create_server((server.ADDRESS, 0))
+    port = listening.getsockname()[1]
+    running = server.serving(home, port)
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+
+    def ask(path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+        given = {name.replace("_", "-"): value.format(port=port) for name, value in headers.items()}
+        connection = http.client.HTTPConnection(server.ADDRESS, port, timeout=20)
+        with contextlib.closing(connection):
+            connection.request("GET", path, headers=given)
+            answer = connection.getresponse()
+            named = {name.lower(): value for name, value in answer.getheaders()}
+            return answer.status, named, answer.read()
+
+    yield ask
+    running.should_exit = True
+    thread.join(20)
+
+
+@pytest.fixture(scope="module")
+def published(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """Eight songs; the files of the first four are real, the fifth is a page, the rest are gone."""
+    home = Home(tmp_path_factory.mktemp("served") / "home")
+    synthetic.write_home(home, 8)
+    files = [next(library.rglob(f"*{kind}")) for kind in (".flac", ".mp3", ".opus", ".wav")]
+    text = library.parent / "notes.html"
+    text.write_text("<script>alert(1)</script>")
+    songs = [synthetic.song(i) for i in range(8)]
+    for song, path in zip(songs, [*files, text], strict=False):
+        song["path"] = str(path)
+    synthetic.write_catalog(home, songs)
+    reports.draw_map(home)
+    publish(home)
+    write_page(home)
+    return home
+
+
+@pytest.fixture(scope="module")
+def ask(published: Home) -> Iterator[Ask]:
+    with serving(published) as ask:
+        yield ask
+
+
+def file_of(home: Home, i: int) -> Path:
+    return server.song_file(home.database, synthetic.track_id(i))
+
+
+def test_the_page_is_at_the_root(ask: Ask, published: Home) -> None:
+    status, headers, body = ask("/")
+    assert (status, body) == (200, published.page.read_bytes())
+    assert headers["content-type"].startswith("text/html")
+    assert headers["content-security-policy"] == "frame-ancestors 'none'"
+
+
+def test_songs_are_sent_as_they_are_and_in_parts(ask: Ask, published: Home) -> None:
+    for i, kind in enumerate(("audio/flac", "audio/mpeg", "audio/ogg", "audio/x-wav")):
+        whole = file_of(published, i).read_bytes()
+        status, headers, body = ask(f"/audio/{synthetic.track_id(i)}")
+        assert (status, headers["content-type"], body) == (200, kind, whole)
+        status, headers, body = ask(f"/audio/{synthetic.track_id(i)}", Range="bytes=100-199")
+        assert (status, body) == (206, whole[100:200])
+        assert headers["content-range"] == f"bytes 100-199/{len(whole)}"
+
+
+def test_only_songs_of_the_catalogue_are_sent(ask: Ask, published: Home) -> None:
+    inside = published.root.name
+    for name in (
+        "nothing",
+        "..%2f..%2fetc%2fpasswd",
+        f"..%2f{inside}%2fmusic.duckdb",
+        "%2fetc%2fpasswd",
+    ):
+        assert ask(f"/audio/{name}")[0] == 404
+        assert ask(f"/audio/{name}.wav")[0] == 404
+    assert ask("/music.duckdb")[0] == 404
+    assert ask("/audio/../../etc/passwd")[0] == 404
+
+
+def test_what_is_no_sound_is_never_sent_as_a_page(ask: Ask) -> None:
+    _, headers, _ = ask(f"/audio/{synthetic.track_id(4)}")
+    assert headers["content-type"] == "application/octet-stream"
+    assert headers["x-content-type-options"] == "nosniff"
+    status, _, body = ask(f"/audio/{synthetic.track_id(4)}.wav")
+    assert status == 415
+    assert b"cannot be played" in body
+
+
+def test_a_song_whose_file_is_gone_says_so(ask: Ask) -> None:
+    status, _, body = ask(f"/audio/{synthetic.track_id(6)}")
+    assert status == 404
+    assert b"Is its disk mounted?" in body
+
+
+def test_another_copy_of_a_song_is_played_if_the_first_is_gone(home: Home, library: Path) -> None:
+    gone = synthetic.song(0)
+    there = {**gone, "path": str(next(library.rglob("*.mp3")))}
+    synthetic.write_home(home, 1)
+    synthetic.write_catalog(home, [gone, there])
+    publish(home)
+    assert str(file_of(home, 0)) == there["path"]
+
+
+def test_moments_are_those_that_sql_finds(ask: Ask, published: Home) -> None:
+    status, _, body = ask(f"/similar-moments?song={synthetic.track_id(2)}&at=14.5")
+    found = json.loads(body)
+    assert (status, found["from_s"], found["to_s"]) == (200, 10, 20)
+    assert found == server.moments_like(published.database, synthetic.track_id(2), 14.5)
+    assert len(found["moments"]) == 7
+    assert set(found["moments"][0]) == {"song", "from_s", "to_s", "similarity"}
+    similarities = [moment["similarity"] for moment in found["moments"]]
+    assert similarities == sorted(similarities, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [("", 400), ("?song=x", 400), ("?song=x&at=soon", 400), ("?song=' OR 1=1 --&at=1", 404)],
+)
+def test_questions_that_make_no_sense_are_refused(ask: Ask, query: str, status: int) -> None:
+    assert ask(f"/similar-moments{query.replace(' ', '%20')}")[0] == status
+
+
+def test_what_is_published_anew_is_seen_at_once(home: Home) -> None:
+    synthetic.write_home(home, 3)
+    publish(home)
+    with serving(home) as ask:
+        question = f"/similar-moments?song={synthetic.track_id(0)}&at=1"
+        assert len(json.loads(ask(question)[2])["moments"]) == 2
+        synthetic.write_home(home, 6)
+        publish(home)
+        assert len(json.loads(ask(question)[2])["moments"]) == 5
+        home.database.unlink()
+        status, _, body = ask(question)
+        assert status == 503
+        assert b"fastdino embed" in body
+        assert ask("/")[0] == 404
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "evil.example:{port}"},
+        {"Host": "127.0.0.1"},
+        {"Host": "127.0.0.1.evil.example:{port}"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "https://127.0.0.1:{port}"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "no-cors"},
+        {"Sec_Fetch_Site": "same-site", "Sec_Fetch_Mode": "cors"},
+    ],
+)
+def test_other_pages_are_refused(ask: Ask, headers: dict[str, str]) -> None:
+    for path in ("/", f"/audio/{synthetic.track_id(0)}", "/similar-moments"):
+        assert ask(path, **headers)[0] == 403
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "localhost:80"},
+        {"host": "127.0.0.1:80", "origin": "http://127.0.0.1:80"},
+        {"host": "127.0.0.1:80", "origin": "http://localhost:80"},
+        {"host": "127.0.0.1:80", "sec-fetch-site": "same-origin", "sec-fetch-mode": "cors"},
+        {"host": "127.0.0.1:80", "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"},
+    ],
+)
+def test_its_own_page_and_links_to_it_are_answered(headers: dict[str, str]) -> None:
+    assert server.refusal(Headers(headers), 80) is None
+
+
+def test_it_changes_nothing(ask: Ask) -> None:
+    assert ask("/")[1].get("access-control-allow-origin") is None
+
+
+def test_without_a_page_the_user_is_told_what_to_run(home: Home) -> None:
+    with pytest.raises(UserError, match="fastdino report"):
+        server.main(home, port=0)
+
+
+@pytest.mark.parametrize("port", [-1, 99_999])
+def test_a_port_that_does_not_exist_is_refused(published: Home, port: int) -> None:
+    with pytest.raises(UserError, match="--port"):
+        server.main(published, port=port)
+
+
+def test_a_port_that_is_taken_is_named(published: Home) -> None:
+    with socket.create_server((server.ADDRESS, 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=str(port)):
+            server.main(published, port=port)
