@@ -23,10 +23,10 @@ from typing import Any
 
 from dagster_pipes import PipesContext, open_dagster_pipes
 
-from fastdino.core.errors import UserError, plainly
+from fastdino.core.errors import UserError, readable_errors
 from fastdino.core.home import Home
 from fastdino.core.summary import Scalar, Summary
-from fastdino.core.text import OneLine, one_line
+from fastdino.core.text import OneLineFormatter, one_line
 from fastdino.steps import STEPS
 
 log = logging.getLogger("fastdino.child")
@@ -40,7 +40,7 @@ class PipesHandler(logging.Handler):
 
     def __init__(self, pipes: PipesContext) -> None:
         super().__init__()
-        self.setFormatter(OneLine())
+        self.setFormatter(OneLineFormatter())
         self.pipes = pipes
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -60,7 +60,7 @@ def main(step: str) -> int:
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     with open_dagster_pipes() as pipes:
         printed = logging.StreamHandler()
-        printed.setFormatter(OneLine("%(asctime)s %(name)s: %(message)s"))
+        printed.setFormatter(OneLineFormatter("%(asctime)s %(name)s: %(message)s"))
         logging.basicConfig(level=logging.WARNING, handlers=[printed])
         logging.getLogger("fastdino").setLevel(logging.INFO)
         logging.getLogger("fastdino").addHandler(PipesHandler(pipes))
@@ -87,7 +87,7 @@ def report_failure(pipes: PipesContext, message: str, *, retry: bool) -> None:
 def run(step: str, extras: Mapping[str, Any]) -> Summary:
     """Run ``step`` on ``extras["home"]`` with ``extras["options"]``, as on the command line."""
     home = Home(Path(extras["home"]))
-    with plainly(home.root):
+    with readable_errors(home.root):
         summary = STEPS[step](home, argparse.Namespace(**extras["options"]))
     log.info("%s", summary.headline)
     for warning in summary.warnings:

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
-from assets import morning
+from assets import run_report
 from assets.spectrograms import spectrogram_shards, wanted_tracks
 from assets.stage import (
     CODE_VERSION,
@@ -88,7 +88,7 @@ def music_duckdb(
     - Without Dagster: `fastdino embed` or `fastdino report`
     """
     made = run_step(context, pipes, home, "publish")
-    shown = {**morning.report(context, made), **(made.metadata or {})}
+    shown = {**run_report.report(context, made), **(made.metadata or {})}
     return dg.MaterializeResult(metadata=shown)
 
 

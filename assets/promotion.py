@@ -1,7 +1,7 @@
 """Which model is in use: the one decision that is a person's.
 
 Belongs here: the asset ``promotion`` and its option. Does not: choosing
-(``fastdino.training.promotion``) or comparing (``fastdino.reports.side_by_side``).
+(``fastdino.training.promotion``) or comparing (``fastdino.reports.model_comparison``).
 """
 
 import dagster as dg

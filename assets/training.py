@@ -23,7 +23,7 @@ from assets.stage import (
 )
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
-from fastdino.embeddings.novelty import among_their_own
+from fastdino.embeddings.novelty import mostly_new_neighbors
 from fastdino.embeddings.vectors import read_songs
 from fastdino.ingestion import catalog as files_catalog
 from fastdino.training import registry
@@ -275,7 +275,7 @@ def new_songs_are_of_a_known_kind(home: HomeFolder) -> dg.AssetCheckResult:
     folder = pl.col("path").str.replace(r"/[^/]*$", "")
     artists = tracks.select("track_id", artist=pl.coalesce("artist", folder))
     order = pl.DataFrame({"track_id": ids}).join(artists, on="track_id", maintain_order="left")
-    unlike = round(new.sum() * among_their_own(vectors, order["artist"].to_list(), new).mean())
+    unlike = round(new.sum() * mostly_new_neighbors(vectors, order["artist"].to_list(), new).mean())
     worth = max(LEAST_NOVELTY, round(NOVELTY * (~new).sum()))
     found = f"{unlike} of {new.sum()} new songs have mostly new songs for neighbours"
     then = f"; from {worth} on a new model is due"
@@ -285,6 +285,6 @@ def new_songs_are_of_a_known_kind(home: HomeFolder) -> dg.AssetCheckResult:
         unlike < worth,
         f"{found}{then}",
         new_songs=int(new.sum()),
-        among_their_own=unlike,
+        mostly_new_neighbors=unlike,
         worth_training_from=worth,
     )

@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastdino import __version__
-from fastdino.core.errors import UserError, plainly
+from fastdino.core.errors import UserError, readable_errors
 from fastdino.core.home import Home
 from fastdino.core.summary import Summary
-from fastdino.core.text import OneLine, one_line
+from fastdino.core.text import OneLineFormatter, one_line
 from fastdino.steps import COMMANDS, STEPS
 from fastdino.training.settings import ARMS, BUDGETS, SEEDS, default_preset
 
@@ -235,7 +235,7 @@ def show_tables(summary: Summary) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Run one parsed command; returns the exit code."""
     home = Home(options.home.expanduser().absolute()) if options.home else Home.from_environment()
-    with plainly(home.root):
+    with readable_errors(home.root):
         return _execute(home, options)
 
 
@@ -311,7 +311,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     load_dotenv(find_dotenv(usecwd=True))
     printed = logging.StreamHandler()
-    printed.setFormatter(OneLine("%(asctime)s %(message)s", "%H:%M:%S"))
+    printed.setFormatter(OneLineFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[printed])
     # What a terminal cannot show, such as half a character in the name of a folder, ends no run.
     if isinstance(sys.stdout, io.TextIOWrapper):

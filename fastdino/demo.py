@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from fastdino.core.errors import UserError
 from fastdino.core.progress import progress
-from fastdino.core.storage import replacing
+from fastdino.core.storage import atomic_replace
 from fastdino.core.workers import WorkerFailure, map_in_workers
 
 log = logging.getLogger(__name__)
@@ -455,7 +455,7 @@ def encode(target: Path, audio: Audio, rate: int, tags: dict[str, str]) -> None:
     # Without the flag Ogg streams get random serial numbers, so no two runs would agree.
     options = {"fflags": "bitexact"}
     with (
-        replacing(target) as part,
+        atomic_replace(target) as part,
         av.open(str(part), "w", format=how.container, options=options) as container,
     ):
         stream: Any = container.add_stream(

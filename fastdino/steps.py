@@ -105,9 +105,9 @@ def page(home: Home, options: argparse.Namespace) -> Summary:
 
 def list_models(home: Home, options: argparse.Namespace) -> Summary:
     """List the models, and compare the candidate with the current one."""
-    from fastdino.reports import side_by_side
+    from fastdino.reports import model_comparison
 
-    return side_by_side.run(home)
+    return model_comparison.run(home)
 
 
 def promote(home: Home, options: argparse.Namespace) -> Summary:

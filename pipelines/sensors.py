@@ -19,7 +19,7 @@ import polars as pl
 from assets.ingestion import music_from_environment
 from assets.stage import HomeFolder
 from assets.training import minutes_from_environment
-from fastdino.core.errors import UserError, plainly
+from fastdino.core.errors import UserError, readable_errors
 from fastdino.ingestion import catalog as files_catalog
 from fastdino.ingestion import scan
 from fastdino.steps import music_folders
@@ -165,7 +165,7 @@ def refresh_when_music_changes(
 ) -> dg.SensorResult | dg.SkipReason:
     """Request one refresh for each change of the music folders, when it is complete."""
     try:
-        with plainly(home.open().root):
+        with readable_errors(home.open().root):
             quiet_minutes = minutes_from_environment("FASTDINO_QUIET_MINUTES")
             known = files_catalog.read(home.open())
             folders = music_folders(home.open(), music_from_environment())

@@ -119,7 +119,7 @@ def test_models_are_tried_beside_each_other_and_everything_follows_the_one_that_
     first = registry.current(home)
     second = {**first, "model_id": "second", "created_at": "2099-01-01T00:00:00+00:00"}
     shutil.copytree(home.model(first["model_id"]), home.model("second"))
-    registry.write_about(home.model("second"), second)
+    registry.write_metadata(home.model("second"), second)
 
     run(home, music)
     assert query(home, "SELECT model_id FROM published") == [(first["model_id"],)]

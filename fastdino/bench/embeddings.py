@@ -135,7 +135,7 @@ def _write_inputs(home: Home, vectors: np.ndarray) -> None:
         "settings": {},
         "metrics": {},
     }
-    registry.write_about(home.model("bench"), model)
+    registry.write_metadata(home.model("bench"), model)
     registry.make_current(home, "bench")
     rng = np.random.default_rng(2)
     starts = [None, *(10.0 * i for i in range(SEGMENTS))]

@@ -54,7 +54,7 @@ def disk_trouble(error: Exception, path: Path) -> OSError | None:
 
 
 @contextlib.contextmanager
-def plainly(folder: Path) -> Iterator[None]:
+def readable_errors(folder: Path) -> Iterator[None]:
     """Tell what a disk refuses in the ``with`` block, such as to hold more, as a ``UserError``.
 
     Args:

@@ -20,12 +20,13 @@ from fastdino.core.errors import disk_trouble
 log = logging.getLogger(__name__)
 
 LOCK = ".lock"
-# A file that ``replacing`` had begun, or what a library put beside it, such as a database's log.
+# A file that ``atomic_replace`` had begun, or what a library put beside it, such as a database's
+# log.
 PART = re.compile(r"\..+\.[0-9a-f]{8}\.part(\..+)?", re.DOTALL)
 
 
 @contextlib.contextmanager
-def replacing(target: Path) -> Iterator[Path]:
+def atomic_replace(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``target``; on success it is flushed and renamed over it.
 
     On an exception the temporary file is removed and ``target`` stays as it was. Left-overs of a
@@ -53,7 +54,7 @@ def replacing(target: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def alone(folder: Path, *, with_all_below: bool = True) -> Iterator[None]:
+def exclusive_lock(folder: Path, *, with_all_below: bool = True) -> Iterator[None]:
     """Hold a folder's lock, waiting while another process holds it.
 
     ``with_all_below`` says that folders inside it are its own too, down to where there is another
@@ -89,7 +90,7 @@ def _left_over(folder: Path, with_all_below: bool) -> Iterator[Path]:
 
 def write_json(target: Path, value: Any) -> None:
     """Write ``value`` as indented JSON, atomically."""
-    with replacing(target) as part:
+    with atomic_replace(target) as part:
         part.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 

@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fastdino.core.errors import disk_trouble
-from fastdino.core.storage import replacing
+from fastdino.core.storage import atomic_replace
 
 
 def write(target: Path, frame: pl.DataFrame) -> None:
     """Write ``frame``, atomically."""
-    with replacing(target) as part:
+    with atomic_replace(target) as part:
         pq.write_table(frame.to_arrow(), part, compression="zstd", write_page_checksum=True)
 
 

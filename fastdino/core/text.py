@@ -23,7 +23,7 @@ def steers(character: str) -> bool:
     return unicodedata.category(character) in _UNSEEN or character in _TURNING
 
 
-class OneLine(logging.Formatter):
+class OneLineFormatter(logging.Formatter):
     """A log in which no file name begins another line or steers the terminal."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:

@@ -73,45 +73,45 @@ def map_in_workers(
     """
     most = workers or available_cores()
     waiting = iter(tasks)
-    crew: list[_Worker[T, R]] = []
+    pool: list[_Worker[T, R]] = []
     try:
-        more = _employ(crew, most, function, waiting, timeout_s)
-        while crew:
-            finished = [found for worker in crew if (found := worker.finished())]
-            crew = [worker for worker in crew if worker.alive]
+        more = _fill(pool, most, function, waiting, timeout_s)
+        while pool:
+            finished = [found for worker in pool if (found := worker.finished())]
+            pool = [worker for worker in pool if worker.alive]
             # Before the caller gets to see what is finished: its time is the workers' time too.
-            more = more and _employ(crew, most, function, waiting, timeout_s)
+            more = more and _fill(pool, most, function, waiting, timeout_s)
             if not more:
-                for worker in [worker for worker in crew if worker.idle]:
+                for worker in [worker for worker in pool if worker.idle]:
                     worker.end()
-                    crew.remove(worker)
+                    pool.remove(worker)
             yield from finished
-            if crew and not finished:
-                soonest = min(worker.deadline for worker in crew) - time.monotonic()
+            if pool and not finished:
+                soonest = min(worker.deadline for worker in pool) - time.monotonic()
                 limit = None if soonest == float("inf") else max(0.0, soonest)
-                connection.wait([worker.pipe for worker in crew], limit)
+                connection.wait([worker.pipe for worker in pool], limit)
     finally:
-        for worker in crew:
+        for worker in pool:
             worker.end()
 
 
-def _employ(
-    crew: "list[_Worker[T, R]]",
+def _fill(
+    pool: "list[_Worker[T, R]]",
     most: int,
     function: Callable[[T], R],
     tasks: Iterator[T],
     timeout_s: Callable[[T], float],
 ) -> bool:
-    """Give every free worker a task, hiring up to ``most``; false if there are no more tasks."""
-    while any(worker.idle for worker in crew) or len(crew) < most:
+    """Give every free worker a task, starting up to ``most``; false if there are no more tasks."""
+    while any(worker.idle for worker in pool) or len(pool) < most:
         try:
             task = next(tasks)
         except StopIteration:
             return False
-        worker = next((worker for worker in crew if worker.idle), None)
+        worker = next((worker for worker in pool if worker.idle), None)
         if worker is None:
             worker = _Worker(function)
-            crew.append(worker)
+            pool.append(worker)
         worker.give(task, timeout_s(task))
     return True
 

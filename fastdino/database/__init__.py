@@ -6,7 +6,7 @@ Belongs here: its tables, views and macros (``schema.sql``), filling and publish
 """
 
 from fastdino.core.home import Home
-from fastdino.core.storage import alone
+from fastdino.core.storage import exclusive_lock
 from fastdino.core.summary import Summary
 
 __all__ = ["publish"]
@@ -16,5 +16,5 @@ def publish(home: Home) -> Summary:
     """Publish ``music.duckdb``; see ``fastdino.database.publishing``."""
     from fastdino.database import publishing
 
-    with alone(home.root, with_all_below=False):
+    with exclusive_lock(home.root, with_all_below=False):
         return publishing.publish(home)

@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 
 from fastdino.core.errors import UserError
-from fastdino.core.storage import replacing
+from fastdino.core.storage import atomic_replace
 from fastdino.core.text import one_line, steers
 from fastdino.database.connection import rows
 
@@ -176,7 +176,7 @@ def write(playlist: Playlist, target: Path, *, relative: bool = False) -> None:
     try:
         if target.exists() and not _is_playlist(target):
             raise UserError(f"{target} is there and is no playlist: choose another name with -o")
-        with replacing(target) as part:
+        with atomic_replace(target) as part:
             text = m3u8(playlist, target.parent if relative else None)
             part.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:

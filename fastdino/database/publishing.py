@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from fastdino import __version__
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
-from fastdino.core.storage import read_json, replacing
+from fastdino.core.storage import atomic_replace, read_json
 from fastdino.core.summary import Summary
 from fastdino.embeddings.vectors import read_vectors, schema, vector_files
 from fastdino.ingestion import catalog
@@ -58,7 +58,7 @@ def publish(home: Home) -> Summary:
         return Summary(
             "publish", f"{home.database.name} is up to date", False, paths={"duckdb": home.database}
         )
-    with replacing(home.database) as part:
+    with atomic_replace(home.database) as part:
         write_ahead_log = part.with_name(part.name + ".wal")
         try:
             config: dict[str, str | bool | int | float | list[str]] = {

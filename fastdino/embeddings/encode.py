@@ -18,10 +18,10 @@ import torch
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.progress import progress
-from fastdino.core.storage import alone
+from fastdino.core.storage import exclusive_lock
 from fastdino.core.summary import Scalar, Summary
 from fastdino.embeddings.vectors import read_vectors, schema, write_vectors
-from fastdino.reports import side_by_side
+from fastdino.reports import model_comparison
 from fastdino.spectrograms import SpectrogramSettings
 from fastdino.spectrograms import shards as shard_files
 from fastdino.training import model as models
@@ -78,13 +78,13 @@ def run(home: Home) -> Summary:
         compared, beside = None, 0
         try:
             beside = _embed_missing(home, candidate["model_id"], spec_id).tracks
-            compared = side_by_side.compare(home, about, candidate)
+            compared = model_comparison.compare(home, about, candidate)
         except UserError as error:
             warnings.append(f"candidate {candidate['model_id']}: {error}")
         headline += f"; {beside} with the candidate"
         counts["candidate_tracks"] = beside
-        waiting = side_by_side.waiting(about, candidate, compared)
-        warnings.append(f"{waiting}: 'fastdino models' compares them, {side_by_side.CHOICE}")
+        waiting = model_comparison.waiting(about, candidate, compared)
+        warnings.append(f"{waiting}: 'fastdino models' compares them, {model_comparison.CHOICE}")
         tables = {"candidate beside current": compared.rows} if compared else {}
     return Summary(
         "embed",
@@ -99,7 +99,7 @@ def run(home: Home) -> Summary:
 
 def _embed_missing(home: Home, model_id: str, spec_id: str) -> Embedded:
     # Locked before looking: what another run is about to write is not missing.
-    with alone(home.vectors(model_id)):
+    with exclusive_lock(home.vectors(model_id)):
         folder = home.vectors(model_id)
         shards = shard_files.list_shards(home.shards(spec_id))
         todo = {shard: _missing(shard, folder / shard.name) for shard in shards}

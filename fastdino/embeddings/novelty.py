@@ -25,7 +25,9 @@ SEED = 0
 BLOCK = 4_000_000
 
 
-def among_their_own(vectors: np.ndarray, artists: Sequence[str], new: np.ndarray) -> np.ndarray:
+def mostly_new_neighbors(
+    vectors: np.ndarray, artists: Sequence[str], new: np.ndarray
+) -> np.ndarray:
     """For each new song (at most 1,000 of them) whether most of its neighbours are new, too.
 
     Its neighbours are the ten songs by other artists that are most similar to it, or as many as

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from fastdino.core.errors import UserError, disk_trouble
 from fastdino.core.home import Home
-from fastdino.core.storage import replacing
+from fastdino.core.storage import atomic_replace
 from fastdino.spectrograms.shards import UNREADABLE
 from fastdino.training import registry
 
@@ -74,7 +74,7 @@ def write_vectors(path: Path, table: pa.Table) -> None:
     """
     is_song = pc.is_null(table["start_s"])
     with (
-        replacing(path) as part,
+        atomic_replace(path) as part,
         pq.ParquetWriter(
             part,
             table.schema,
@@ -105,5 +105,5 @@ def read_songs(home: Home, model_id: str, track_ids: set[str]) -> tuple[list[str
                 found.setdefault(track_id, vector)
     ids = sorted(found)
     if not ids:
-        return [], np.empty((0, int(registry.about(home, model_id)["dim"])), np.float32)
+        return [], np.empty((0, int(registry.metadata(home, model_id)["dim"])), np.float32)
     return ids, np.stack([found[i] for i in ids]).astype(np.float32)

@@ -14,7 +14,7 @@ import polars as pl
 
 from fastdino.core.home import Home
 from fastdino.core.progress import progress
-from fastdino.core.storage import alone
+from fastdino.core.storage import exclusive_lock
 from fastdino.core.summary import Summary
 from fastdino.ingestion import catalog, diff, identify, scan
 
@@ -30,7 +30,7 @@ def run(home: Home, folders: Sequence[Path]) -> Summary:
     Raises:
         UserError: a folder is missing, unreadable or empty; the catalogue is left as it was.
     """
-    with alone(home.catalog.parent):
+    with exclusive_lock(home.catalog.parent):
         before = catalog.read(home) if home.catalog.exists() else catalog.empty()
         listing = scan.scan(folders, populated=frozenset(before["path"]))
         after = look(before, listing)

@@ -6,7 +6,7 @@ which are the database's.
 """
 
 from fastdino.core.home import Home
-from fastdino.core.storage import alone
+from fastdino.core.storage import exclusive_lock
 from fastdino.core.summary import Summary
 
 __all__ = ["write_page"]
@@ -16,5 +16,5 @@ def write_page(home: Home) -> Summary:
     """Write the page; see ``fastdino.page.page``."""
     from fastdino.page import page
 
-    with alone(home.page.parent):
+    with exclusive_lock(home.page.parent):
         return page.write_page(home)

@@ -21,7 +21,7 @@ import duckdb
 import numpy as np
 
 from fastdino.core.home import Home
-from fastdino.core.storage import replacing
+from fastdino.core.storage import atomic_replace
 from fastdino.core.summary import Summary
 from fastdino.database.connection import connect, rows
 from fastdino.reports.palette import color, ramp
@@ -53,7 +53,7 @@ def write_page(home: Home) -> Summary:
         if page_fingerprint(home.page) == fingerprint:
             return Summary("page", "the page is up to date", False, paths={"page": home.page})
         shown = gather(db)
-    with replacing(home.page) as part:
+    with atomic_replace(home.page) as part:
         page = render(shown=shown, fingerprint=fingerprint, **parts).encode()
         part.write_bytes(page + SEAL % _hash(page))
     counts = shown["counts"]

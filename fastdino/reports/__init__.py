@@ -6,7 +6,7 @@ database and the page that show all this.
 """
 
 from fastdino.core.home import Home
-from fastdino.core.storage import alone
+from fastdino.core.storage import exclusive_lock
 from fastdino.core.summary import Summary
 
 __all__ = ["draw_map"]
@@ -16,5 +16,5 @@ def draw_map(home: Home) -> Summary:
     """Draw the map of the current model's songs; see ``fastdino.reports.map``."""
     from fastdino.reports import map
 
-    with alone(home.root / "maps"):
+    with exclusive_lock(home.root / "maps"):
         return map.draw_map(home)

@@ -35,7 +35,7 @@ from fastdino.reports.map_files import (
     switch,
     write,
 )
-from fastdino.reports.neighbors import brought_up_to_date, nearest
+from fastdino.reports.neighbors import nearest, updated
 from fastdino.training import registry
 
 log = logging.getLogger(__name__)
@@ -169,7 +169,7 @@ def _nearest(songs: Songs, standing: Standing | None) -> tuple[np.ndarray, np.nd
     before[row, place] = near["near"].fill_null(-1).to_numpy()
     similarities[row, place] = near["similarity"].to_numpy()
     known = np.isin(np.arange(n), row)
-    return brought_up_to_date(songs.vectors, known, before, similarities)
+    return updated(songs.vectors, known, before, similarities)
 
 
 def _draw(songs: Songs, standing: Standing | None, neighbors: np.ndarray) -> Drawn:

@@ -18,7 +18,7 @@ import polars as pl
 
 from fastdino.core import tables
 from fastdino.core.home import Home
-from fastdino.core.storage import read_json, replacing, write_json
+from fastdino.core.storage import atomic_replace, read_json, write_json
 
 log = logging.getLogger(__name__)
 
@@ -185,7 +185,7 @@ def write(
     for name, frame in frames.items():
         tables.write(folder / f"{name}.parquet", frame)
     for name, picture in pictures.items():
-        with replacing(folder / f"{name}.png") as part:
+        with atomic_replace(folder / f"{name}.png") as part:
             part.write_bytes(picture)
     write_json(folder / "map.json", described)
 

@@ -26,14 +26,21 @@ from torch.utils.flop_counter import FlopCounterMode
 from fastdino import __version__
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
-from fastdino.core.storage import alone, read_json, replacing, write_json
+from fastdino.core.storage import atomic_replace, exclusive_lock, read_json, write_json
 from fastdino.core.summary import Summary
 from fastdino.spectrograms import SpectrogramSettings
 from fastdino.spectrograms import shards as shard_files
 from fastdino.training import labels as label_files
 from fastdino.training.device import best_device, device_name
 from fastdino.training.encoder import Encoder
-from fastdino.training.judge import FIGURES, Heard, MelStatistics, figures, listen, sample
+from fastdino.training.evaluation import (
+    FIGURES,
+    EvaluationVectors,
+    MelStatistics,
+    embed_sample,
+    evaluate,
+    evaluation_sample,
+)
 from fastdino.training.labels import Labels
 from fastdino.training.loop import Run
 from fastdino.training.model import SongModel
@@ -164,20 +171,20 @@ def run(
         for name in names
     ]
     trained = 0
-    with alone(home.comparison):
+    with exclusive_lock(home.comparison):
         where = {"device": device_name(device), "preset": base.preset}
         on = {"tracks": data.n_tracks, "hours": data.hours}
         write_json(home.comparison / "about.json", where | on)
-        laboratory = _Laboratory(home, spec, data, device, known)
-        laboratory.floors(seeds)
-        rows = laboratory.tabulate(labels)
+        experiment = _Experiment(home, spec, data, device, known)
+        experiment.floors(seeds)
+        rows = experiment.tabulate(labels)
         for number, (arm, budget, seed) in enumerate(plan, 1):
-            if laboratory.is_done(arm, budget, seed):
+            if experiment.is_done(arm, budget, seed):
                 continue
             what = f"{arm.name}, {budget:g} minutes, seed {seed}"
             log.info("Run %d of %d: %s", number, len(plan), what)
-            laboratory.train(arm, budget, seed)
-            rows = laboratory.tabulate(labels)
+            experiment.train(arm, budget, seed)
+            rows = experiment.tabulate(labels)
             trained += 1
     return Summary(
         "compare",
@@ -209,7 +216,7 @@ class _Data:
         return cls(digest.hexdigest(), len(ids), hours)
 
 
-class _Laboratory:
+class _Experiment:
     """Trains arms and keeps what came out: a folder for each run, whole once it has a result."""
 
     def __init__(
@@ -240,15 +247,14 @@ class _Laboratory:
         for name, deviations in (("mel mean", False), ("mel mean+std", True)):
             arm = self.known[name]
             if not self.is_done(arm, 0.0, 0):
-                heard = listen(
-                    MelStatistics(deviations=deviations), sample(self.sampler(0)), self.spec
-                )
-                self._keep(arm, 0.0, 0, heard)
+                songs = evaluation_sample(self.sampler(0))
+                vectors = embed_sample(MelStatistics(deviations=deviations), songs, self.spec)
+                self._save(arm, 0.0, 0, vectors)
         arm = self.known["untrained"]
         for seed in range(seeds):
             if not self.is_done(arm, 0.0, seed):
                 untrained = self._begin(arm, 0.0, seed).untrained()
-                self._keep(arm, 0.0, seed, self._listen(untrained, arm.settings, seed))
+                self._save(arm, 0.0, seed, self._embed(untrained, arm.settings, seed))
 
     def is_done(self, arm: Arm, minutes: float, seed: int) -> bool:
         """Whether this run has been made, by this recipe, on these songs."""
@@ -262,16 +268,16 @@ class _Laboratory:
         """Make one run, or go on with it."""
         training = self._begin(arm, minutes, seed)
         training.train()
-        heard = self._listen(training.result, arm.settings, seed)
+        vectors = self._embed(training.result, arm.settings, seed)
         steps, settings = training.step, arm.settings
         # What is compiled is not counted.
         with torch.compiler.set_stance("force_eager"), FlopCounterMode(display=False) as counter:
             training.one_step()
-        self._keep(
+        self._save(
             arm,
             minutes,
             seed,
-            heard,
+            vectors,
             steps=steps,
             elapsed_s=training.elapsed_s,
             heard_s=steps * settings.songs * settings.crops * settings.crop_s,
@@ -290,7 +296,7 @@ class _Laboratory:
             if not self._tabulated.get(folder):
                 self._tabulated[folder] = list(self._rows(folder, labels))
             rows += self._tabulated[folder]
-        with replacing(self.home.comparison / "results.parquet") as part:
+        with atomic_replace(self.home.comparison / "results.parquet") as part:
             pq.write_table(pa.Table.from_pylist(rows, SCHEMA), part, compression="zstd")
         return len(rows)
 
@@ -302,7 +308,7 @@ class _Laboratory:
         arm = self.known.get(row["arm"])
         if arm is None or not self.is_done(arm, row["minutes"], row["seed"]):
             return
-        heard = Heard.load(folder / "heard.safetensors")
+        vectors = EvaluationVectors.load(folder / "heard.safetensors")
 
         def artist(track_id: str) -> str:
             return (labels[track_id].artist if track_id in labels else None) or ""
@@ -313,9 +319,9 @@ class _Laboratory:
             "held out": lambda track_id: held_out(artist(track_id)),
         }
         for subset, wanted in subsets.items():
-            n_tracks = sum(map(wanted, heard.track_ids))
+            n_tracks = sum(map(wanted, vectors.track_ids))
             if n_tracks > 1:
-                found = figures(heard, labels, wanted)
+                found = evaluate(vectors, labels, wanted)
                 yield {**row, "subset": subset, "n_tracks": n_tracks, **found}
 
     def _begin(self, arm: Arm, minutes: float, seed: int) -> Run:
@@ -333,9 +339,9 @@ class _Laboratory:
             folder=folder,
         )
 
-    def _listen(self, encoder: Encoder, settings: TrainingSettings, seed: int) -> Heard:
+    def _embed(self, encoder: Encoder, settings: TrainingSettings, seed: int) -> EvaluationVectors:
         model = SongModel.of(encoder, settings.dim).to(self.device)
-        return listen(model, sample(self.sampler(seed)), self.spec)
+        return embed_sample(model, evaluation_sample(self.sampler(seed)), self.spec)
 
     def _folder(self, arm: Arm, minutes: float, seed: int) -> Path:
         words = "".join(c if c.isalnum() else "-" for c in arm.name.lower())
@@ -352,11 +358,13 @@ class _Laboratory:
             "code_version": __version__,
         }
 
-    def _keep(self, arm: Arm, minutes: float, seed: int, heard: Heard, **figures: Any) -> None:
+    def _save(
+        self, arm: Arm, minutes: float, seed: int, vectors: EvaluationVectors, **figures: Any
+    ) -> None:
         folder = self._folder(arm, minutes, seed)
         row = {"arm": arm.name, "kind": arm.kind, "minutes": float(minutes), "seed": seed}
         nothing = {"steps": 0, "elapsed_s": 0.0, "heard_s": 0.0, "flops": 0.0, "run": None}
-        heard.save(folder / "heard.safetensors")
+        vectors.save(folder / "heard.safetensors")
         # Last: who finds it finds the rest.
         identity = self._identity(arm, minutes, seed)
         write_json(folder / "result.json", {"identity": identity, "row": row | nothing | figures})

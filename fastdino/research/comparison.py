@@ -23,7 +23,7 @@ import polars as pl
 
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
-from fastdino.core.storage import alone, read_json, replacing
+from fastdino.core.storage import atomic_replace, exclusive_lock, read_json
 from fastdino.core.summary import Scalar, Summary
 from fastdino.page.page import render
 from fastdino.reports.palette import NONE, color
@@ -683,7 +683,7 @@ def page(
     """
     template = resources.files(__package__).joinpath("comparison.html").read_text(encoding="utf-8")
     shown = gather(results, curves, about)
-    with replacing(path) as part:
+    with atomic_replace(path) as part:
         part.write_text(render(template, shown, ""), encoding="utf-8")
 
 
@@ -707,7 +707,7 @@ def run(home: Home) -> Summary:
     results, about = pl.read_parquet(file, glob=False), _about(home)
     curves = read_curves(home, results)
     target = home.root / "reports" / "comparison.html"
-    with alone(target.parent):
+    with exclusive_lock(target.parent):
         page(results, curves, about, target)
     recipe = PRESETS[about.get("preset", "cpu")]
     subsets = [subset for subset in SUBSETS if (results["subset"] == subset).any()]
@@ -722,9 +722,11 @@ def run(home: Home) -> Summary:
         "receptive field": receptive_field_figure(recipe.encoder, recipe.crop_s),
     }
     figures = home.comparison / "figures"
-    with alone(home.comparison):
+    with exclusive_lock(home.comparison):
         for name, picture in plots.items():
-            with replacing(figures / f"{name.replace(', ', ' ').replace(' ', '_')}.png") as part:
+            with atomic_replace(
+                figures / f"{name.replace(', ', ' ').replace(' ', '_')}.png"
+            ) as part:
                 part.write_bytes(picture)
     return Summary(
         "comparison",

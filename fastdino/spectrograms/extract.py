@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastdino.core.errors import plainly
+from fastdino.core.errors import readable_errors
 from fastdino.core.workers import WorkerFailure
 from fastdino.spectrograms.decode import DecodeError, Sound, decoders
 from fastdino.spectrograms.settings import SpectrogramSettings
@@ -133,7 +133,7 @@ def _attempt(task: Task, sound: Sound, spool: Path, attempt: int) -> tuple[Extra
 
     n_frames = loudest = 0
     # No song can be decoded where its frames cannot be written: this is no failure of it.
-    with plainly(spool.parent), spool.open("wb", buffering=SPOOL_BUFFER) as spooled:
+    with readable_errors(spool.parent), spool.open("wb", buffering=SPOOL_BUFFER) as spooled:
         for block in frames():
             spooled.write(block.data)
             n_frames += len(block)

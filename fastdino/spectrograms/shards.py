@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fastdino.core.errors import UserError, disk_trouble
-from fastdino.core.storage import replacing
+from fastdino.core.storage import atomic_replace
 
 SCHEMA = pa.schema(
     [
@@ -165,7 +165,7 @@ def rewrite(shard: Path, keep: Collection[str]) -> None:
         return
     kept = pa.array(list(keep), pa.string())
     with (
-        replacing(shard) as part,
+        atomic_replace(shard) as part,
         _new_file(part) as file,
         pq.ParquetFile(shard, page_checksum_verification=True) as old,
     ):
@@ -191,7 +191,7 @@ def merge(shards: Mapping[Path, Collection[str]]) -> None:
         UserError: a shard is damaged.
     """
     target, *others = shards
-    with replacing(target) as part, _new_file(part) as file:
+    with atomic_replace(target) as part, _new_file(part) as file:
         waiting: list[pa.Table] = []
         for shard, keep in shards.items():
             kept = pa.array(list(keep), pa.string())
@@ -276,7 +276,7 @@ class ShardWriter:
             target, last = self.folder / f"spectrograms-{number:06d}.parquet", None
         else:
             target = last
-        self._replacing = replacing(target)
+        self._replacing = atomic_replace(target)
         self._part = self._replacing.__enter__()
         self._file = _new_file(self._part)
         self._file_bytes = 0

@@ -22,7 +22,7 @@ import polars as pl
 from fastdino.core import tables
 from fastdino.core.home import Home
 from fastdino.core.progress import progress
-from fastdino.core.storage import alone, write_json
+from fastdino.core.storage import exclusive_lock, write_json
 from fastdino.core.summary import Summary
 from fastdino.core.workers import WorkerFailure, available_cores, map_in_workers
 from fastdino.ingestion import catalog
@@ -90,7 +90,7 @@ def run(home: Home, settings: SpectrogramSettings) -> Summary:
         UserError: there is no catalogue, or the disk is full.
     """
     folder = home.shards(settings.spec_id)
-    with alone(folder):
+    with exclusive_lock(folder):
         files = catalog.read(home)
         if not (folder / "spec.json").exists():
             write_json(folder / "spec.json", asdict(settings))
@@ -182,7 +182,7 @@ def _work(
             finished = ((task.spool, result) for task, result in found)
             # In the catalogue's order, however many workers there are: the same music then gives
             # the same shards and so the same model, after a killed run too.
-            for spool, result in in_turn(finished, by_spool, MOST_WAITING):
+            for spool, result in in_order(finished, by_spool, MOST_WAITING):
                 candidate = by_spool[spool]
                 if isinstance(result, WorkerFailure):
                     failed.append(_failure(candidate, result.reason))
@@ -214,7 +214,7 @@ def _work(
     return new, failed
 
 
-def in_turn(
+def in_order(
     finished: Iterable[tuple[T, R]], order: Iterable[T], most_waiting: int
 ) -> Iterator[tuple[T, R]]:
     """What is finished, in the given order as far as that keeps few waiting.

@@ -1,313 +1,240 @@
-"""How good vectors are: figures that need no listening.
+"""Evaluating a model: embedding a sample of songs with it, and every metric of the result.
 
-Belongs here: measures over vectors and labels, used alike by training, checks, benchmarks and
-comparisons. Does not: making the vectors, or reading labels (``labels``).
-
-Wherever vectors are compared with each other they are first centred and brought to unit length:
-that is how songs are searched for, and without it a representation whose vectors all share a large
-common part, such as plain mel statistics, would look as if everything were alike. A name that is
-None or empty is unknown, and equal to no other. Measures that ask songs can be told which to ask;
-all songs can be the answer in any case, as they would be to a user.
+Belongs here: passing songs through a model, or through the plain mel statistics it is held
+against, as they are and with their sound changed; and the metrics of what came out. Does not: the
+metrics themselves (``metrics``), training, or where names come from (``labels``).
 """
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
 
-# Similarities held at a time, 32 MB of them, whatever the size of the collection.
-BLOCK = 4_000_000
+from fastdino.core.progress import progress
+from fastdino.core.storage import atomic_replace
+from fastdino.spectrograms import SpectrogramSettings
+from fastdino.spectrograms import shards as shard_files
+from fastdino.training import metrics
+from fastdino.training.labels import Labels
+from fastdino.training.model import Moments, segment_bounds, split_features
+from fastdino.training.sampler import CropSampler
 
-
-def effective_rank(vectors: np.ndarray) -> float:
-    """RankMe (Garrido et al., 2023): e to the entropy of the singular values, centred.
-
-    Near 1 when all vectors lie on a line, as after a collapse; at most
-    ``min(n - 1, dim)``.
-    """
-    singular = np.linalg.svd(vectors - vectors.mean(0), compute_uv=False)
-    share = singular / max(singular.sum(), 1e-12)
-    share = share[share > 0]
-    return float(np.exp(-(share * np.log(share)).sum()))
-
-
-def centred_unit(vectors: np.ndarray) -> np.ndarray:
-    """``[n, dim]`` moved to zero mean, each row then of unit length."""
-    if not len(vectors):
-        return vectors.astype(np.float64)
-    return _unit(vectors.astype(np.float64) - vectors.mean(0, dtype=np.float64))
-
-
-def artist_1nn(
-    vectors: np.ndarray,
-    artists: Sequence[str | None],
-    albums: Sequence[str | None] | None = None,
-    asked: np.ndarray | None = None,
-) -> float | None:
-    """Share of songs whose nearest other song is by the same artist.
-
-    Only songs whose artist has another song that can be found are asked about; all songs can be
-    the answer. Songs of one album share a studio and a mix, and are found by that: with ``albums``
-    given, the artist's other songs on the asking song's album are left out.
-
-    Args:
-        vectors: ``[n, dim]``.
-        artists: ``n`` names.
-        albums: ``n`` titles. Two artists' albums of the same title are two albums, so that
-            tags such as "Greatest Hits" do not take wrong answers away.
-        asked: bool ``[n]``, which songs to ask; None: all.
-
-    Returns:
-        0 to 1, or None if nobody can be asked.
-    """
-    artist = _codes(artists)
-    album = None if albums is None else _codes(albums)
-    ask = np.ones(len(artist), bool) if asked is None else asked
-    right = total = 0
-    for rows, similarity in _similarities(centred_unit(vectors)):
-        same = artist[rows, None] == artist
-        if album is not None:
-            similarity[same & (album[rows, None] == album)] = -np.inf
-        possible = (same & (similarity > -np.inf)).any(1) & ask[rows]
-        nearest = similarity.argmax(1)
-        right += int((possible & (artist[rows] == artist[nearest])).sum())
-        total += int(possible.sum())
-    return right / total if total else None
+FIGURES = (
+    "artist_1nn",
+    "artist_1nn_other_album",
+    "artist_map",
+    "label_knn",
+    "effective_rank",
+    "target_entropy",
+    "alignment",
+    "uniformity",
+    "gain_invariance",
+    "eq_invariance",
+    "level_tilt_share",
+)
+# Tracks that a projection is fitted on and a model judged on; more would not change either.
+SAMPLE_TRACKS = 1000
+SEED_OF_SAMPLE = 0
+UNKNOWN = Labels(None, None, None)
+# Segments of one song that are looked at.
+SEGMENTS = 8
+# Songs, and seconds from the middle of each, that are also heard with their sound changed.
+CHANGED_SONGS, CHANGED_S = 200, 20.0
+LOUDER_DB = 6.0
+# Rising evenly from so much less in the lowest band to so much more in the highest.
+TILT_DB = 6.0
 
 
-def artist_map(
-    vectors: np.ndarray, artists: Sequence[str | None], asked: np.ndarray | None = None
-) -> float | None:
-    """Mean average precision of "by the same artist" when all other songs are ranked.
+class FeatureExtractor(Protocol):
+    """What can turn a track into pooled features, and those into vectors."""
 
-    Every song of an artist with two or more asks. Where ``artist_1nn`` hangs on one neighbour a
-    song, this weighs the places of all the artist's songs, and so varies far less from run to
-    run. Songs equally similar share the last of their places.
+    def pool(
+        self, pieces: Iterable[Tensor], frames_per_s: float
+    ) -> tuple[Tensor, list[tuple[float, float]]]:
+        """See ``model.SongModel.pool``."""
 
-    Args:
-        vectors: ``[n, dim]``.
-        artists: ``n`` names.
-        asked: bool ``[n]``, which songs to ask; None: all.
+    def fit_projection(self, pooled: Tensor) -> None:
+        """See ``model.SongModel.fit_projection``."""
 
-    Returns:
-        0 to 1, about the artists' mean share of the songs by chance; None if no artist has two.
-    """
-    artist = _codes(artists)
-    ask = np.ones(len(artist), bool) if asked is None else asked
-    precisions = []
-    for rows, similarity in _similarities(centred_unit(vectors)):
-        same = (artist[rows, None] == artist) & (similarity > -np.inf) & ask[rows, None]
-        for theirs, everyone in zip(same, similarity, strict=True):
-            if theirs.any():
-                wanted, ranked = np.sort(everyone[theirs]), np.sort(everyone)
-                hits = len(wanted) - np.searchsorted(wanted, wanted)
-                places = len(ranked) - np.searchsorted(ranked, wanted)
-                precisions.append((hits / places).mean())
-    return float(np.mean(precisions)) if precisions else None
+    def vectors(self, pooled: Tensor) -> Tensor:
+        """See ``model.SongModel.vectors``."""
 
 
-def label_knn(
-    vectors: np.ndarray,
-    labels: Sequence[str | None],
-    artists: Sequence[str | None],
-    k: int = 10,
-    temperature: float = 0.07,
-    asked: np.ndarray | None = None,
-) -> float | None:
-    """Share of songs whose label is told by the nearest labelled songs of other artists.
+class MelStatistics:
+    """Mean and standard deviation of every mel band over time, in dB: what costs no training."""
 
-    The ``k`` nearest vote with weight ``exp(similarity / temperature)``. Songs by the asking
-    song's own artist are left out: with them, finding the genre would be finding the artist. A
-    song of an unknown artist is taken to be by an artist of its own. Asked are the labelled songs
-    whose label occurs with another artist.
+    def __init__(self, *, deviations: bool = True) -> None:
+        self.deviations = deviations
 
-    Args:
-        vectors: ``[n, dim]``; those without a label only help to find the centre.
-        labels: ``n`` labels, such as genres.
-        artists: ``n`` names.
-        k: songs that vote.
-        temperature: the smaller, the more the nearest of them count.
-        asked: bool ``[n]``, which songs to ask; None: all.
+    def pool(
+        self, pieces: Iterable[Tensor], frames_per_s: float
+    ) -> tuple[Tensor, list[tuple[float, float]]]:
+        """See ``FeatureExtractor``."""
+        frames = torch.cat(list(pieces))
+        bounds = segment_bounds(len(frames), frames_per_s)
+        moments = [Moments.of(frames), *split_features(frames, bounds, 1)]
+        spans = [(a / frames_per_s, b / frames_per_s) for a, b in bounds]
+        return torch.stack([part.pooled for part in moments]), spans
 
-    Returns:
-        0 to 1, or None if nobody can be asked.
-    """
-    labelled = np.array([bool(label) for label in labels], bool)
-    kinds, label = np.unique(_codes(labels)[labelled], return_inverse=True)
-    artist = _codes(artists)[labelled]
-    ask = np.ones(len(label), bool) if asked is None else asked[labelled]
-    right = total = 0
-    for rows, similarity in _similarities(centred_unit(vectors)[labelled]):
-        similarity[artist[rows, None] == artist] = -np.inf
-        possible = ((label[rows, None] == label) & (similarity > -np.inf)).any(1) & ask[rows]
-        if not possible.any():
-            continue
-        similarity, truth = similarity[possible], label[rows][possible]
-        nearest = np.argpartition(-similarity, min(k, len(label)) - 1, axis=1)[:, :k]
-        found = np.take_along_axis(similarity, nearest, axis=1)
-        # Only the ratio of weights counts: relative to the nearest one, none overflows.
-        weights = np.exp((found - found.max(1, keepdims=True)) / temperature)
-        votes = np.zeros((len(truth), len(kinds)))
-        np.add.at(votes, (np.arange(len(truth))[:, None], label[nearest]), weights)
-        right += int((votes.argmax(1) == truth).sum())
-        total += len(truth)
-    return right / total if total else None
+    def fit_projection(self, pooled: Tensor) -> None:
+        """Nothing to fit: the statistics are compared as they are."""
+
+    def vectors(self, pooled: Tensor) -> Tensor:
+        """The statistics themselves ``[n, 2 * n_mels]``, or the means alone ``[n, n_mels]``."""
+        return pooled if self.deviations else pooled[:, : pooled.shape[1] // 2]
 
 
-class TargetEntropy(NamedTuple):
-    """Entropies of the published method's targets, each as a share of ``log(dim)``, 0 to 1.
-
-    Healthy are targets that are sharp one by one and even together: ``single`` well below 1,
-    ``mean`` near it. There are two ways to collapse. All songs alike: both are 1. A few clusters:
-    ``single`` falls towards 0 and ``mean`` with it, down to ``log(clusters) / log(dim)``.
+@dataclass(frozen=True)
+class EvaluationVectors:
+    """What a feature extractor made of some songs.
 
     Attributes:
-        single: mean entropy of the targets of single songs.
-        mean: entropy of the mean target. Targets so sharp that each is one channel cannot
-            reach more than ``log(n) / log(dim)``: judge it on many more songs than channels.
+        track_ids: ``n`` ids.
+        songs: ``[n, dim]``, their vectors.
+        means: ``[n, width]``, their features' mean over time, before any projection.
+        segments: ``[m, dim]``, vectors of parts of them.
+        owners: ``[m]``, the row of the song that a segment is of.
+        excerpts: ``[k, dim]``, vectors of the middle of the first ``k`` songs.
+        louder: ``[k, dim]``, the same, louder.
+        tilted: ``[k, dim]``, the same, brighter above and darker below.
+        level_tilt: ``[n, 2]``, mean level in dB and its slope over the bands.
     """
 
-    single: float
-    mean: float
+    track_ids: list[str]
+    songs: Tensor
+    means: Tensor
+    segments: Tensor
+    owners: Tensor
+    excerpts: Tensor
+    louder: Tensor
+    tilted: Tensor
+    level_tilt: Tensor
+
+    def save(self, path: Path) -> None:
+        """Write everything into one safetensors file, atomically."""
+        tensors = {k: v.contiguous() for k, v in vars(self).items() if isinstance(v, Tensor)}
+        with atomic_replace(path) as part:
+            save_file(tensors, part, metadata={"track_ids": "\n".join(self.track_ids)})
+
+    @classmethod
+    def load(cls, path: Path) -> "EvaluationVectors":
+        """Read what ``save`` wrote."""
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return cls(file.metadata()["track_ids"].split("\n"), **tensors)
 
 
-def target_entropy(means: np.ndarray, temperature: float = 0.04) -> TargetEntropy:
-    """Entropies of the published method's targets, which tell of both kinds of collapse.
+def evaluation_sample(sampler: CropSampler) -> list[tuple[str, Tensor]]:
+    """What models are evaluated on: id and uint8 ``[frames, n_mels]`` of tracks in memory."""
+    return list(sampler.tracks(SAMPLE_TRACKS, SEED_OF_SAMPLE))
+
+
+def embed_sample(
+    extractor: FeatureExtractor, tracks: Sequence[tuple[str, Tensor]], spec: SpectrogramSettings
+) -> EvaluationVectors:
+    """Pass tracks through ``extractor``, and fit its projection to their segments.
 
     Args:
-        means: ``[n, dim]``, at least two channels: what the encoder gives a song, averaged over
-            time, neither centred nor normalised.
-        temperature: of the softmax that makes targets of them.
+        extractor: a model, or what it is compared with.
+        tracks: at least one; id and uint8 ``[frames, n_mels]`` on the extractor's device.
+        spec: the spectrograms' settings.
     """
-    logits = (means.astype(np.float64) - means.mean(0, dtype=np.float64)) / temperature
-    targets = np.exp(logits - logits.max(1, keepdims=True))
-    targets /= targets.sum(1, keepdims=True)
-    return TargetEntropy(float(_entropy(targets).mean()), float(_entropy(targets.mean(0))))
+    songs, segments, owners, factors = [], [], [], []
+    changed: list[Tensor] = []
+    with progress("Evaluating", len(tracks), "songs") as shown:
+        for row, (_, frames) in enumerate(tracks):
+            pooled, _ = extractor.pool(frames.split(shard_files.PIECE_FRAMES), spec.frames_per_s)
+            songs.append(pooled[0])
+            every = -(-(len(pooled) - 1) // SEGMENTS)
+            segments.append(pooled[1::every])
+            owners.append(torch.full((len(segments[-1]),), row))
+            factors.append(_level_tilt(frames, spec))
+            if row < CHANGED_SONGS:
+                versions = _changed(frames, spec)
+                pooled_versions = [extractor.pool([f], spec.frames_per_s)[0][0] for f in versions]
+                changed.append(torch.stack(pooled_versions))
+            shown.advance()
+    extractor.fit_projection(torch.cat(segments))
+
+    excerpts, louder, tilted = (extractor.vectors(each).cpu() for each in torch.stack(changed, 1))
+    return EvaluationVectors(
+        [track_id for track_id, _ in tracks],
+        songs=extractor.vectors(torch.stack(songs)).cpu(),
+        means=torch.stack(songs).cpu()[:, : songs[0].shape[0] // 2],
+        segments=extractor.vectors(torch.cat(segments)).cpu(),
+        owners=torch.cat(owners),
+        excerpts=excerpts,
+        louder=louder,
+        tilted=tilted,
+        level_tilt=torch.stack(factors),
+    )
 
 
-def alignment(segments: np.ndarray, owners: Sequence[str] | Sequence[int]) -> float | None:
-    """Mean squared distance of different segments of the same song (Wang & Isola, 2020).
+def _level_tilt(frames: Tensor, spec: SpectrogramSettings) -> Tensor:
+    level = frames.float().mean(0).cpu() * spec.step_db
+    bands = torch.linspace(-1, 1, len(level))
+    return torch.stack([level.mean(), (level * bands).mean() / bands.square().mean()])
 
-    0 if all of a song sounds alike, 2 if its segments are no closer than any two. Every song of
-    two segments or more counts the same, however long.
+
+def _changed(frames: Tensor, spec: SpectrogramSettings) -> tuple[Tensor, Tensor, Tensor]:
+    """The middle of a song: as it is, louder, and with its spectrum tilted."""
+    length = min(len(frames), round(CHANGED_S * spec.frames_per_s))
+    begin = (len(frames) - length) // 2
+    excerpt = frames[begin : begin + length]
+    tilt = torch.linspace(-TILT_DB, TILT_DB, spec.n_mels, device=frames.device)
+
+    def add(decibels: Tensor | float) -> Tensor:
+        # Silence stays silence.
+        moved = (excerpt.float() + decibels / spec.step_db).round().clamp(1, 255)
+        return torch.where(excerpt > 0, moved, 0).to(torch.uint8)
+
+    return excerpt, add(LOUDER_DB), add(tilt)
+
+
+def evaluate(
+    vectors: EvaluationVectors,
+    labels: Mapping[str, Labels],
+    wanted: Callable[[str], bool] = lambda track_id: True,
+) -> dict[str, float | None]:
+    """How good vectors are, by every measure there is.
 
     Args:
-        segments: ``[m, dim]``.
-        owners: ``m`` track ids or numbers.
+        vectors: of some songs.
+        labels: by track id; unlabelled songs are only ever wrong answers.
+        wanted: which songs to ask, and to look at where nothing is asked. All songs can be the
+            answer.
 
     Returns:
-        0 to 4, or None if no song has two segments.
+        A figure by name; None where it cannot be measured. For their meaning see ``metrics``.
     """
-    unit = centred_unit(segments)
-    _, song, counts = np.unique(np.asarray(owners), return_inverse=True, return_counts=True)
-    squares = np.bincount(song, (unit**2).sum(1))
-    sums = np.zeros((len(counts), unit.shape[1]))
-    np.add.at(sums, song, unit)
-    # The squared distances of all pairs add up to this: no pair need be looked at.
-    several = counts > 1
-    total = 2 * (counts * squares - (sums**2).sum(1))[several]
-    pairs = (counts * (counts - 1))[several]
-    return float((total / pairs).mean()) if several.any() else None
-
-
-def uniformity(vectors: np.ndarray, t: float = 2.0) -> float | None:
-    """How evenly vectors fill the sphere: ``log mean exp(-t d^2)`` over pairs (Wang & Isola).
-
-    0 if all are in one point, as after a collapse; about ``-2 t`` if spread evenly over many
-    dimensions.
-
-    Args:
-        vectors: ``[n, dim]``.
-        t: how much near pairs count.
-
-    Returns:
-        At most 0, or None for fewer than two vectors.
-    """
-    n = len(vectors)
-    if n < 2:
-        return None
-    unit = centred_unit(vectors)
-    # Not taken to be 1: centring leaves nothing of vectors that are all the same.
-    squares = (unit**2).sum(1)
-    total = 0.0
-    for rows, similarity in _similarities(unit):
-        total += np.exp(-t * (squares[rows, None] + squares - 2 * similarity)).sum()
-    return float(np.log(total / (n * (n - 1))))
-
-
-def invariance(vectors: np.ndarray, changed: np.ndarray) -> float | None:
-    """Mean cosine between each song and a changed version of it, such as a louder one.
-
-    Both are centred by the unchanged songs' mean: a shift that all changed songs share counts
-    against them, as it would in a search.
-
-    Args:
-        vectors: ``[n, dim]``.
-        changed: ``[n, dim]``, in the same order.
-
-    Returns:
-        1 if the change makes no difference, 0 if it leaves nothing of the song; None of no songs.
-    """
-    if not len(vectors):
-        return None
-    centre = vectors.mean(0, dtype=np.float64)
-    return float((_unit(vectors - centre) * _unit(changed - centre)).sum(1).mean())
-
-
-def explained_share(vectors: np.ndarray, factors: np.ndarray) -> float | None:
-    """Share of the vectors' variance that a linear regression on ``factors`` explains.
-
-    High when vectors say little more than, for instance, how loud and how bright a song is.
-    Adjusted for the number of factors (adjusted R²), so that factors of pure noise give about 0,
-    and by chance a little less.
-
-    Args:
-        vectors: ``[n, dim]``.
-        factors: ``[n, f]``, in any unit.
-
-    Returns:
-        At most 1, or None if there are not two songs more than independent factors, or the
-        vectors are all the same.
-    """
-    unit = centred_unit(vectors)
-    design = np.column_stack([np.ones(len(factors)), factors.astype(np.float64)])
-    design /= np.maximum(np.linalg.norm(design, axis=0), 1e-12)
-    weights, _, rank, _ = np.linalg.lstsq(design, unit, rcond=1e-9)
-    free = len(unit) - int(rank)
-    if free < 1:
-        return None
-    total = ((unit - unit.mean(0)) ** 2).sum()
-    if total < 1e-6:
-        return None
-    left = ((unit - design @ weights) ** 2).sum()
-    return float(1 - (left / free) / (total / (len(unit) - 1)))
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-
-
-def _codes(names: Sequence[str | None]) -> np.ndarray:
-    """A number for each name; the same number for the same name, and never for an unknown one."""
-    known: dict[str, int] = {}
-    codes = [known.setdefault(name, i) if name else i for i, name in enumerate(names)]
-    return np.array(codes, np.int64)
-
-
-def _similarities(unit: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Similarities of a block of songs to all songs, ``[rows, n]``, and which songs they are.
-
-    A song's similarity to itself is minus infinity. The block may be written to.
-    """
-    step = max(1, BLOCK // max(1, len(unit)))
-    for start in range(0, len(unit), step):
-        rows = slice(start, min(start + step, len(unit)))
-        block = unit[rows] @ unit.T
-        block[np.arange(len(block)), np.arange(rows.start, rows.stop)] = -np.inf
-        yield rows, block
-
-
-def _entropy(shares: np.ndarray) -> np.ndarray:
-    """Entropy over the last axis, as a share of the most there can be."""
-    terms = shares * np.log(np.maximum(shares, 1e-300))
-    return np.asarray(-terms.sum(-1) / np.log(shares.shape[-1]))
+    asked = np.array([wanted(track_id) for track_id in vectors.track_ids], bool)
+    rows = np.flatnonzero(asked)
+    names = [labels.get(track_id, UNKNOWN) for track_id in vectors.track_ids]
+    artists, albums = [name.artist for name in names], [name.album for name in names]
+    kinds = [name.label for name in names]
+    every = vectors.songs.numpy()
+    songs = every[rows]
+    of_segments = np.isin(vectors.owners.numpy(), rows)
+    few = rows[rows < len(vectors.excerpts)]
+    excerpts = vectors.excerpts.numpy()[few]
+    return {
+        "artist_1nn": metrics.artist_1nn(every, artists, asked=asked),
+        "artist_1nn_other_album": metrics.artist_1nn(every, artists, albums, asked),
+        "artist_map": metrics.artist_map(every, artists, asked),
+        "label_knn": metrics.label_knn(every, kinds, artists, asked=asked),
+        "effective_rank": metrics.effective_rank(songs),
+        "target_entropy": metrics.target_entropy(vectors.means.numpy()[rows]).mean,
+        "alignment": metrics.alignment(
+            vectors.segments.numpy()[of_segments], vectors.owners.numpy()[of_segments].tolist()
+        ),
+        "uniformity": metrics.uniformity(songs),
+        "gain_invariance": metrics.invariance(excerpts, vectors.louder.numpy()[few]),
+        "eq_invariance": metrics.invariance(excerpts, vectors.tilted.numpy()[few]),
+        "level_tilt_share": metrics.explained_share(songs, vectors.level_tilt.numpy()[rows]),
+    }

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from fastdino import __version__
 from fastdino.core.progress import progress
-from fastdino.core.storage import replacing
+from fastdino.core.storage import atomic_replace
 from fastdino.training.device import autocast
 from fastdino.training.encoder import Encoder
-from fastdino.training.evaluation import effective_rank
+from fastdino.training.metrics import effective_rank
 from fastdino.training.objectives import OBJECTIVES
 from fastdino.training.sampler import CropSampler
 from fastdino.training.settings import TrainingSettings
@@ -236,7 +236,7 @@ class Run:
             "elapsed_s": repr(self.elapsed_s),
         }
         about["digest"] = _digest(tensors, about)
-        with replacing(self.checkpoint) as part:
+        with atomic_replace(self.checkpoint) as part:
             save_file(tensors, part, metadata=about)
 
     @property

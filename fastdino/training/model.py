@@ -20,7 +20,7 @@ from safetensors.torch import save as tensor_file
 from torch import Tensor, nn
 
 from fastdino.core.errors import UserError, disk_trouble
-from fastdino.core.storage import replacing
+from fastdino.core.storage import atomic_replace
 from fastdino.training import registry
 from fastdino.training.device import autocast
 from fastdino.training.encoder import Encoder
@@ -194,11 +194,11 @@ def save(folder: Path, model: SongModel, about: dict[str, Any]) -> None:
     The latter says ``about``, the encoder's shape, and the digest of the weights.
     """
     weights = tensor_file({name: t.contiguous().cpu() for name, t in model.state_dict().items()})
-    with replacing(folder / registry.WEIGHTS) as part:
+    with atomic_replace(folder / registry.WEIGHTS) as part:
         part.write_bytes(weights)
     shape = {"encoder": asdict(model.encoder.settings), "dim": model.dim}
     weights_digest = registry.weights_digest(weights)
-    registry.write_about(folder, {**about, **shape, "weights_digest": weights_digest})
+    registry.write_metadata(folder, {**about, **shape, "weights_digest": weights_digest})
 
 
 def load(folder: Path, device: torch.device) -> tuple[SongModel, dict[str, Any]]:
@@ -208,7 +208,7 @@ def load(folder: Path, device: torch.device) -> tuple[SongModel, dict[str, Any]]
         UserError: a file is missing or damaged; names it.
     """
     try:
-        about = registry.read_whole(folder / "model.json")
+        about = registry.read_checked(folder / "model.json")
         shape: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in about["encoder"].items()

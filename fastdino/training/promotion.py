@@ -1,8 +1,8 @@
 """Choosing the model in use, and removing models that nobody needs any more.
 
 Belongs here: ``fastdino promote`` and ``fastdino forget``. Does not: which models there are
-(``registry``), how they differ (``embeddings.side_by_side``), or what follows from another choice,
-which is the next stages' work.
+(``registry``), how they differ (``reports.model_comparison``), or what follows from another
+choice, which is the next stages' work.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import shutil
 
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
-from fastdino.core.storage import alone
+from fastdino.core.storage import exclusive_lock
 from fastdino.core.summary import Summary
 from fastdino.training import registry
 
@@ -31,7 +31,7 @@ def promote(home: Home, wanted: str = CANDIDATE) -> Summary:
     Raises:
         UserError: there is no such model, or it cannot be used.
     """
-    with alone(home.models):
+    with exclusive_lock(home.models):
         # A damaged choice is no reason to make no other.
         current = previous = None
         with contextlib.suppress(UserError):
@@ -54,7 +54,7 @@ def promote(home: Home, wanted: str = CANDIDATE) -> Summary:
         names = registry.model_ids(home)
         if chosen not in names:
             raise UserError(_unknown(chosen, names))
-        described = registry.about(home, chosen)
+        described = registry.metadata(home, chosen)
         try:
             registry.read_weights(home.model(chosen), described)
         except (FileNotFoundError, ValueError) as error:
@@ -86,7 +86,7 @@ def forget(home: Home, model_id: str) -> Summary:
     """
     going, vectors = home.models / GOING, home.vectors(model_id)
     with contextlib.ExitStack() as held:
-        held.enter_context(alone(home.models))
+        held.enter_context(exclusive_lock(home.models))
         # Of a model that was half forgotten there may be one kind of folder and not the others.
         kinds = [home.maps(model_id).parent, vectors.parent, home.models]
         folders = [path for kind in kinds if kind.is_dir() for path in kind.glob("[!.]*")]
@@ -94,7 +94,7 @@ def forget(home: Home, model_id: str) -> Summary:
         if model_id not in names:
             return Summary("forget", _unknown(model_id, names), did_work=False)
         if vectors.is_dir():
-            held.enter_context(alone(vectors))
+            held.enter_context(exclusive_lock(vectors))
         current = registry.current_id(home)
         if current is None and registry.model_ids(home):
             raise registry.unchosen(home)

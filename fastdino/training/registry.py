@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from fastdino.core.errors import UserError, disk_trouble
 from fastdino.core.home import Home
-from fastdino.core.storage import read_json, replacing, write_json
+from fastdino.core.storage import atomic_replace, read_json, write_json
 from fastdino.training.settings import GROWTH
 
 WEIGHTS = "model.safetensors"
@@ -36,27 +36,27 @@ NEEDED: dict[str, type] = {
 }
 
 
-def about(home: Home, model_id: str) -> dict[str, Any]:
+def metadata(home: Home, model_id: str) -> dict[str, Any]:
     """What ``model.json`` says of one model, with all of ``NEEDED`` in it.
 
     Raises:
         UserError: the file is missing, damaged, or of another model.
     """
     path = home.model(model_id) / "model.json"
-    described = read_about(path)
+    described = read_metadata(path)
     if described["model_id"] != model_id:
         raise _unreadable(path, ValueError(f"it describes model {described['model_id']}"))
     return described
 
 
-def read_about(path: Path) -> dict[str, Any]:
+def read_metadata(path: Path) -> dict[str, Any]:
     """A ``model.json``, wherever it lies.
 
     Raises:
         UserError: the file is missing or damaged.
     """
     try:
-        described = read_whole(path)
+        described = read_checked(path)
         for name, kind in NEEDED.items():
             if not isinstance(described.get(name), kind):
                 raise ValueError(f"it does not say what the model's {name} is")
@@ -66,7 +66,7 @@ def read_about(path: Path) -> dict[str, Any]:
     return described
 
 
-def read_whole(path: Path) -> dict[str, Any]:
+def read_checked(path: Path) -> dict[str, Any]:
     """A ``model.json``, whatever it says.
 
     Raises:
@@ -82,7 +82,7 @@ def read_whole(path: Path) -> dict[str, Any]:
     return described
 
 
-def write_about(folder: Path, described: dict[str, Any]) -> None:
+def write_metadata(folder: Path, described: dict[str, Any]) -> None:
     """Write ``model.json``, with what tells it from a damaged one."""
     write_json(folder / "model.json", {**described, "digest": _digest(described)})
 
@@ -117,7 +117,7 @@ def models(home: Home) -> tuple[list[dict[str, Any]], list[str]]:
     found, damaged = [], []
     for model_id in model_ids(home):
         try:
-            found.append(about(home, model_id))
+            found.append(metadata(home, model_id))
         except UserError as error:
             damaged.append(str(error))
     return sorted(found, key=lambda each: (made_at(each), each["model_id"])), damaged
@@ -164,7 +164,7 @@ def current(home: Home) -> dict[str, Any]:
     model_id = current_id(home)
     if model_id is None:
         raise unchosen(home)
-    return about(home, model_id)
+    return metadata(home, model_id)
 
 
 def unchosen(home: Home) -> UserError:
@@ -218,7 +218,7 @@ def write_trained_on(folder: Path, track_ids: set[str]) -> None:
     """Keep with a model in ``folder`` which tracks it was trained on."""
     # Not through ``tables``: where only training runs, polars is not installed.
     table = pa.table({"track_id": sorted(track_ids)})
-    with replacing(folder / TRACKS) as part:
+    with atomic_replace(folder / TRACKS) as part:
         pq.write_table(table, part, compression="zstd", write_page_checksum=True)
 
 

@@ -24,7 +24,7 @@ import torch
 from fastdino import __version__
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
-from fastdino.core.storage import alone, replacing
+from fastdino.core.storage import atomic_replace, exclusive_lock
 from fastdino.core.summary import Summary
 from fastdino.spectrograms import SpectrogramSettings
 from fastdino.spectrograms import shards as shard_files
@@ -32,7 +32,14 @@ from fastdino.training import labels as label_files
 from fastdino.training import model as models
 from fastdino.training import registry
 from fastdino.training.device import best_device
-from fastdino.training.judge import FIGURES, Listener, MelStatistics, figures, listen, sample
+from fastdino.training.evaluation import (
+    FIGURES,
+    FeatureExtractor,
+    MelStatistics,
+    embed_sample,
+    evaluate,
+    evaluation_sample,
+)
 from fastdino.training.labels import Labels
 from fastdino.training.loop import Run, Start
 from fastdino.training.model import SongModel
@@ -65,7 +72,7 @@ def run(
             or that one is of another shape than is to begin with its weights.
     """
     # Locked before looking: what is wanted may be what another run is about to finish.
-    with alone(home.models):
+    with exclusive_lock(home.models):
         spec = SpectrogramSettings()
         index = shard_files.read_index(home.shards(spec.spec_id))
         if not index.num_rows:
@@ -98,7 +105,7 @@ def _work(home: Home) -> Path:
 def _is_finished(work: Path) -> bool:
     """Whether a killed run had only to put its model in place: its description is written last."""
     try:
-        registry.read_about(work / "model.json")
+        registry.read_metadata(work / "model.json")
     except UserError:
         return False
     return True
@@ -162,7 +169,7 @@ def _train(
         "metrics": metrics,
         "quality": quality,
     }
-    with replacing(work / CURVE) as part:
+    with atomic_replace(work / CURVE) as part:
         part.write_bytes(_plot(_measured(work)))
     registry.write_trained_on(work, tracks)
     models.save(work, model, about)
@@ -178,7 +185,7 @@ def _now(home: Home) -> datetime:
 def _put_in_place(home: Home, current: str | None) -> Summary:
     """Move a finished model beside the others, where it is current if there is no other."""
     work = _work(home)
-    about = registry.read_about(work / "model.json")
+    about = registry.read_metadata(work / "model.json")
     # Nothing is left to go on from it for.
     (work / "checkpoint.safetensors").unlink(missing_ok=True)
     folder = home.model(about["model_id"])
@@ -230,7 +237,7 @@ def _why_train(
 ) -> str | None:
     if current is None:
         return "there is no model yet"
-    misfit = _misfit(home, registry.about(home, current), settings, spec_id, tracks)
+    misfit = _misfit(home, registry.metadata(home, current), settings, spec_id, tracks)
     candidate = registry.candidate(home)
     if misfit and candidate and not _misfit(home, candidate, settings, spec_id, tracks):
         return None
@@ -276,22 +283,22 @@ def finish(
     Both on a sample of the tracks in memory.
 
     Returns:
-        The model, and ``judge.figures`` by name of what they are of: "model", and beside it
+        The model, and ``evaluation.evaluate`` by name of what they are of: "model", and beside it
         "mel mean+std" and "untrained".
     """
     settings = training.settings
-    songs = sample(training.sampler)
+    songs = evaluation_sample(training.sampler)
     model, untrained = (
         SongModel.of(encoder, settings.dim).to(training.device)
         for encoder in (training.result, training.untrained())
     )
-    listeners: dict[str, Listener] = {
+    extractors: dict[str, FeatureExtractor] = {
         "model": model,
         "mel mean+std": MelStatistics(),
         "untrained": untrained,
     }
-    heard = {name: listen(listener, songs, spec) for name, listener in listeners.items()}
-    return model, {name: figures(each, labels) for name, each in heard.items()}
+    vectors = {name: embed_sample(each, songs, spec) for name, each in extractors.items()}
+    return model, {name: evaluate(each, labels) for name, each in vectors.items()}
 
 
 def _compared(quality: Mapping[str, Mapping[str, float | None]]) -> list[dict[str, Any]]:

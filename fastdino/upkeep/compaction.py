@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.progress import progress
-from fastdino.core.storage import alone
+from fastdino.core.storage import exclusive_lock
 from fastdino.core.summary import Summary
 from fastdino.embeddings.vectors import read_vectors, vector_files, write_vectors
 from fastdino.ingestion import catalog
@@ -44,7 +44,7 @@ def run(home: Home) -> Summary:
     with contextlib.ExitStack() as held:
         # A training reads its shards again and again: its end is waited for.
         for each in (home.models, folder, *map(home.vectors, models)):
-            held.enter_context(alone(each))
+            held.enter_context(exclusive_lock(each))
         known = set(catalog.read(home)["track_id"].drop_nulls())
         before = _megabytes(home, folder, models)
         index = shards.read_index(folder).select(["track_id", "shard", "n_frames", "n_mels"])
@@ -120,7 +120,7 @@ def _models(home: Home, spec_id: str) -> list[str]:
     found = []
     for folder in sorted(path for path in home.root.glob("vectors/*") if path.is_dir()):
         with contextlib.suppress(UserError):
-            if registry.about(home, folder.name)["spec_id"] == spec_id:
+            if registry.metadata(home, folder.name)["spec_id"] == spec_id:
                 found.append(folder.name)
     return found
 

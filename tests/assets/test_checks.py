@@ -257,7 +257,7 @@ def test_new_songs_of_another_kind_are_noticed(home: Home) -> None:
     new = [i for i in range(720) if i % (2 * GROUPS) == 7]
     result = grown(home, KNOWN, new)
     assert not result.passed
-    assert result.metadata["among_their_own"].value == len(new) == 30
+    assert result.metadata["mostly_new_neighbors"].value == len(new) == 30
     assert "run the job train with afresh: true" in str(result.description)
 
 

@@ -14,7 +14,7 @@ import synthetic
 
 from assets import child
 from fastdino.__main__ import main
-from fastdino.core.errors import UserError, plainly
+from fastdino.core.errors import UserError, readable_errors
 from fastdino.core.home import Home
 from fastdino.database import publish
 
@@ -40,7 +40,7 @@ def test_what_a_disk_refuses_is_told_with_the_file_and_what_to_do(number: int) -
     }
     for error, named in raised.items():
         told = rf"^{named}: {said}; .*the next run goes on"
-        with pytest.raises(UserError, match=told), plainly(Path("/home")):
+        with pytest.raises(UserError, match=told), readable_errors(Path("/home")):
             raise error
 
 
@@ -53,7 +53,7 @@ def test_what_a_disk_refuses_is_told_with_the_file_and_what_to_do(number: int) -
     ],
 )
 def test_what_may_be_a_bug_stays_what_it_is(error: Exception) -> None:
-    with pytest.raises(type(error)) as raised, plainly(Path("/home")):
+    with pytest.raises(type(error)) as raised, readable_errors(Path("/home")):
         raise error
     assert raised.value is error
 

@@ -22,7 +22,7 @@ from safetensors.numpy import save_file
 from fastdino import ingestion, reports
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
-from fastdino.core.storage import alone, read_json, replacing, write_json
+from fastdino.core.storage import atomic_replace, exclusive_lock, read_json, write_json
 from fastdino.database import publish
 from fastdino.page import write_page
 from fastdino.upkeep import compaction, verify
@@ -41,7 +41,7 @@ def test_an_exception_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
     target.write_text("old")
 
     def fail_half_way() -> None:
-        with replacing(target) as part:
+        with atomic_replace(target) as part:
             part.write_text("half")
             raise RuntimeError("disk full")
 
@@ -58,7 +58,7 @@ def test_damaged_json_is_a_value_error(tmp_path: Path) -> None:
 
 
 def hold(folder: Path, ready: "multiprocessing.synchronize.Event") -> None:
-    with alone(folder):
+    with exclusive_lock(folder):
         ready.set()
         multiprocessing.Event().wait()
 
@@ -80,7 +80,7 @@ def test_a_lock_is_waited_for_and_goes_with_the_process_that_held_it(
 
     with ThreadPoolExecutor() as pool:
         killed_at = pool.submit(kill_when_waited_for)
-        with alone(tmp_path):
+        with exclusive_lock(tmp_path):
             assert killed_at.result() <= time.monotonic()
     assert f"another run is writing to {tmp_path}" in caplog.text
     holder.join()
@@ -98,7 +98,7 @@ def test_whoever_has_the_lock_deletes_what_a_killed_run_had_begun(tmp_path: Path
     for path in (*parts, *kept):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"half")
-    with alone(tmp_path):
+    with exclusive_lock(tmp_path):
         assert not any(path.exists() for path in parts)
         assert all(path.exists() for path in kept)
 
@@ -113,10 +113,10 @@ def test_files_that_are_not_its_own_are_left_alone(tmp_path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"theirs")
     (tmp_path / ".music.duckdb.0123abcd.part").write_bytes(b"half")
-    with alone(tmp_path, with_all_below=False):
+    with exclusive_lock(tmp_path, with_all_below=False):
         assert all(path.exists() for path in theirs)
         assert not (tmp_path / ".music.duckdb.0123abcd.part").exists()
-    with alone(tmp_path):
+    with exclusive_lock(tmp_path):
         assert [path.exists() for path in theirs] == [True, True, False]
 
 
@@ -142,7 +142,7 @@ def test_a_step_waits_for_whoever_writes_where_it_writes(
     folder, run = STEPS[step]
     caplog.set_level(logging.WARNING)
     with ThreadPoolExecutor() as pool:
-        with alone(folder(home)):
+        with exclusive_lock(folder(home)):
             running = pool.submit(run, home, tmp_path / "music")
             while "waiting until it ends" not in caplog.text:
                 assert not running.done()
@@ -170,7 +170,7 @@ def test_a_full_disk_names_the_file_and_leaves_the_old_one_whatever_library_wrot
 ) -> None:
     target = disk("size=64k") / "target"
     write_json(target, {"a": 1})
-    with pytest.raises(OSError, match="No space left") as raised, replacing(target) as part:
+    with pytest.raises(OSError, match="No space left") as raised, atomic_replace(target) as part:
         WRITERS[library](part)
     assert raised.value.filename == str(target)
     assert read_json(target) == {"a": 1}

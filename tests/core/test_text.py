@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from fastdino.core.text import OneLine, one_line
+from fastdino.core.text import OneLineFormatter, one_line
 
 
 @pytest.mark.parametrize(
@@ -24,4 +24,4 @@ def test_what_would_steer_a_terminal_is_left_out(text: str, shown: str) -> None:
 def test_a_log_line_stays_one_whatever_a_file_is_called() -> None:
     name = "a\n\x1b[2J12:00 all is well"
     record = logging.LogRecord("x", logging.INFO, "x", 1, "%s: bad", (name,), None)
-    assert OneLine("%(message)s").format(record) == "a [2J12:00 all is well: bad"
+    assert OneLineFormatter("%(message)s").format(record) == "a [2J12:00 all is well: bad"

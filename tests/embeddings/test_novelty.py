@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fastdino.embeddings.novelty import SAMPLE, among_their_own
+from fastdino.embeddings.novelty import SAMPLE, mostly_new_neighbors
 
 DIM = 16
 
@@ -20,7 +20,7 @@ KNOWN_BY = [f"artist {i // 10}" for i in range(80)]
 
 def told(new: np.ndarray, new_by: list[str]) -> np.ndarray:
     is_new = np.arange(len(KNOWN) + len(new)) >= len(KNOWN)
-    return among_their_own(np.concatenate([KNOWN, new]), KNOWN_BY + new_by, is_new)
+    return mostly_new_neighbors(np.concatenate([KNOWN, new]), KNOWN_BY + new_by, is_new)
 
 
 def several(count: int) -> list[str]:
@@ -52,15 +52,15 @@ def test_an_album_is_not_strange_for_sounding_like_itself() -> None:
 def test_few_songs_are_no_error(known: int) -> None:
     is_new = np.arange(known + 3) >= known
     artists = [str(i) for i in range(known + 3)]
-    assert len(among_their_own(KNOWN[: known + 3], artists, is_new)) == 3
+    assert len(mostly_new_neighbors(KNOWN[: known + 3], artists, is_new)) == 3
 
 
 def test_songs_by_nobody_else_have_no_neighbours() -> None:
-    assert not among_their_own(KNOWN, ["one"] * 80, np.arange(80) >= 60).any()
+    assert not mostly_new_neighbors(KNOWN, ["one"] * 80, np.arange(80) >= 60).any()
 
 
 def test_no_new_songs_are_no_answers() -> None:
-    assert len(among_their_own(KNOWN, KNOWN_BY, np.zeros(80, bool))) == 0
+    assert len(mostly_new_neighbors(KNOWN, KNOWN_BY, np.zeros(80, bool))) == 0
 
 
 def test_of_many_new_songs_some_are_looked_at() -> None:

@@ -11,7 +11,7 @@ from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.summary import Summary
 from fastdino.research import compare
-from fastdino.training.judge import FIGURES
+from fastdino.training.evaluation import FIGURES
 from fastdino.training.settings import TrainingSettings
 
 SECOND = 1 / 60

@@ -18,7 +18,7 @@ from matplotlib.image import imread
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.research import comparison
-from fastdino.training.judge import FIGURES
+from fastdino.training.evaluation import FIGURES
 from fastdino.training.settings import EncoderSettings
 
 if TYPE_CHECKING:

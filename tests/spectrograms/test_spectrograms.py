@@ -110,7 +110,7 @@ def test_no_more_than_a_few_wait_for_one_that_takes_long() -> None:
     finished = [(number, "done") for number in (3, 1, 2, 4, 5, 0)]
 
     def order(most_waiting: int) -> list[int]:
-        return [task for task, _ in stage.in_turn(finished, range(6), most_waiting)]
+        return [task for task, _ in stage.in_order(finished, range(6), most_waiting)]
 
     assert order(6) == [0, 1, 2, 3, 4, 5]
     assert order(3) == [1, 2, 3, 4, 5, 0]

@@ -1,353 +1,87 @@
-import itertools
-from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.spatial.distance import pdist
-from scipy.special import softmax
-from scipy.stats import entropy, ortho_group
-from sklearn.linear_model import LinearRegression
-from sklearn.metrics import average_precision_score, r2_score
-from sklearn.metrics.pairwise import cosine_similarity
-from sklearn.neighbors import KNeighborsClassifier
+import torch
+from song_shards import songs
+from torch import Tensor
 
-from fastdino.training import evaluation
+from fastdino.spectrograms import SpectrogramSettings
+from fastdino.training.encoder import Encoder
 from fastdino.training.evaluation import (
-    alignment,
-    artist_1nn,
-    artist_map,
-    centred_unit,
-    effective_rank,
-    explained_share,
-    invariance,
-    label_knn,
-    target_entropy,
-    uniformity,
+    FIGURES,
+    EvaluationVectors,
+    MelStatistics,
+    embed_sample,
+    evaluate,
 )
-
-
-@dataclass
-class Songs:
-    vectors: np.ndarray
-    artists: list[str | None]
-    albums: list[str | None]
-    labels: list[str | None]
-
-    def __len__(self) -> int:
-        return len(self.vectors)
-
-    def taken(self, order: list[int]) -> "Songs":
-        return Songs(
-            self.vectors[order],
-            [self.artists[i] for i in order],
-            [self.albums[i] for i in order],
-            [self.labels[i] for i in order],
-        )
-
-
-@st.composite
-def collections(draw: st.DrawFn) -> Songs:
-    """Random vectors, some of a common direction with their artist, names of which some lack."""
-    n = draw(st.integers(2, 25))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-
-    def names(of: str) -> list[str | None]:
-        return [str(name) if name != "-" else None for name in rng.choice(list(of), n)]
-
-    artists = names("abcdefgh-"[draw(st.integers(0, 8)) :])
-    vectors = rng.normal(size=(n, draw(st.integers(2, 12)))) + rng.normal()
-    return Songs(vectors, artists, names("xyz-"), names("rst-"))
-
-
-def figures(songs: Songs) -> list[float | None]:
-    return [
-        artist_1nn(songs.vectors, songs.artists),
-        artist_1nn(songs.vectors, songs.artists, songs.albums),
-        artist_map(songs.vectors, songs.artists),
-        label_knn(songs.vectors, songs.labels, songs.artists, k=3),
-        alignment(songs.vectors, [name or "" for name in songs.artists]),
-        uniformity(songs.vectors),
-    ]
-
-
-def close(one: float | None, other: float | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return one == pytest.approx(other, abs=1e-9)
-
-
-def test_rank_is_near_one_after_a_collapse_and_near_the_width_without() -> None:
-    rng = np.random.default_rng(0)
-    spread = rng.normal(size=(500, 16))
-    line = rng.normal(size=(500, 1)) * rng.normal(size=(1, 16))
-    assert effective_rank(spread) > 15
-    assert effective_rank(line) == pytest.approx(1, abs=0.01)
-
-
-def test_identical_vectors_have_a_rank_but_no_error() -> None:
-    assert effective_rank(np.ones((10, 4))) == pytest.approx(1, abs=1)
-
-
-@given(collections(), st.randoms(use_true_random=False))
-def test_the_order_of_songs_changes_nothing(songs: Songs, random: object) -> None:
-    order = list(np.random.default_rng(random.getrandbits(32)).permutation(len(songs)))  # type: ignore[attr-defined]
-    assert all(map(close, figures(songs), figures(songs.taken(order))))
-
-
-@given(collections(), st.floats(0.1, 10), st.integers(0, 2**32 - 1))
-def test_turning_moving_and_scaling_the_space_changes_nothing(
-    songs: Songs, scale: float, seed: int
-) -> None:
-    turn = ortho_group.rvs(songs.vectors.shape[1], random_state=seed)
-    moved = Songs(scale * songs.vectors @ turn + 3, songs.artists, songs.albums, songs.labels)
-    assert all(map(close, figures(songs), figures(moved)))
-
-
-@given(collections(), st.integers(1, 80))
-def test_the_size_of_a_block_changes_nothing(songs: Songs, size: int) -> None:
-    whole = figures(songs)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(evaluation, "BLOCK", size)
-        assert all(map(close, whole, figures(songs)))
-
-
-def test_songs_beside_their_artists_other_songs_score_one() -> None:
-    vectors = np.array([[1, 0], [1, 0.1], [-1, 0], [-1, 0.1]])
-    assert artist_1nn(vectors, ["a", "a", "b", "b"]) == 1.0
-    assert artist_1nn(vectors, ["a", "b", "a", "b"]) == 0.0
-
-
-def test_artists_with_one_song_are_possible_wrong_answers_but_not_asked_about() -> None:
-    vectors = np.array([[1, 0], [1, 0.02], [-1, 0], [1, 0.01]])
-    assert artist_1nn(vectors, ["a", "a", "b", "c"]) == 0.0
-
-
-def test_without_an_artist_named_twice_there_is_no_figure() -> None:
-    assert artist_1nn(np.eye(3), ["a", None, None]) is None
-    assert artist_map(np.eye(3), ["a", None, ""]) is None
-
-
-def test_a_song_of_the_same_album_is_no_answer_and_one_of_another_album_is() -> None:
-    # The album's other song lies nearest, then the wrong artist, then the artist's other album.
-    vectors = np.array([[1, 0], [1, 0.01], [1, 0.9], [1, 0.5], [-4, -1.4]])
-    artists = ["a", "a", "a", "b", "c"]
-    assert artist_1nn(vectors[:2], artists[:2], ["x", "x"]) is None
-    assert artist_1nn(vectors, artists, ["x", "x", "y", "y", "z"]) == 0.0
-    without_b = [0, 1, 2, 4]
-    albums = ["x", "x", "y", "z"]
-    assert artist_1nn(vectors[without_b], [artists[i] for i in without_b], albums) == 1.0
-
-
-def test_an_unknown_album_and_another_artists_album_of_the_same_title_leave_nothing_out() -> None:
-    vectors = np.array([[1, 0], [1, 0.01], [-1, 0]])
-    assert artist_1nn(vectors, ["a", "a", "b"], [None, None, None]) == 1.0
-    assert artist_1nn(vectors, ["a", "a", "b"], ["x", None, "x"]) == 1.0
-    # The nearest is by another artist, and stays a wrong answer though its album is called alike.
-    vectors = np.array([[1, 0], [1, 0.01], [-1, -0.5], [-1, 0.49]])
-    assert artist_1nn(vectors, ["a", "b", "a", "c"], ["Hits", "Hits", "Live", "Own"]) == 0.0
-
-
-def test_of_no_songs_there_is_no_figure() -> None:
-    none = np.empty((0, 4), np.float32)
-    assert figures(Songs(none, [], [], [])) == [None] * 6
-    assert invariance(none, none) is None
-    assert explained_share(none, none) is None
-
-
-@given(collections())
-def test_the_nearest_is_found_as_by_looking_at_each_song_in_turn(songs: Songs) -> None:
-    similarity = cosine_similarity(songs.vectors - songs.vectors.mean(0))
-    for albums in (None, songs.albums):
-        answers = []
-        for i, artist in enumerate(songs.artists):
-            own = (artist, albums[i]) if albums and albums[i] else None
-            others = [
-                j
-                for j in range(len(songs))
-                if j != i and not (own and (songs.artists[j], albums and albums[j]) == own)
-            ]
-            if artist and artist in [songs.artists[j] for j in others]:
-                nearest = max(others, key=lambda j: similarity[i, j])
-                answers.append(songs.artists[nearest] == artist)
-        expected = float(np.mean(answers)) if answers else None
-        assert close(artist_1nn(songs.vectors, songs.artists, albums), expected)
-
-
-@given(collections())
-def test_mean_average_precision_is_that_of_scikit_learn(songs: Songs) -> None:
-    similarity = cosine_similarity(songs.vectors - songs.vectors.mean(0))
-    precisions = []
-    for i, artist in enumerate(songs.artists):
-        others = [j for j in range(len(songs)) if j != i]
-        wanted = [artist is not None and songs.artists[j] == artist for j in others]
-        if any(wanted):
-            precisions.append(average_precision_score(wanted, similarity[i, others]))
-    expected = float(np.mean(precisions)) if precisions else None
-    assert close(artist_map(songs.vectors, songs.artists), expected)
-
-
-def test_after_a_collapse_the_mean_average_precision_is_that_of_chance() -> None:
-    # Of the three other songs that each is asked about one is right.
-    assert artist_map(np.ones((4, 3)), ["a", "a", "b", "b"]) == pytest.approx(1 / 3)
-
-
-@given(collections(), st.integers(1, 12), st.floats(0.02, 2))
-def test_label_votes_are_those_of_scikit_learn(songs: Songs, k: int, temperature: float) -> None:
-    vectors = songs.vectors - songs.vectors.mean(0)
-    answers = []
-    for i, (label, artist) in enumerate(zip(songs.labels, songs.artists, strict=True)):
-        voters = [
-            j
-            for j in range(len(songs))
-            if j != i and songs.labels[j] and (artist is None or songs.artists[j] != artist)
-        ]
-        if label and label in [songs.labels[j] for j in voters]:
-            classifier = KNeighborsClassifier(
-                n_neighbors=min(k, len(voters)),
-                metric="cosine",
-                weights=lambda distance: np.exp((1 - distance) / temperature),
-            ).fit(vectors[voters], [songs.labels[j] for j in voters])
-            answers.append(classifier.predict(vectors[[i]])[0] == label)
-    expected = float(np.mean(answers)) if answers else None
-    assert close(label_knn(songs.vectors, songs.labels, songs.artists, k, temperature), expected)
-
-
-def test_an_artists_own_songs_have_no_vote_on_its_labels() -> None:
-    vectors = np.array([[1, 0], [1, 0.01], [1, 0.1], [-1, 0], [-1, 0.01], [-1, 0.1]])
-    labels = ["r", "r", "s", "r", "r", "s"]
-    assert label_knn(vectors, labels, ["a", "a", "b", "c", "c", "d"], k=1) == 0.0
-    assert label_knn(vectors, labels, ["a", None, "b", "c", "c", "d"], k=1) == pytest.approx(2 / 6)
-
-
-def test_a_label_of_a_single_artist_is_not_asked_about() -> None:
-    assert label_knn(np.eye(4), ["r", "r", "s", None], ["a", "a", "b", "c"]) is None
-    assert label_knn(np.eye(4), [None, None, "", None], ["a", "a", "b", "c"]) is None
-
-
-@given(st.integers(2, 40), st.integers(2, 20), st.floats(0.01, 1), st.integers(0, 2**32 - 1))
-def test_target_entropies_are_those_of_scipy(n: int, dim: int, heat: float, seed: int) -> None:
-    means = np.random.default_rng(seed).normal(size=(n, dim)).astype(np.float32)
-    targets = softmax((means.astype(np.float64) - means.mean(0, dtype=np.float64)) / heat, axis=1)
-    single, mean = target_entropy(means, heat)
-    assert single == pytest.approx(entropy(targets, axis=1).mean() / np.log(dim), abs=1e-9)
-    assert mean == pytest.approx(entropy(targets.mean(0)) / np.log(dim), abs=1e-9)
-    assert -1e-9 <= single <= mean + 1e-9 <= 1 + 2e-9
-
-
-def test_target_entropies_tell_both_kinds_of_collapse_from_health() -> None:
-    rng = np.random.default_rng(0)
-    dim = 64
-    healthy = target_entropy(np.eye(dim)[rng.integers(dim, size=5000)])
-    alike = target_entropy(np.ones((5000, dim)))
-    clusters = target_entropy(np.eye(dim)[rng.integers(2, size=5000)])
-    assert healthy.single < 0.1
-    assert healthy.mean > 0.95
-    assert alike == pytest.approx((1, 1))
-    assert clusters == pytest.approx((0, np.log(2) / np.log(dim)), abs=0.01)
-
-
-@given(collections())
-def test_alignment_is_the_mean_over_songs_of_the_mean_over_pairs(songs: Songs) -> None:
-    owners = [ord(name or "-") for name in songs.artists]
-    unit = centred_unit(songs.vectors)
-    apart = [
-        np.mean([((a - b) ** 2).sum() for a, b in itertools.combinations(theirs, 2)])
-        for owner in set(owners)
-        if len(theirs := unit[np.array(owners) == owner]) > 1
-    ]
-    assert close(alignment(songs.vectors, owners), float(np.mean(apart)) if apart else None)
-
-
-def test_alignment_is_none_apart_for_equal_segments_and_two_for_unrelated_ones() -> None:
-    rng = np.random.default_rng(0)
-    songs = rng.normal(size=(200, 64))
-    owners = [str(i) for i in range(200)] * 3
-    assert alignment(np.tile(songs, (3, 1)), owners) == pytest.approx(0, abs=1e-9)
-    assert alignment(rng.normal(size=(600, 64)), owners) == pytest.approx(2, abs=0.05)
-    assert alignment(songs, owners[:200]) is None
-
-
-@given(collections(), st.floats(0.1, 5))
-def test_uniformity_is_that_of_its_paper(songs: Songs, t: float) -> None:
-    squares = pdist(centred_unit(songs.vectors), "sqeuclidean")
-    assert uniformity(songs.vectors, t) == pytest.approx(np.log(np.exp(-t * squares).mean()))
-
-
-def test_uniformity_is_nought_after_a_collapse_and_far_below_when_spread_out() -> None:
-    assert uniformity(np.ones((50, 8))) == pytest.approx(0, abs=1e-6)
-    assert uniformity(np.random.default_rng(0).normal(size=(500, 256))) == pytest.approx(
-        -4, abs=0.1
-    )
-    assert uniformity(np.ones((1, 8))) is None
-
-
-def test_invariance_is_one_if_nothing_changes_and_nought_if_nothing_is_left() -> None:
-    rng = np.random.default_rng(0)
-    songs = rng.normal(size=(400, 64)) + 5
-    assert invariance(songs, songs) == pytest.approx(1)
-    assert invariance(songs, rng.normal(size=(400, 64)) + 5) == pytest.approx(0, abs=0.05)
-    assert invariance(songs, 10 - songs) == pytest.approx(-1, abs=0.01)
-
-
-def test_a_shift_that_all_changed_songs_share_counts_against_invariance() -> None:
-    songs = np.random.default_rng(0).normal(size=(400, 64))
-    assert invariance(songs, songs + 1) == pytest.approx(np.sqrt(0.5), abs=0.03)
-
-
-@given(st.integers(8, 60), st.integers(1, 10), st.integers(1, 4), st.integers(0, 2**32 - 1))
-def test_the_explained_share_is_the_adjusted_r2_of_scikit_learn(
-    n: int, dim: int, f: int, seed: int
-) -> None:
-    rng = np.random.default_rng(seed)
-    factors = rng.normal(size=(n, f)) * rng.uniform(0.01, 100, f) - 20
-    vectors = factors @ rng.normal(size=(f, dim)) + rng.normal(size=(n, dim)) * 10
-    unit = centred_unit(vectors)
-    fitted = LinearRegression().fit(factors, unit).predict(factors)
-    r2 = r2_score(unit, fitted, multioutput="variance_weighted")
-    expected = 1 - (1 - r2) * (n - 1) / (n - f - 1)
-    assert explained_share(vectors, factors) == pytest.approx(expected, abs=1e-6)
-
-
-def test_noise_explains_nothing_and_the_cause_explains_all() -> None:
-    rng = np.random.default_rng(0)
-    causes = rng.normal(size=(300, 2))
-    angle = np.arctan2(*causes.T)
-    on_a_circle = np.stack([np.cos(angle), np.sin(angle)], 1)
-    shares = [explained_share(causes, rng.normal(size=(300, 20))) for _ in range(20)]
-    assert np.mean([share or 0 for share in shares]) == pytest.approx(0, abs=0.02)
-    assert explained_share(on_a_circle, on_a_circle) == pytest.approx(1, abs=0.01)
-
-
-def test_a_factor_that_is_constant_or_said_twice_changes_nothing() -> None:
-    rng = np.random.default_rng(0)
-    vectors, factor = rng.normal(size=(40, 5)), rng.normal(size=(40, 1))
-    expected = explained_share(vectors, factor)
-    assert close(explained_share(vectors, np.hstack([factor, factor * 3 - 7])), expected)
-    assert close(explained_share(vectors, np.hstack([factor, np.full((40, 1), 0.3)])), expected)
-
-
-def test_too_few_songs_or_none_that_differ_leave_nothing_to_explain() -> None:
-    rng = np.random.default_rng(0)
-    assert explained_share(rng.normal(size=(3, 5)), rng.normal(size=(3, 2))) is None
-    assert explained_share(np.full((9, 5), 0.1), rng.normal(size=(9, 2))) is None
-
-
-def test_asking_each_half_of_the_songs_and_taking_the_mean_is_asking_all() -> None:
-    rng = np.random.default_rng(5)
-    vectors = rng.normal(size=(60, 8))
-    names = [str(name) for name in rng.permutation(np.arange(60) % 6)]
-    others = [str(name) for name in range(60)]
-    half = np.arange(60) < 30
-
-    def measures(asked: np.ndarray | None) -> np.ndarray:
-        found = [
-            artist_1nn(vectors, names, asked=asked),
-            artist_map(vectors, names, asked),
-            label_knn(vectors, names, others, asked=asked),
-        ]
-        return np.array(found, float)
-
-    np.testing.assert_allclose(measures(None), (measures(half) + measures(~half)) / 2)
-    assert not np.allclose(measures(half), measures(~half))
+from fastdino.training.labels import Labels
+from fastdino.training.model import SongModel
+from fastdino.training.settings import EncoderSettings
+
+SPEC = SpectrogramSettings()
+TRACKS: list[tuple[str, Tensor]] = [
+    (name, torch.from_numpy(frames)) for name, frames in songs(n_frames=2500).items()
+]
+LABELS = {
+    name: Labels(name[:2], None, "even" if int(name[:2]) % 2 else "odd") for name, _ in TRACKS
+}
+
+
+def model() -> SongModel:
+    torch.manual_seed(0)
+    return SongModel(EncoderSettings(widths=(16, 24), depths=(1, 1)), 16).eval()
+
+
+@pytest.mark.parametrize("listener", [MelStatistics(), MelStatistics(deviations=False), model()])
+def test_every_figure_is_there_and_every_song_counts(listener: MelStatistics | SongModel) -> None:
+    found = embed_sample(listener, TRACKS, SPEC)
+    found = evaluate(found, LABELS)
+    assert tuple(found) == FIGURES
+    assert found["artist_1nn"] == 1.0  # each artist here has a colour of their own
+    assert len(found.songs) == len(TRACKS)
+    assert len(found.segments) == len(found.owners) == sum(len(f) // 1000 + 1 for _, f in TRACKS)
+
+
+def test_a_model_that_hears_no_level_is_unmoved_by_gain() -> None:
+    class Colour(MelStatistics):
+        """Bands against their mean: the same however loud."""
+
+        def vectors(self, pooled: Tensor) -> Tensor:
+            mean = pooled[:, :80]
+            return mean - mean.mean(1, keepdim=True)
+
+    quiet = [(name, frames.clamp(20, 200)) for name, frames in TRACKS]
+    found = evaluate(embed_sample(Colour(), quiet, SPEC), LABELS)
+    plain = evaluate(embed_sample(MelStatistics(), quiet, SPEC), LABELS)
+    assert found["gain_invariance"] == pytest.approx(1.0, abs=1e-3)
+    assert (plain["gain_invariance"] or 0) < 0.999
+    assert (found["eq_invariance"] or 0) < 0.999
+
+
+def test_some_songs_can_be_asked_and_all_of_them_answer() -> None:
+    found = embed_sample(MelStatistics(), TRACKS, SPEC)
+    # Whose song 00-01 becomes nobody can tell by its sound.
+    moved = LABELS | {"00-01": Labels("02", None, None)}
+    asked = [evaluate(found, moved, lambda t, a=artist: t[:2] == a) for artist in ("00", "01")]  # type: ignore[misc]
+    assert (asked[0]["artist_1nn"] or 0) < 1.0
+    assert asked[1]["artist_1nn"] == 1.0
+    assert asked[0]["effective_rank"] != asked[1]["effective_rank"]
+
+
+def test_what_was_heard_survives_a_trip_to_disk(tmp_path: Path) -> None:
+    found = embed_sample(model(), TRACKS, SPEC)
+    found.save(tmp_path / "found.safetensors")
+    again = EvaluationVectors.load(tmp_path / "found.safetensors")
+    assert evaluate(again, LABELS) == evaluate(found, LABELS)
+    assert again.track_ids == found.track_ids
+
+
+def test_the_trained_encoder_is_judged_without_its_objective() -> None:
+    torch.manual_seed(0)
+    shape = EncoderSettings(widths=(16, 24), depths=(1, 1))
+    first, second = SongModel(shape, 16).eval(), SongModel(shape, 16).eval()
+    second.encoder.load_state_dict(first.encoder.state_dict())
+    assert isinstance(first.encoder, Encoder)
+    a, b = embed_sample(first, TRACKS[:4], SPEC), embed_sample(second, TRACKS[:4], SPEC)
+    np.testing.assert_allclose(a.songs, b.songs, atol=1e-5)

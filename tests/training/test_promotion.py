@@ -7,7 +7,7 @@ import synthetic
 
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
-from fastdino.core.storage import alone
+from fastdino.core.storage import exclusive_lock
 from fastdino.training import promotion, registry
 from fastdino.training.promotion import forget, promote
 
@@ -127,7 +127,7 @@ def test_what_another_run_is_writing_to_is_forgotten_when_that_is_over(
     two: Home, busy: str
 ) -> None:
     with ThreadPoolExecutor() as pool:
-        with alone(two.models if busy == "models" else two.vectors("b")):
+        with exclusive_lock(two.models if busy == "models" else two.vectors("b")):
             forgetting = pool.submit(forget, two, "b")
             with pytest.raises(TimeoutError):
                 forgetting.result(timeout=0.2)

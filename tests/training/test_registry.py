@@ -48,7 +48,7 @@ def test_a_description_that_says_other_than_it_has_to_is_named(
     path = home.model("a") / "model.json"
     write_json(path, {**read_json(path), **change})
     with pytest.raises(UserError, match=f"{path} cannot be read"):
-        registry.about(home, "a")
+        registry.metadata(home, "a")
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "7", '{"model_id": null}'])

@@ -10,7 +10,7 @@ from song_shards import songs, write_songs
 from fastdino import embeddings
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
-from fastdino.core.storage import alone, read_json
+from fastdino.core.storage import exclusive_lock, read_json
 from fastdino.training import promotion, registry, stage
 from fastdino.training.settings import PRESETS, EncoderSettings, settings_for
 from fastdino.training.stage import run
@@ -83,7 +83,7 @@ def candidate_of(home: Home) -> Path:
 
 
 def edit(model: Path, **changes: object) -> None:
-    registry.write_about(model, {**registry.read_whole(model / "model.json"), **changes})
+    registry.write_metadata(model, {**registry.read_checked(model / "model.json"), **changes})
 
 
 def test_a_second_model_is_a_candidate_trained_once_and_embedded_beside_the_first(
@@ -228,7 +228,7 @@ def test_of_two_trainings_at_once_the_second_waits_and_finds_the_model_made(
     home_with_shards: Home,
 ) -> None:
     with ThreadPoolExecutor() as pool:
-        with alone(home_with_shards.models):
+        with exclusive_lock(home_with_shards.models):
             both = [pool.submit(run, home_with_shards, SETTINGS) for _ in range(2)]
         assert sorted(each.result().did_work for each in both) == [False, True]
 

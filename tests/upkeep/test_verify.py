@@ -338,7 +338,7 @@ def test_a_model_that_is_not_in_use_keeps_its_vectors(collection: tuple[Home, Pa
     home, _ = collection
     old = registry.current(home)["model_id"]
     shutil.copytree(home.model(old), home.model("other"))
-    registry.write_about(home.model("other"), {**registry.current(home), "model_id": "other"})
+    registry.write_metadata(home.model("other"), {**registry.current(home), "model_id": "other"})
     registry.make_current(home, "other")
     kept = contents(home.vectors(old))
     found(home, repair=True)

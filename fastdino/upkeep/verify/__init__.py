@@ -21,7 +21,7 @@ from pathlib import Path
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.progress import progress
-from fastdino.core.storage import alone
+from fastdino.core.storage import exclusive_lock
 from fastdino.upkeep.verify.finding import Finding, Mender, noting
 
 __all__ = ["Finding", "Mender", "check", "main"]
@@ -75,9 +75,9 @@ def check(home: Home, *, repair: bool = False) -> Iterator[Finding]:
         raise UserError(f"there is nothing in {home.root} to verify: run `fastdino run` first")
     with contextlib.ExitStack() as held:
         _may_be_read(home)
-        held.enter_context(alone(home.root, with_all_below=False))
+        held.enter_context(exclusive_lock(home.root, with_all_below=False))
         for folder in (home.catalog.parent, *folders, home.root / "maps"):
-            held.enter_context(alone(folder))
+            held.enter_context(exclusive_lock(folder))
         megabytes = sum(path.stat().st_size for path in _large(home)) / 1e6
         with progress("Checking", megabytes, "MB") as shown:
             told: list[Finding] = []

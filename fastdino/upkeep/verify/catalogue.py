@@ -12,7 +12,7 @@ import polars as pl
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.ingestion import catalog
-from fastdino.upkeep.verify import rescue
+from fastdino.upkeep.verify import recovery
 from fastdino.upkeep.verify.finding import Finding, reason
 
 
@@ -25,7 +25,7 @@ def check(home: Home, *, repair: bool) -> Generator[Finding, None, set[str] | No
     wrong = _wrong(home)
     if wrong is None:
         return set(catalog.read(home)["track_id"].drop_nulls())
-    files = rescue.files(home)
+    files = recovery.files(home)
     aside = home.catalog.with_name(home.catalog.name + ".damaged")
     kept = f"it is set aside as {aside.name}, " if home.catalog.exists() else ""
     found = Finding(

@@ -17,7 +17,7 @@ from fastdino.core.home import Home
 from fastdino.core.storage import read_json, write_json
 from fastdino.reports import map_files
 from fastdino.training import registry
-from fastdino.upkeep.verify import rescue
+from fastdino.upkeep.verify import recovery
 from fastdino.upkeep.verify.finding import Finding, Mender, noting, reason, songs
 
 Findings = Generator[Finding, None, None]
@@ -70,10 +70,10 @@ def _check_model(home: Home, folder: Path, *, is_current: bool, repair: bool) ->
     if not damage[standing]:
         return
     path, wrong = next(iter(damage[standing].items()))
-    published = rescue.drawn(home, standing)
+    published = recovery.drawn(home, standing)
     if published is not None:
         found = Finding(path, wrong, "the map is written again as it was published")
-        yield found.settled(lambda: rescue.write_map(standing, published), repair=repair)
+        yield found.settled(lambda: recovery.write_map(standing, published), repair=repair)
     elif set(damage[standing]) <= {standing / f"{name}.parquet" for name in map_files.RECORDS}:
         found = Finding(path, wrong, "deleted; the map stands, what it said of the past is lost")
         yield found.settled(lambda: _delete(damage[standing]), repair=repair)
@@ -113,7 +113,7 @@ def _damage(folder: Path) -> dict[Path, str]:
     """What is wrong with a map, by file."""
     found: dict[Path, str] = {}
     tables: dict[str, pl.DataFrame] = {}
-    if not rescue.is_described(folder):
+    if not recovery.is_described(folder):
         found[folder / "map.json"] = "it is missing, cannot be read or says too little"
     for name in (*map_files.SCHEMAS, *map_files.RECORDS):
         path = folder / f"{name}.parquet"

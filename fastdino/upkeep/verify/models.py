@@ -17,7 +17,7 @@ from fastdino.core.home import Home
 from fastdino.core.storage import write_json
 from fastdino.training import registry
 from fastdino.training.promotion import GOING
-from fastdino.upkeep.verify import rescue
+from fastdino.upkeep.verify import recovery
 from fastdino.upkeep.verify.finding import DAMAGE, Finding, Mender, reason
 
 Findings = Generator[Finding, None, None]
@@ -56,7 +56,7 @@ def check(home: Home, *, repair: bool) -> Generator[Finding, None, set[str]]:
 def describe(home: Home, model_id: str) -> dict[str, Any] | str:
     """What ``model.json`` says of a model, or what is wrong with it."""
     try:
-        about = registry.about(home, model_id)
+        about = registry.metadata(home, model_id)
     except UserError as error:
         return reason(home.model(model_id) / "model.json", error)
     if not isinstance(about.get("encoder"), dict):
@@ -69,7 +69,7 @@ def _check_description(home: Home, folder: Path, *, repair: bool) -> Findings:
     if not isinstance(wrong, str):
         return
     path = folder / "model.json"
-    about = rescue.model(home, folder.name)
+    about = recovery.model(home, folder.name)
     if about is None:
         yield Finding(
             path,
@@ -111,7 +111,7 @@ def _check_current(home: Home, working: set[str], *, repair: bool) -> Findings:
         current, wrong = None, reason(path, error)
     if (current and home.model(current).is_dir()) or not (working or path.exists()):
         return
-    published = rescue.current_model(home)
+    published = recovery.current_model(home)
     chosen = published if published in working else max(working, default=None)
     if chosen is None:
         yield Finding(path, wrong, "delete it and run `fastdino train`", Mender.PERSON)

@@ -2,8 +2,8 @@
 
 import dagster as dg
 
-from assets import morning
-from assets.morning import Told
+from assets import run_report
+from assets.run_report import Entry
 
 
 def test_a_run_ends_with_what_it_did_and_what_its_warnings_and_checks_ask_for() -> None:
@@ -26,7 +26,7 @@ def test_a_run_ends_with_what_it_did_and_what_its_warnings_and_checks_ask_for() 
     @dg.asset(deps=[catalog])
     def database(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         made = dg.MaterializeResult(metadata={"summary": "12 songs with vectors"})
-        return dg.MaterializeResult(metadata={**made.metadata, **morning.report(context, made)})
+        return dg.MaterializeResult(metadata={**made.metadata, **run_report.report(context, made)})
 
     with dg.DagsterInstance.ephemeral() as instance:
         result = dg.materialize([catalog, model_fits, sound, database], instance=instance)
@@ -45,11 +45,11 @@ def test_a_run_ends_with_what_it_did_and_what_its_warnings_and_checks_ask_for() 
 
 
 def test_where_nothing_is_to_be_done_that_is_said() -> None:
-    assert morning.to_do([Told("catalog", "12 songs")]) == morning.NOTHING
+    assert run_report.to_do([Entry("catalog", "12 songs")]) == run_report.NOTHING
 
 
 def test_names_of_files_are_shown_as_they_are_and_each_thing_once() -> None:
-    told = Told("a_b", todo=["<img src=x> [x](javascript:y) *z*\n# n", "same", "same"])
-    assert morning.to_do([told]) == (
+    told = Entry("a_b", todo=["<img src=x> [x](javascript:y) *z*\n# n", "same", "same"])
+    assert run_report.to_do([told]) == (
         "- **a\\_b**: \\<img src=x\\> \\[x\\]\\(javascript\\:y\\) \\*z\\* \\# n\n- **a\\_b**: same"
     )

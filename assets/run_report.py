@@ -17,7 +17,7 @@ NOTHING = "Nothing: the collection is as it should be."
 
 
 @dataclass(frozen=True)
-class Told:
+class Entry:
     """What one asset, or a check on it, had to say.
 
     Attributes:
@@ -40,42 +40,44 @@ def report(
         dg.DagsterEventType.ASSET_CHECK_EVALUATION,
     }
     entries = context.instance.all_logs(context.run.run_id, of_type=kinds)
-    told = [_told(entry.dagster_event) for entry in entries if entry.dagster_event]
-    told.append(_of_materialization(context.asset_key, made.metadata or {}))
+    found = [_entry(entry.dagster_event) for entry in entries if entry.dagster_event]
+    found.append(_of_materialization(context.asset_key, made.metadata or {}))
     return {
-        "what to do next": dg.MetadataValue.md(to_do(told)),
+        "what to do next": dg.MetadataValue.md(to_do(found)),
         "what happened (table)": dg.MetadataValue.table(
             [
                 dg.TableRecord({"asset": each.asset, "what was done": each.done})
-                for each in told
+                for each in found
                 if each.done
             ]
         ),
     }
 
 
-def _told(event: dg.DagsterEvent) -> Told:
+def _entry(event: dg.DagsterEvent) -> Entry:
     if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
         check = event.asset_check_evaluation_data
         name = check.check_name.replace("_", " ")
         failed = [] if check.passed else [f"the check “{name}” fails: {check.description}"]
-        return Told(check.asset_key.to_user_string(), todo=failed)
+        return Entry(check.asset_key.to_user_string(), todo=failed)
     made = event.step_materialization_data.materialization
     return _of_materialization(made.asset_key, made.metadata)
 
 
-def _of_materialization(key: dg.AssetKey, metadata: Mapping[str, Any]) -> Told:
+def _of_materialization(key: dg.AssetKey, metadata: Mapping[str, Any]) -> Entry:
     def text(name: str) -> str:
         value = metadata.get(name)
         return str(getattr(value, "value", value) or "")
 
-    return Told(key.to_user_string(), text("summary"), text("warnings").splitlines())
+    return Entry(key.to_user_string(), text("summary"), text("warnings").splitlines())
 
 
-def to_do(told: Iterable[Told]) -> str:
-    """A list in Markdown of what ``told`` asks for, each thing once."""
+def to_do(entries: Iterable[Entry]) -> str:
+    """A list in Markdown of what ``entries`` asks for, each thing once."""
     wanted = dict.fromkeys(
-        f"- **{_plain(each.asset)}**: {_plain(sentence)}" for each in told for sentence in each.todo
+        f"- **{_plain(each.asset)}**: {_plain(sentence)}"
+        for each in entries
+        for sentence in each.todo
     )
     return "\n".join(wanted) or NOTHING
 

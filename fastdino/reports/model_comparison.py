@@ -14,7 +14,7 @@ from fastdino.core.home import Home
 from fastdino.core.summary import Scalar, Summary
 from fastdino.embeddings.vectors import read_songs
 from fastdino.reports.neighbors import nearest
-from fastdino.training import evaluation, labels, registry
+from fastdino.training import labels, metrics, registry
 
 NEIGHBORS = 10
 # Songs that are asked; more would not change the figures.
@@ -130,9 +130,9 @@ def compare(
     rows = [
         row("songs with vectors", lambda role: len(have[role])),
         row("songs trained on", lambda role: pair[role]["trained_tracks"]),
-        row("artist 1-NN", lambda role: evaluation.artist_1nn(sample[role], by)),
-        row("artist mAP", lambda role: evaluation.artist_map(sample[role], by)),
-        row("effective rank", lambda role: evaluation.effective_rank(sample[role])),
+        row("artist 1-NN", lambda role: metrics.artist_1nn(sample[role], by)),
+        row("artist mAP", lambda role: metrics.artist_map(sample[role], by)),
+        row("effective rank", lambda role: metrics.effective_rank(sample[role])),
         row("songs amid their cluster", lambda role: amid(near[role], asked, clusters)),
         row("nearest songs shared", lambda role: shared if role == "candidate" else None),
     ]

@@ -8,7 +8,7 @@ from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.storage import write_json
 from fastdino.reports import map_files
-from fastdino.reports.side_by_side import amid, compare, neighbors_of, overlap, run
+from fastdino.reports.model_comparison import amid, compare, neighbors_of, overlap, run
 from fastdino.training import registry
 
 NEWER = "2026-01-01T00:00:00+00:00"
