@@ -1,11 +1,10 @@
-"""The child process that Dagster starts for a stage: ``python -m assets.child STEP``.
+"""The child process that Dagster starts for an asset: ``python -m assets.child``.
 
 Belongs here: the child's end of the pipe, that is, its log, its result, its end. Does not: the
-work, which is one of ``fastdino.steps.STEPS``; anything that imports Dagster itself, which
+work, which is that of ``fastdino.steps``; anything that imports Dagster itself, which
 would cost each child, and each of its workers, seconds.
 """
 
-import argparse
 import base64
 import io
 import logging
@@ -16,7 +15,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,7 +26,7 @@ from fastdino.core.errors import UserError, readable_errors
 from fastdino.core.home import Home
 from fastdino.core.summary import Scalar, Summary
 from fastdino.core.text import OneLineFormatter, one_line
-from fastdino.steps import STEPS
+from fastdino.steps import made
 
 log = logging.getLogger("fastdino.child")
 
@@ -49,8 +48,8 @@ class PipesHandler(logging.Handler):
             self.pipes.log.log(record.levelno, "%s", self.format(record))
 
 
-def main(step: str) -> int:
-    """Run ``step`` as Dagster asked; returns the exit code.
+def main() -> int:
+    """Run the steps that Dagster asked for; returns the exit code.
 
     A failure is reported through the pipe and ends with 0, so that Dagster shows its message and
     not "failed with code 1"; other codes are left to what no one can report, such as a kill.
@@ -65,7 +64,7 @@ def main(step: str) -> int:
         logging.getLogger("fastdino").setLevel(logging.INFO)
         logging.getLogger("fastdino").addHandler(PipesHandler(pipes))
         try:
-            pipes.report_asset_materialization(metadata=metadata(run(step, pipes.extras)))
+            pipes.report_asset_materialization(metadata=together(run(pipes.extras)))
         except UserError as error:
             report_failure(pipes, one_line(str(error)), retry=False)
         except Exception as error:
@@ -84,15 +83,36 @@ def report_failure(pipes: PipesContext, message: str, *, retry: bool) -> None:
     pipes.report_custom_message({"message": message.strip(), "retry": retry, "metadata": shown})
 
 
-def run(step: str, extras: Mapping[str, Any]) -> Summary:
-    """Run ``step`` on ``extras["home"]`` with ``extras["options"]``, as on the command line."""
-    home = Home(Path(extras["home"]))
+def run(extras: Mapping[str, Any]) -> list[Summary]:
+    """Run ``extras["steps"]`` on ``extras["home"]``, one after the other.
+
+    Each is a pair of the step's name and its options, as ``fastdino.steps.made`` takes them.
+    """
+    home, summaries = Home(Path(extras["home"])), []
     with readable_errors(home.root):
-        summary = STEPS[step](home, argparse.Namespace(**extras["options"]))
-    log.info("%s", summary.headline)
-    for warning in summary.warnings:
-        log.warning("%s", warning)
-    return summary
+        # All of them before the first: what is wrong with the last one's options is told at once.
+        for step in [made(name, options) for name, options in extras["steps"]]:
+            summary = step.run(home)
+            if summary is None:
+                continue
+            log.info("%s", summary.headline)
+            for warning in summary.warnings:
+                log.warning("%s", warning)
+            summaries.append(summary)
+    return summaries
+
+
+def together(summaries: Iterable[Summary]) -> dict[str, Any]:
+    """What Dagster shows of several steps: all that any says, the first where two say it."""
+    shown: dict[str, Any] = {}
+    warnings: list[str] = []
+    for summary in summaries:
+        warnings += map(one_line, summary.warnings)
+        shown = {**metadata(summary), **shown}
+    if warnings:
+        shown["warnings"] = _typed("text", "\n".join(warnings))
+    # Tables are last, for they are shown in full length.
+    return dict(sorted(shown.items(), key=lambda item: item[0].endswith("(table)")))
 
 
 def metadata(summary: Summary) -> dict[str, Any]:
@@ -183,4 +203,4 @@ def _end_with(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main())

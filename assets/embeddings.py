@@ -1,50 +1,29 @@
-"""Stage 4: where every song lies among the others, and the database to ask.
+"""Stage 4: a vector for every song and every stretch of it.
 
-Belongs here: the assets ``embedding_vectors`` and ``music_duckdb`` and their checks. Does not:
-encoding, the schema, publishing (``fastdino.embeddings``).
+Belongs here: the asset ``embedding_vectors`` and its checks. Does not: encoding, the files of
+vectors (``fastdino.embeddings``).
 """
 
-import datetime
-
 import dagster as dg
-import duckdb
 import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
-from assets import run_report
 from assets.spectrograms import spectrogram_shards, wanted_tracks
-from assets.stage import (
-    CODE_VERSION,
-    DUCKDB_POOL,
-    GPU_POOL,
-    OWNERS,
-    HomeFolder,
-    failed,
-    run_step,
-)
+from assets.stage import GPU_POOL, HomeFolder, failed, run_steps, stage_asset
 from assets.training import fastdino_model
 from fastdino.core.errors import UserError
 from fastdino.embeddings.vectors import vector_files
-from fastdino.ingestion import catalog as files_catalog
+from fastdino.steps import CompareCandidate, Embed
 from fastdino.training import registry
 
-GROUP = "embeddings"
 UNIT_LENGTH_TOLERANCE = 1e-3
-# Published every night, in some hours, if the schedule is on: warns after a night that brought
-# nothing and fails after three.
-FRESHNESS = dg.FreshnessPolicy.time_window(
-    warn_window=datetime.timedelta(days=1, hours=4), fail_window=datetime.timedelta(days=3, hours=4)
-)
 
 
-@dg.asset(
+@stage_asset(
     # Both are read; and a run that leaves the model out still does the shards first.
     deps=[spectrogram_shards, fastdino_model],
-    group_name=GROUP,
     kinds={"pytorch", "parquet"},
-    owners=OWNERS,
-    code_version=CODE_VERSION,
     pool=GPU_POOL,
 )
 def embedding_vectors(
@@ -60,36 +39,7 @@ def embedding_vectors(
     - Look at it: `polars.read_parquet("var/vectors/*/*.parquet")`, or in SQL once published
     - Without Dagster: `fastdino embed`
     """
-    return run_step(context, pipes, home, "embed")
-
-
-@dg.asset(
-    # The map comes from the reports but is published too, so that SQL knows where songs lie.
-    deps=["collection_map"],
-    group_name=GROUP,
-    kinds={"duckdb", "sql"},
-    owners=OWNERS,
-    code_version=CODE_VERSION,
-    freshness_policy=FRESHNESS,
-    pool=DUCKDB_POOL,
-)
-def music_duckdb(
-    context: dg.AssetExecutionContext, home: HomeFolder, pipes: dg.PipesSubprocessClient
-) -> dg.MaterializeResult:
-    """The collection as a database: songs, vectors, neighbours, map, clusters.
-
-    Built beside the old file and put in its place at once, so a reader is never disturbed. Each
-    materialisation says what happened in its run, and *what to do next*. It is overdue when a night
-    has passed without one: switch on the schedule `nightly_refresh` under Automation, or start the
-    job `refresh`.
-
-    - Lies in: `music.duckdb`
-    - Look at it: `FROM songs LIMIT 5`, `FROM similar_to('a title', k := 10)`; docs/sql.md has more
-    - Without Dagster: `fastdino embed` or `fastdino report`
-    """
-    made = run_step(context, pipes, home, "publish")
-    shown = {**run_report.report(context, made), **(made.metadata or {})}
-    return dg.MaterializeResult(metadata=shown)
+    return run_steps(context, pipes, home, Embed(), CompareCandidate())
 
 
 @dg.asset_check(
@@ -146,28 +96,4 @@ def every_track_has_a_vector(home: HomeFolder) -> dg.AssetCheckResult:
         passed=not lost,
         description=f"{len(lost)} of {len(wanted)} tracks have no vector",
         metadata={"tracks": len(wanted), "lost": len(lost), "examples": sorted(lost)[:10]},
-    )
-
-
-@dg.asset_check(
-    asset=music_duckdb,
-    blocking=True,
-    description="The database holds the tracks of the catalogue and a vector of each decoded one.",
-)
-def database_matches_the_files(home: HomeFolder) -> dg.AssetCheckResult:
-    """Catch a database that was published from something else than the files say."""
-    if not home.open().database.exists():
-        return failed(UserError("there is no database yet: materialise music_duckdb"))
-    try:
-        tracks = files_catalog.read(home.open())["track_id"].drop_nulls().n_unique()
-        expected = {"tracks": tracks, "songs": tracks}
-        expected["current_embeddings"] = len(wanted_tracks(home.open()))
-    except UserError as error:
-        return failed(error)
-    with duckdb.connect(str(home.open().database), read_only=True) as database:
-        found = {name: database.table(name).count("*").fetchall()[0][0] for name in expected}
-    return dg.AssetCheckResult(
-        passed=found == expected,
-        description="; ".join(f"{n}: {found[n]} of {expected[n]} rows" for n in expected),
-        metadata={f"{name} rows": found[name] for name in found},
     )

@@ -4,42 +4,27 @@ Belongs here: the asset ``catalog``, its options, its checks. Does not: scanning
 (``fastdino.ingestion``).
 """
 
-import os
-
 import dagster as dg
-from pydantic import Field
 
-from assets.stage import CODE_VERSION, COLLECTION_POOL, OWNERS, HomeFolder, failed, run_step
+from assets.stage import (
+    COLLECTION_POOL,
+    HomeFolder,
+    config_of,
+    failed,
+    run_steps,
+    stage_asset,
+)
 from fastdino.core.errors import UserError
 from fastdino.ingestion import catalog as files_catalog
-
-GROUP = "ingestion"
-
-
-def music_from_environment() -> list[str]:
-    """``$FASTDINO_MUSIC`` as it stands: the command line's own code takes it apart."""
-    music = os.environ.get("FASTDINO_MUSIC")
-    return [music] if music else []
+from fastdino.steps import Ingest
 
 
-class CatalogConfig(dg.Config):
+class CatalogConfig(config_of(Ingest, leave_out={"or_demo"})):  # type: ignore[misc]
     """Options of the catalogue."""
 
-    music: list[str] = Field(
-        default=music_from_environment(),
-        description=(
-            "All folders to search for music, with everything below them; they are only read. "
-            "From $FASTDINO_MUSIC (several separated by ':'). "
-            "Empty: those of last time; at first the demo library, which is then synthesised."
-        ),
-    )
 
-
-@dg.asset(
-    group_name=GROUP,
+@stage_asset(
     kinds={"polars", "parquet"},
-    owners=OWNERS,
-    code_version=CODE_VERSION,
     pool=COLLECTION_POOL,
 )
 def catalog(
@@ -58,7 +43,7 @@ def catalog(
     - Look at it: `polars.read_parquet("var/catalog/files.parquet")`
     - Without Dagster: `fastdino ingest FOLDER`
     """
-    return run_step(context, pipes, home, "ingest", music=config.music, or_demo=True)
+    return run_steps(context, pipes, home, Ingest(music=tuple(config.music), or_demo=True))
 
 
 @dg.asset_check(

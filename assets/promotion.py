@@ -5,32 +5,19 @@ Belongs here: the asset ``promotion`` and its option. Does not: choosing
 """
 
 import dagster as dg
-from pydantic import Field
 
 from assets.embeddings import embedding_vectors
-from assets.stage import CODE_VERSION, GPU_POOL, OWNERS, HomeFolder, run_step
-
-GROUP = "promotion"
-
-
-class PromotionConfig(dg.Config):
-    """What to promote."""
-
-    model_id: str = Field(
-        default="",
-        description=(
-            "A model's name, 'candidate', or 'previous', which undoes the last promotion. Empty: "
-            "nothing is promoted; the models are listed and compared."
-        ),
-    )
+from assets.stage import GPU_POOL, HomeFolder, config_of, run_steps, stage_asset
+from fastdino.steps import Embed, ListModels, Promote
 
 
-@dg.asset(
+class PromotionConfig(config_of(Promote, model_id="")):  # type: ignore[misc]
+    """What to promote; nothing if `model_id` is empty: then the models are listed and compared."""
+
+
+@stage_asset(
     deps=[embedding_vectors],
-    group_name=GROUP,
     kinds={"json"},
-    owners=OWNERS,
-    code_version=CODE_VERSION,
     pool=GPU_POOL,
 )
 def promotion(
@@ -49,10 +36,6 @@ def promotion(
     - Lies in: `models/current.json`
     - Without Dagster: `fastdino models`, `fastdino promote`
     """
-    promoted: dg.MaterializeResult = dg.MaterializeResult()
-    if config.model_id:
-        promoted = run_step(context, pipes, home, "promote", model=config.model_id)
-        # The candidate has all its vectors; another model may lack some.
-        run_step(context, pipes, home, "embed")
-    listed = run_step(context, pipes, home, "models")
-    return dg.MaterializeResult(metadata={**(listed.metadata or {}), **(promoted.metadata or {})})
+    # The candidate has all its vectors; another model may lack some.
+    promoted = (Promote(model_id=config.model_id), Embed()) if config.model_id else ()
+    return run_steps(context, pipes, home, *promoted, ListModels())

@@ -1,25 +1,21 @@
-"""Stage 5: the collection for the eye.
+"""Stage 5: where songs lie among each other.
 
-Belongs here: the assets ``collection_map`` and ``report_page``. Does not: layout, clusters, the
-page itself (``fastdino.reports``).
+Belongs here: the asset ``collection_map``. Does not: layout, clusters, neighbours
+(``fastdino.reports``).
 """
 
 import dagster as dg
 
-from assets.embeddings import embedding_vectors, music_duckdb
+from assets.embeddings import embedding_vectors
 from assets.promotion import promotion
-from assets.stage import CODE_VERSION, DUCKDB_POOL, OWNERS, HomeFolder, run_step
+from assets.stage import DUCKDB_POOL, HomeFolder, run_steps, stage_asset
+from fastdino.steps import DrawMap
 
-GROUP = "reports"
 
-
-@dg.asset(
+@stage_asset(
     # Both say what is drawn; ordinary runs leave the choice of the model out.
     deps=[embedding_vectors, promotion],
-    group_name=GROUP,
     kinds={"scikitlearn", "parquet"},
-    owners=OWNERS,
-    code_version=CODE_VERSION,
     pool=DUCKDB_POOL,
 )
 def collection_map(
@@ -36,24 +32,4 @@ def collection_map(
     - Look at it: the page of `report_page`, or in SQL once published
     - Without Dagster: `fastdino report`
     """
-    return run_step(context, pipes, home, "map")
-
-
-@dg.asset(
-    deps=[music_duckdb],
-    group_name=GROUP,
-    kinds={"plotly", "html"},
-    owners=OWNERS,
-    code_version=CODE_VERSION,
-    pool=DUCKDB_POOL,
-)
-def report_page(
-    context: dg.AssetExecutionContext, home: HomeFolder, pipes: dg.PipesSubprocessClient
-) -> dg.MaterializeResult:
-    """One page to look at the whole collection, to search it, and to listen to it.
-
-    - With sound: `make report`, or `fastdino serve`; then http://127.0.0.1:8321/
-    - Lies in: `reports/index.html`, which any browser opens from disk, then without sound
-    - Without Dagster: `fastdino report`
-    """
-    return run_step(context, pipes, home, "page")
+    return run_steps(context, pipes, home, DrawMap())

@@ -8,32 +8,22 @@ import dagster as dg
 import polars as pl
 
 from assets.ingestion import catalog
-from assets.stage import (
-    CODE_VERSION,
-    COLLECTION_POOL,
-    OWNERS,
-    HomeFolder,
-    failed,
-    run_step,
-)
+from assets.stage import COLLECTION_POOL, HomeFolder, failed, run_steps, stage_asset
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.ingestion import catalog as files_catalog
 from fastdino.spectrograms.settings import SpectrogramSettings
 from fastdino.spectrograms.shards import read_index
+from fastdino.steps import Spectrograms
 
-GROUP = "spectrograms"
 # About one file in a hundred of a real collection is damaged; many more point at something else.
 FAILED_SHARE = 0.05
 ALWAYS_ALLOWED = 2
 
 
-@dg.asset(
+@stage_asset(
     deps=[catalog],
-    group_name=GROUP,
     kinds={"torch", "parquet"},
-    owners=OWNERS,
-    code_version=CODE_VERSION,
     pool=COLLECTION_POOL,
 )
 def spectrogram_shards(
@@ -48,7 +38,7 @@ def spectrogram_shards(
     - Look at it: `fastdino.spectrograms.shards.read_index(folder)`
     - Without Dagster: `fastdino spectrograms`
     """
-    return run_step(context, pipes, home, "spectrograms")
+    return run_steps(context, pipes, home, Spectrograms())
 
 
 def decoded_tracks(home: Home) -> list[str]:

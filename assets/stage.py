@@ -1,23 +1,27 @@
-"""Running a stage from Dagster, the same way for every asset.
+"""Running steps from Dagster, the same way for every asset.
 
 Belongs here: Dagster's end of the pipe to ``assets.child``, and what all assets have in common.
 Does not: anything that one stage needs and the others don't.
 """
 
-import os
+import dataclasses
+import enum
 import sys
+import typing
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NoReturn
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, create_model
 
 import fastdino
+from fastdino.core import environment
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
+from fastdino.steps import Step
 
 OWNERS = ["team:fastdino"]
-CODE_VERSION = fastdino.__version__
 # A second try mends what passes by itself, such as a network drive that was away for a moment.
 RETRIES = 1
 RETRY_AFTER_S = 15.0
@@ -28,12 +32,23 @@ GPU_POOL = "gpu"
 DUCKDB_POOL = "duckdb"
 
 
+def stage_asset(**own: Any) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """``dagster.asset`` with what all assets have in common; an asset's group is its module."""
+
+    def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
+        group = function.__module__.rpartition(".")[2]
+        same: dict[str, Any] = {"owners": OWNERS, "code_version": fastdino.__version__}
+        return dg.asset(group_name=group, **same, **own)(function)
+
+    return decorate
+
+
 class HomeFolder(dg.ConfigurableResource):
     """Where everything the pipeline makes lies."""
 
     path: str = Field(
-        default=os.environ.get("FASTDINO_HOME") or "var",
-        description="Folder for all results. From $FASTDINO_HOME; without that, var.",
+        default=str(environment.HOME.value()),
+        description=f"Folder for all results. From ${environment.HOME.name}; without that, var.",
     )
 
     def open(self) -> Home:
@@ -41,14 +56,45 @@ class HomeFolder(dg.ConfigurableResource):
         return Home(Path(self.path).expanduser().absolute())
 
 
-def run_step(
+def config_of(step: type[Step], *, leave_out: Collection[str] = (), **defaults: Any) -> Any:
+    """The class of Dagster's options for an asset that runs ``step``: the step's own options.
+
+    Names, defaults and what they mean are the step's, as on the command line.
+
+    Args:
+        step: a class of ``fastdino.steps``.
+        leave_out: options that the asset decides.
+        defaults: those that are others than the step's.
+
+    Raises:
+        UserError: a setting from outside is set to what it cannot be.
+    """
+    usual, kinds = step(), typing.get_type_hints(step)
+    fields: dict[str, Any] = {}
+    for option in dataclasses.fields(step):  # type: ignore[arg-type]
+        if option.name in leave_out:
+            continue
+        kind: Any = kinds[option.name]
+        means = option.metadata["means"]
+        default = defaults.get(option.name, getattr(usual, option.name))
+        if choices := option.metadata["choices"]:
+            kind = enum.Enum(option.name, {c: c for c in choices})  # type: ignore[misc,no-redef]
+            default = kind(default)
+        elif typing.get_origin(kind) is tuple:
+            kind, default = list[typing.get_args(kind)[0]], list(default)  # type: ignore[misc]
+        if variable := option.metadata.get("variable"):
+            means += f". From ${variable.name}."
+        fields[option.name] = (kind, Field(default=default, description=means))
+    return create_model(f"{step.__name__}Config", __base__=dg.Config, **fields)
+
+
+def run_steps(
     context: dg.AssetExecutionContext,
     pipes: dg.PipesSubprocessClient,
     home: HomeFolder,
-    step: str,
-    **options: Any,
+    *steps: Step,
 ) -> dg.MaterializeResult:
-    """Run one of ``fastdino``'s steps in a child process and return what it reports.
+    """Run steps one after the other in a child process and return what they report together.
 
     The child logs into the run as it goes; when the run is cancelled it is interrupted, and its
     memory, the GPU's too, is free when it ends.
@@ -57,22 +103,25 @@ def run_step(
         context: of the asset that is being made.
         pipes: starts the child.
         home: where results lie.
-        step: a key of ``fastdino.steps.STEPS``.
-        options: the step's options, named as on the command line.
+        steps: what to run, with its options.
 
     Raises:
-        dagster.Failure: the step failed, and only the user can mend it or a retry failed too.
-        dagster.RetryRequested: the step failed for the first time.
+        dagster.Failure: a step failed, and only the user can mend it or a retry failed too.
+        dagster.RetryRequested: a step failed for the first time.
     """
     try:
         outcome = pipes.run(
             context=context,
-            command=[sys.executable, "-m", "assets.child", step],
-            extras={"home": str(home.open().root), "options": options},
+            command=[sys.executable, "-m", "assets.child"],
+            extras={
+                "home": str(home.open().root),
+                "steps": [(step.name, step.plain()) for step in steps],
+            },
         )
     except dg.DagsterError as error:
         # The child could not say why: killed, most likely because memory ran out.
-        _fail(context, dg.Failure(f"{step} ended without a word, was it killed? {error}"))
+        names = ", ".join(step.name for step in steps)
+        _fail(context, dg.Failure(f"{names}: ended without a word, was it killed? {error}"))
     for failure in outcome.get_custom_messages():
         _fail(
             context,

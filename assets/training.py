@@ -4,32 +4,23 @@ Belongs here: the asset ``fastdino_model``, its options, the checks on what was 
 the encoder, the objective, the loop (``fastdino.training``).
 """
 
-import os
-from enum import Enum
 from typing import Any
 
 import dagster as dg
 import numpy as np
 import polars as pl
-from pydantic import Field
 
 from assets.spectrograms import spectrogram_shards, wanted_tracks
-from assets.stage import (
-    CODE_VERSION,
-    GPU_POOL,
-    OWNERS,
-    HomeFolder,
-    run_step,
-)
+from assets.stage import GPU_POOL, HomeFolder, config_of, run_steps, stage_asset
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.embeddings.novelty import mostly_new_neighbors
 from fastdino.embeddings.vectors import read_songs
 from fastdino.ingestion import catalog as files_catalog
+from fastdino.steps import Train
 from fastdino.training import registry
-from fastdino.training.settings import GROWTH, default_preset
+from fastdino.training.settings import GROWTH
 
-GROUP = "training"
 # The published objective collapses to a rank of about 6; sound ones are far above 20. A small
 # collection cannot fill many dimensions, hence the share.
 LEAST_RANK = 20.0
@@ -42,72 +33,13 @@ FLOOR = "mel mean+std"
 ARTIST_MEASURES = {"artist_map": "artist mAP", "artist_1nn": "artist 1-NN"}
 
 
-class Preset(Enum):
-    """Size of the encoder and length of training."""
-
-    auto = "auto"
-    cpu = "cpu"
-    gpu = "gpu"
-    tiny = "tiny"
-
-
-def preset_from_environment() -> Preset:
-    """``$FASTDINO_PRESET``, or ``auto``.
-
-    Raises:
-        UserError: it names no preset.
-    """
-    name = default_preset()
-    if name not in Preset.__members__:
-        raise UserError(f"FASTDINO_PRESET is {name!r}: set one of {', '.join(Preset.__members__)}")
-    return Preset[name]
-
-
-def minutes_from_environment(name: str = "FASTDINO_MINUTES") -> float | None:
-    """The variable ``name``, by default how long to train; None if it is not set.
-
-    Raises:
-        UserError: it is not a number.
-    """
-    text = os.environ.get(name)
-    try:
-        return float(text) if text else None
-    except ValueError:
-        raise UserError(f"{name} is {text!r}: set a number of minutes") from None
-
-
-class TrainingConfig(dg.Config):
+class TrainingConfig(config_of(Train)):  # type: ignore[misc]
     """Options of training."""
 
-    preset: Preset = Field(
-        default=preset_from_environment(),
-        description=(
-            "Size of the encoder: cpu, gpu, tiny (a trial, seconds), or auto, which takes gpu "
-            "where there is one. From $FASTDINO_PRESET."
-        ),
-    )
-    minutes: float | None = Field(
-        default=minutes_from_environment(),
-        description="Minutes to train at most; empty: the preset's own. From $FASTDINO_MINUTES.",
-    )
-    seed: int = Field(default=0, description="Seed of everything random.")
-    afresh: bool = Field(
-        default=False, description="Train even if there is a model that fits the collection."
-    )
-    warm: bool = Field(
-        default=False,
-        description=(
-            "Begin with the weights of the current model, not with random ones, and train for less."
-        ),
-    )
 
-
-@dg.asset(
+@stage_asset(
     deps=[spectrogram_shards],
-    group_name=GROUP,
     kinds={"pytorch", "safetensors"},
-    owners=OWNERS,
-    code_version=CODE_VERSION,
     pool=GPU_POOL,
 )
 def fastdino_model(
@@ -127,17 +59,7 @@ def fastdino_model(
     - Lies in: `models/<model_id>/model.safetensors`, `model.json`, `metrics.jsonl`
     - Without Dagster: `fastdino train --minutes 5`
     """
-    return run_step(
-        context,
-        pipes,
-        home,
-        "train",
-        preset=config.preset.value,
-        minutes=config.minutes,
-        seed=config.seed,
-        afresh=config.afresh,
-        warm=config.warm,
-    )
+    return run_steps(context, pipes, home, Train(**config.model_dump(mode="json")))
 
 
 def _newest(home: Home) -> dict[str, Any]:

@@ -6,6 +6,7 @@ something wrong, 130 interrupted.
 """
 
 import argparse
+import dataclasses
 import io
 import logging
 import os
@@ -14,14 +15,16 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from fastdino import __version__
+from fastdino import __version__, steps
+from fastdino.core import environment
+from fastdino.core.environment import VARIABLES
 from fastdino.core.errors import UserError, readable_errors
 from fastdino.core.home import Home
 from fastdino.core.summary import Summary
 from fastdino.core.text import OneLineFormatter, one_line
-from fastdino.steps import COMMANDS, STEPS
-from fastdino.training.settings import ARMS, BUDGETS, SEEDS, default_preset
+from fastdino.steps import COMMANDS
 
 EPILOG = """\
 The stages, in order: ingest -> spectrograms -> train -> embed -> report. Each does only what is
@@ -41,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     main_parser = argparse.ArgumentParser(
         prog="fastdino",
         description="Turn a music collection into embeddings you can query, map and listen to.",
-        epilog=EPILOG,
+        epilog=EPILOG + _settings(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     main_parser.add_argument("--version", action="version", version=f"fastdino {__version__}")
@@ -52,39 +55,14 @@ def parser() -> argparse.ArgumentParser:
         "--home", type=Path, help="where results lie (default: $FASTDINO_HOME, or ./var)"
     )
     music = argparse.ArgumentParser(add_help=False)
-    music.add_argument(
-        "music",
-        nargs="*",
-        help="all music folders (default: $FASTDINO_MUSIC, separated as in $PATH, or as last time)",
-    )
-    music.add_argument(
-        "--or-demo",
-        action="store_true",
-        help="if there is no music folder yet, synthesise a small demo library and take that",
-    )
-    size = argparse.ArgumentParser(add_help=False)
-    size.add_argument(
-        "--preset",
-        default=default_preset(),
-        choices=("auto", "cpu", "gpu", "tiny"),
-        help="size of the encoder (default: by the device found)",
-    )
-    learning = argparse.ArgumentParser(add_help=False, parents=[size])
-    learning.add_argument(
-        "--minutes",
-        type=float,
-        default=float(os.environ.get("FASTDINO_MINUTES") or 0) or None,
-        help="how long to train at most (default: the preset's own)",
-    )
-    learning.add_argument("--seed", type=int, default=0, help="seed of everything random")
-    learning.add_argument(
-        "--afresh", action="store_true", help="train even if there is a model that fits"
-    )
-    learning.add_argument(
-        "--warm",
-        action="store_true",
-        help="begin with the weights of the current model, not with random ones; takes a third",
-    )
+    _option(music, steps.Ingest, "music", positional=True, nargs="*")
+    _option(music, steps.Ingest, "or_demo", action="store_true")
+    learning = argparse.ArgumentParser(add_help=False)
+    _option(learning, steps.Train, "preset", choices=environment.PRESETS)
+    _option(learning, steps.Train, "minutes", type=float)
+    _option(learning, steps.Train, "seed", type=int)
+    _option(learning, steps.Train, "afresh", action="store_true")
+    _option(learning, steps.Train, "warm", action="store_true")
 
     def command(name: str, text: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=text, parents=[*parents, home])
@@ -97,41 +75,19 @@ def parser() -> argparse.ArgumentParser:
     command("report", "draw the map, clusters and neighbours; write the page")
     command("models", "list the models; compare the candidate with the current one")
     promote = command("promote", "put another model to use; map, database and page follow")
-    promote.add_argument(
-        "model",
-        nargs="?",
-        default="candidate",
-        help="a name, 'candidate' (default), or 'previous', which undoes the last promotion",
-    )
+    _option(promote, steps.Promote, "model_id", positional=True, nargs="?", metavar="model")
     forget = command("forget", "delete a model that is not in use, with its vectors and maps")
-    forget.add_argument("model", help="its name, as `fastdino models` tells it")
+    _option(forget, steps.Forget, "model_id", positional=True, metavar="model")
     demo = command("demo", "synthesise a small tagged library to try things on")
     demo.add_argument("folder", type=Path, help="where to put it")
     compare = command(
-        "compare", "train FastDINO and its baselines on equal terms; draw quality over time", size
+        "compare", "train FastDINO and its baselines on equal terms; draw quality over time"
     )
-    compare.add_argument(
-        "--arms",
-        nargs="+",
-        default=list(ARMS),
-        metavar="ARM",
-        help=f"(default: {' '.join(ARMS)})",
-    )
-    compare.add_argument(
-        "--minutes",
-        type=float,
-        nargs="*",
-        default=list(BUDGETS),
-        help="budgets of wall time (default: 1 2 5; none: only make the table anew)",
-    )
-    compare.add_argument("--seeds", type=int, default=SEEDS, help="runs of each (default: 3)")
-    compare.add_argument(
-        "--labels",
-        action="append",
-        default=[],
-        metavar="CSV",
-        help="columns path,label,artist, beside what the tags say; may be given several times",
-    )
+    _option(compare, steps.Compare, "preset", choices=environment.PRESETS)
+    _option(compare, steps.Compare, "arms", nargs="+", metavar="ARM")
+    _option(compare, steps.Compare, "minutes", nargs="*", type=float)
+    _option(compare, steps.Compare, "seeds", type=int)
+    _option(compare, steps.Compare, "labels", action="append", metavar="CSV")
     serve = command("serve", "play the songs on the page: serves it to this computer alone")
     serve.add_argument("--port", type=int, default=8321, help="(default: 8321; 0: any free one)")
     serve.add_argument("--open", action="store_true", help="open it in the browser")
@@ -169,6 +125,7 @@ def parser() -> argparse.ArgumentParser:
     command(
         "compact", "drop what was computed of songs that left the collection; join small shards"
     )
+    command("settings", "list the settings and what they are set to")
     bench = command("bench", "measure speed and memory, each beside what it is compared to")
     bench.add_argument("part", nargs="*", help="spectrograms, training, embeddings (default: all)")
     bench.add_argument(
@@ -179,6 +136,31 @@ def parser() -> argparse.ArgumentParser:
         help="measure instead what changes of a collection cost (default: of 1000, 5000, 15000)",
     )
     return main_parser
+
+
+def _option(
+    parser: argparse.ArgumentParser,
+    step: type[steps.Step],
+    name: str,
+    *,
+    positional: bool = False,
+    **how: Any,
+) -> None:
+    """Add an option of a step. What is not given is left to the step, which knows its default."""
+    (field,) = (each for each in dataclasses.fields(step) if each.name == name)  # type: ignore[arg-type]
+    flag = name if positional else f"--{name.replace('_', '-')}"
+    shown = field.metadata["means"]
+    if variable := field.metadata.get("variable"):
+        shown += f" (default: ${variable.name})"
+    elif isinstance(field.default, tuple) and field.default:
+        shown += f" (default: {' '.join(str(each) for each in field.default)})"
+    parser.add_argument(flag, default=argparse.SUPPRESS, help=shown.replace("%", "%%"), **how)
+
+
+def _settings() -> str:
+    """The settings from outside, for the end of the help."""
+    lines = [f"  {each.name:<24}{each.means} (default: {each.default})" for each in VARIABLES]
+    return "\nSettings, as environment variables or as lines in a file .env:\n\n" + "\n".join(lines)
 
 
 def _number(text: str) -> int:
@@ -240,6 +222,10 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _execute(home: Home, options: argparse.Namespace) -> int:
+    if options.command == "settings":
+        for variable in VARIABLES:
+            print(one_line(f"{variable.name}={os.environ.get(variable.name, '')}"))
+        return 0
     if options.command == "demo":
         from fastdino import demo
 
@@ -279,15 +265,22 @@ def _execute(home: Home, options: argparse.Namespace) -> int:
             target=options.file,
             relative=options.relative,
         )
-    for name in COMMANDS[options.command]:
+    # All of them before the first: what is wrong with the last one's options is told at once.
+    for step in [_step(kind, options) for kind in COMMANDS[options.command]]:
         start = time.monotonic()
-        summary = STEPS[name](home, options)
-        show(summary, time.monotonic() - start)
-        if options.command == "models":
+        summary = step.run(home)
+        if summary:
+            show(summary, time.monotonic() - start)
+        if summary and options.command == "models":
             show_tables(summary)
     if options.command in ("run", "report"):
         print(_what_next(home, options.home))
     return 0
+
+
+def _step(kind: type[steps.Step], options: argparse.Namespace) -> steps.Step:
+    given = {f.name for f in dataclasses.fields(kind)} & vars(options).keys()  # type: ignore[arg-type]
+    return steps.made(kind.name, {name: getattr(options, name) for name in given})
 
 
 def _what_next(home: Home, given: Path | None) -> str:
@@ -307,9 +300,6 @@ def _what_next(home: Home, given: Path | None) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of the console script and of ``python -m fastdino``."""
-    from dotenv import find_dotenv, load_dotenv
-
-    load_dotenv(find_dotenv(usecwd=True))
     printed = logging.StreamHandler()
     printed.setFormatter(OneLineFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[printed])
@@ -318,6 +308,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     options = parser().parse_args(argv)
     try:
+        environment.load()
         return execute(options)
     except UserError as error:
         print(f"fastdino: {one_line(str(error))}", file=sys.stderr)

@@ -1,18 +1,22 @@
-"""What a run consists of: each step by name, with the options it takes.
+"""What a run consists of: each step by name, with its options.
 
-Belongs here: the table of steps that the command line, Dagster's child processes and the benchmark
-of changes all go by, and which steps a command means. Does not: the work, which is the stages';
+Belongs here: the steps that the command line, Dagster's child processes and the benchmark of
+changes all go by, and which of them a command means. Does not: the work, which is the rooms' below;
 parsing a command line. Imports no stage before its step runs: the heavy packages cost seconds.
 """
 
-import argparse
+import dataclasses
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
+from fastdino.core import environment
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
+from fastdino.core.options import from_plain, option
 from fastdino.core.summary import Summary
 
 # PyTorch's threads wait for each other by spinning. Where a core is also needed elsewhere, as on
@@ -22,16 +26,326 @@ os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 log = logging.getLogger(__name__)
 
+SIZE = "size of the encoder (auto: by the device found)"
+
+
+class Step:
+    """One step of a run; its fields are its options.
+
+    Attributes:
+        name: what it goes by in ``STEPS``, in ``COMMANDS`` and between processes.
+    """
+
+    name: ClassVar[str]
+
+    def run(self, home: Home) -> Summary | None:
+        """Do it; None if there was nothing to do that anyone would want to hear of.
+
+        Raises:
+            UserError: something is wrong that a person can mend.
+        """
+        raise NotImplementedError
+
+    def plain(self) -> dict[str, Any]:
+        """Its options as values that go through JSON, for ``made``."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Ingest(Step):
+    """Find music files, identify recordings, read tags."""
+
+    name = "ingest"
+    music: tuple[str, ...] = option(
+        environment.MUSIC,
+        "all music folders, with everything below them (several in one: separated as in $PATH); "
+        "where none is given, those of last time",
+    )
+    or_demo: bool = option(
+        False,
+        "if there is no music folder yet, synthesise a small demo library and take that",
+    )
+
+    def run(self, home: Home) -> Summary:
+        """See ``fastdino.ingestion``."""
+        from fastdino import demo, ingestion
+
+        folders = music_folders(home, self.music)
+        made_up = home.root.absolute() / "demo"
+        if self.or_demo and folders in ([], [made_up]):
+            log.info("no music folder is given: this is the demo library, %s", made_up)
+            demo.synthesise(made_up)
+            folders = [made_up]
+        if not folders:
+            raise UserError("no music folder given: name one, or set FASTDINO_MUSIC")
+        log.info("Looking for music in %s", ", ".join(map(str, folders)))
+        return ingestion.run(home, folders)
+
+
+@dataclass(frozen=True)
+class Spectrograms(Step):
+    """Decode new recordings into spectrogram shards."""
+
+    name = "spectrograms"
+
+    def run(self, home: Home) -> Summary:
+        """See ``fastdino.spectrograms``."""
+        from fastdino import spectrograms
+
+        return spectrograms.run(home)
+
+
+@dataclass(frozen=True)
+class Train(Step):
+    """Train an encoder, unless there is one that fits the collection."""
+
+    name = "train"
+    preset: str = option(environment.PRESET, SIZE, choices=environment.PRESETS)
+    minutes: float | None = option(
+        environment.MINUTES,
+        "minutes to train at most (default: 5, more above 125 hours of music)",
+    )
+    seed: int = option(0, "seed of everything random")
+    afresh: bool = option(False, "train even if there is a model that fits the collection")
+    warm: bool = option(
+        False,
+        "begin with the weights of the current model, not with random ones; takes a third",
+    )
+
+    def __post_init__(self) -> None:
+        _check_preset(self.preset)
+        if self.minutes is not None:
+            _check_minutes(self.minutes)
+
+    def run(self, home: Home) -> Summary:
+        """See ``fastdino.training``."""
+        from fastdino import training
+
+        settings = training.settings_for(self.preset, minutes=self.minutes, seed=self.seed)
+        return training.run(home, settings, afresh=self.afresh, warm=self.warm)
+
+
+@dataclass(frozen=True)
+class Embed(Step):
+    """Compute vectors for tracks that have none."""
+
+    name = "embed"
+
+    def run(self, home: Home) -> Summary:
+        """See ``fastdino.embeddings``."""
+        from fastdino import embeddings
+
+        return embeddings.run(home)
+
+
+@dataclass(frozen=True)
+class CompareCandidate(Step):
+    """Compare the candidate that waits, if there is one, with the model in use."""
+
+    name = "candidate"
+
+    def run(self, home: Home) -> Summary | None:
+        """See ``fastdino.reports.model_comparison``."""
+        from fastdino.reports import model_comparison
+
+        return model_comparison.compare_candidate(home)
+
+
+@dataclass(frozen=True)
+class DrawMap(Step):
+    """Draw the map, clusters and neighbours."""
+
+    name = "map"
+
+    def run(self, home: Home) -> Summary:
+        """See ``fastdino.reports``."""
+        from fastdino import reports
+
+        return reports.draw_map(home)
+
+
+@dataclass(frozen=True)
+class Publish(Step):
+    """Publish the DuckDB file."""
+
+    name = "publish"
+
+    def run(self, home: Home) -> Summary:
+        """See ``fastdino.database``."""
+        from fastdino import database
+
+        return database.publish(home)
+
+
+@dataclass(frozen=True)
+class WritePage(Step):
+    """Write the page."""
+
+    name = "page"
+
+    def run(self, home: Home) -> Summary:
+        """See ``fastdino.page``."""
+        from fastdino import page
+
+        return page.write_page(home)
+
+
+@dataclass(frozen=True)
+class ListModels(Step):
+    """List the models, and compare the candidate with the current one."""
+
+    name = "models"
+
+    def run(self, home: Home) -> Summary:
+        """See ``fastdino.reports.model_comparison``."""
+        from fastdino.reports import model_comparison
+
+        return model_comparison.list_models(home)
+
+
+@dataclass(frozen=True)
+class Promote(Step):
+    """Put another model to use."""
+
+    name = "promote"
+    model_id: str = option(
+        "candidate",
+        "a name, 'candidate' (default), or 'previous', which undoes the last promotion",
+    )
+
+    def run(self, home: Home) -> Summary:
+        """See ``fastdino.training.promotion``."""
+        from fastdino.training import promotion
+
+        return promotion.promote(home, self.model_id)
+
+
+@dataclass(frozen=True)
+class Forget(Step):
+    """Delete a model that is not in use."""
+
+    name = "forget"
+    model_id: str = option("", "its name, as `fastdino models` tells it")
+
+    def run(self, home: Home) -> Summary:
+        """See ``fastdino.training.promotion``."""
+        from fastdino.training import promotion
+
+        return promotion.forget(home, self.model_id)
+
+
+@dataclass(frozen=True)
+class Compact(Step):
+    """Drop what was computed of songs that left the collection."""
+
+    name = "compact"
+
+    def run(self, home: Home) -> Summary:
+        """See ``fastdino.upkeep.compaction``."""
+        from fastdino.upkeep import compaction
+
+        return compaction.run(home)
+
+
+@dataclass(frozen=True)
+class Compare(Step):
+    """Train every method for every budget and seed."""
+
+    name = "compare"
+    arms: tuple[str, ...] = option(
+        ("fastdino", "published", "dino", "autoencoder"),
+        "ways of learning: fastdino, published, dino, autoencoder, 'fastdino, AdamW'; what costs "
+        "no training is always shown beside them",
+    )
+    minutes: tuple[float, ...] = option(
+        (1.0, 2.0, 5.0),
+        "budgets of wall time: every arm is trained once for each, with each seed; where none is "
+        "given nothing is trained, and what has been compared so far is drawn again",
+    )
+    seeds: int = option(3, "runs of each arm and budget")
+    labels: tuple[str, ...] = option(
+        (),
+        "CSV files with the columns path,label,artist, beside what the tags say; other labels cost "
+        "no training",
+    )
+    preset: str = option(environment.PRESET, SIZE, choices=environment.PRESETS)
+
+    def __post_init__(self) -> None:
+        _check_preset(self.preset)
+        for budget in self.minutes:
+            _check_minutes(budget)
+
+    def run(self, home: Home) -> Summary:
+        """See ``fastdino.research.compare``."""
+        from fastdino.research import compare
+
+        return compare.run(
+            home,
+            names=self.arms,
+            minutes=self.minutes,
+            seeds=self.seeds,
+            csv_files=[Path(file).expanduser() for file in self.labels],
+            preset=self.preset,
+        )
+
+
+@dataclass(frozen=True)
+class DrawComparison(Step):
+    """Draw what the comparison found."""
+
+    name = "comparison"
+
+    def run(self, home: Home) -> Summary:
+        """See ``fastdino.research.page``."""
+        from fastdino.research import page
+
+        return page.run(home)
+
+
+STEPS: dict[str, type[Step]] = {
+    step.name: step
+    for step in (
+        Ingest, Spectrograms, Train, Embed, CompareCandidate, DrawMap, Publish, WritePage,
+        ListModels, Promote, Forget, Compact, Compare, DrawComparison,
+    )
+}  # fmt: skip
+# What a person calls a stage may be several steps: whoever embeds wants the SQL tables too.
+COMMANDS: dict[str, tuple[type[Step], ...]] = {
+    "ingest": (Ingest,),
+    "spectrograms": (Spectrograms,),
+    "train": (Train,),
+    "embed": (Embed, CompareCandidate, Publish),
+    "report": (DrawMap, Publish, WritePage),
+    "run": (Ingest, Spectrograms, Train, Embed, CompareCandidate, DrawMap, Publish, WritePage),
+    "models": (ListModels,),
+    # What everyone sees is of the model in use: it is all made anew from that model's vectors.
+    "promote": (Promote, Embed, DrawMap, Publish, WritePage),
+    "forget": (Forget, Publish, WritePage),
+    "compact": (Compact, Publish),
+    "compare": (Compare, DrawComparison),
+}
+
+
+def made(name: str, options: Mapping[str, Any]) -> Step:
+    """The step of this name with these options, as ``Step.plain`` gives them.
+
+    Raises:
+        UserError: there is no such step or option, or it cannot be that.
+    """
+    if name not in STEPS:
+        raise UserError(f"there is no step {name!r}: there are {', '.join(STEPS)}")
+    return from_plain(STEPS[name], options)
+
 
 def music_folders(home: Home, given: Sequence[str]) -> list[Path]:
     """Where to look for music.
 
-    That is in the folders ``given``, or in those of ``$FASTDINO_MUSIC`` (either separated as in
-    ``$PATH``), or where the songs of the catalogue were found; empty if there is none of these.
+    That is in the folders ``given`` (each may be several, separated as in ``$PATH``), or where the
+    songs of the catalogue were found; empty if there is neither.
     """
     from fastdino.ingestion import catalog
 
-    names = [n for text in given or [os.environ.get("FASTDINO_MUSIC", "")] for n in _split(text)]
+    names = [name for text in given for name in _split(text)]
     if not names and home.catalog.exists():
         names = catalog.read(home)["folder"].unique().sort().to_list()
     return [Path(name).expanduser() for name in names]
@@ -44,142 +358,11 @@ def _split(text: str) -> list[str]:
     return [name for name in text.split(os.pathsep) if name]
 
 
-def ingest(home: Home, options: argparse.Namespace) -> Summary:
-    """Find files, identify recordings, read tags."""
-    from fastdino import demo, ingestion
-
-    folders = music_folders(home, options.music)
-    made_up = home.root.absolute() / "demo"
-    if options.or_demo and folders in ([], [made_up]):
-        log.info("no music folder is given: this is the demo library, %s", made_up)
-        demo.synthesise(made_up)
-        folders = [made_up]
-    if not folders:
-        raise UserError("no music folder given: name one, or set FASTDINO_MUSIC")
-    log.info("Looking for music in %s", ", ".join(map(str, folders)))
-    return ingestion.run(home, folders)
+def _check_preset(name: str) -> None:
+    if name not in environment.PRESETS:
+        raise UserError(f"there is no preset {name!r}: choose {environment.PRESET.may_be}")
 
 
-def spectrograms(home: Home, options: argparse.Namespace) -> Summary:
-    """Decode new recordings into spectrogram shards."""
-    from fastdino import spectrograms
-
-    return spectrograms.run(home)
-
-
-def train(home: Home, options: argparse.Namespace) -> Summary:
-    """Train an encoder, unless there is one that fits the collection."""
-    from fastdino import training
-
-    settings = training.settings_for(options.preset, minutes=options.minutes, seed=options.seed)
-    return training.run(home, settings, afresh=options.afresh, warm=options.warm)
-
-
-def embed(home: Home, options: argparse.Namespace) -> Summary:
-    """Compute vectors for tracks that have none."""
-    from fastdino import embeddings
-
-    return embeddings.run(home)
-
-
-def draw_map(home: Home, options: argparse.Namespace) -> Summary:
-    """Draw the map, clusters and neighbours."""
-    from fastdino import reports
-
-    return reports.draw_map(home)
-
-
-def publish(home: Home, options: argparse.Namespace) -> Summary:
-    """Publish the DuckDB file."""
-    from fastdino import database
-
-    return database.publish(home)
-
-
-def page(home: Home, options: argparse.Namespace) -> Summary:
-    """Write the report page."""
-    from fastdino import page
-
-    return page.write_page(home)
-
-
-def list_models(home: Home, options: argparse.Namespace) -> Summary:
-    """List the models, and compare the candidate with the current one."""
-    from fastdino.reports import model_comparison
-
-    return model_comparison.run(home)
-
-
-def promote(home: Home, options: argparse.Namespace) -> Summary:
-    """Put another model to use."""
-    from fastdino.training import promotion
-
-    return promotion.promote(home, options.model)
-
-
-def forget(home: Home, options: argparse.Namespace) -> Summary:
-    """Delete a model that is not in use."""
-    from fastdino.training import promotion
-
-    return promotion.forget(home, options.model)
-
-
-def compact(home: Home, options: argparse.Namespace) -> Summary:
-    """Drop what was computed of songs that left the collection."""
-    from fastdino.upkeep import compaction
-
-    return compaction.run(home)
-
-
-def compare(home: Home, options: argparse.Namespace) -> Summary:
-    """Train every arm for every budget and seed."""
-    from fastdino.research import compare as comparing
-
-    return comparing.run(
-        home,
-        names=options.arms,
-        minutes=options.minutes,
-        seeds=options.seeds,
-        csv_files=[Path(file).expanduser() for file in options.labels],
-        preset=options.preset,
-    )
-
-
-def draw_comparison(home: Home, options: argparse.Namespace) -> Summary:
-    """Draw what the comparison found."""
-    from fastdino.research import comparison
-
-    return comparison.run(home)
-
-
-Step = Callable[[Home, argparse.Namespace], Summary]
-STEPS: dict[str, Step] = {
-    "ingest": ingest,
-    "spectrograms": spectrograms,
-    "train": train,
-    "embed": embed,
-    "map": draw_map,
-    "publish": publish,
-    "page": page,
-    "models": list_models,
-    "promote": promote,
-    "forget": forget,
-    "compact": compact,
-    "compare": compare,
-    "comparison": draw_comparison,
-}
-# What a person calls a stage may be several steps: whoever embeds wants the SQL tables too.
-COMMANDS: dict[str, tuple[str, ...]] = {
-    "ingest": ("ingest",),
-    "spectrograms": ("spectrograms",),
-    "train": ("train",),
-    "embed": ("embed", "publish"),
-    "report": ("map", "publish", "page"),
-    "run": ("ingest", "spectrograms", "train", "embed", "map", "publish", "page"),
-    "models": ("models",),
-    # What everyone sees is of the model in use: it is all made anew from that model's vectors.
-    "promote": ("promote", "embed", "map", "publish", "page"),
-    "forget": ("forget", "publish", "page"),
-    "compact": ("compact", "publish"),
-    "compare": ("compare", "comparison"),
-}
+def _check_minutes(given: float) -> None:
+    if not 0 < given < float("inf"):
+        raise UserError(f"{given:g} minutes are no time to train: give a number above 0")

@@ -10,11 +10,13 @@ from typing import Any
 import dagster as dg
 
 from assets import (
-    comparison,
+    database,
     embeddings,
     ingestion,
+    page,
     promotion,
     reports,
+    research,
     spectrograms,
     training,
 )
@@ -23,7 +25,9 @@ from pipelines.resources import RESOURCES
 from pipelines.schedules import SCHEDULES
 from pipelines.sensors import SENSORS
 
-MODULES = [ingestion, spectrograms, training, embeddings, promotion, reports, comparison]
+MODULES = [
+    ingestion, spectrograms, training, embeddings, promotion, reports, database, page, research,
+]  # fmt: skip
 
 
 def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:

@@ -6,10 +6,10 @@ Belongs here: jobs. Does not: when they run (``schedules``, ``sensors``). All of
 
 import dagster as dg
 
-from assets.comparison import ComparisonConfig, comparison
 from assets.promotion import PromotionConfig, promotion
+from assets.research import ComparisonConfig, comparison
 from assets.training import fastdino_model
-from fastdino.training.settings import BUDGETS
+from fastdino.steps import Compare, Promote
 
 COMPARISON = dg.AssetSelection.assets(comparison)
 MODEL = dg.AssetSelection.assets(fastdino_model)
@@ -37,7 +37,7 @@ promote = dg.define_asset_job(
     "promote",
     # The checks compare the model in use, which is another one afterwards.
     selection=PROMOTION.downstream() | MODEL_CHECKS,
-    config=dg.RunConfig(ops={"promotion": PromotionConfig(model_id="candidate")}),
+    config=dg.RunConfig(ops={"promotion": PromotionConfig(model_id=Promote().model_id)}),
     description=(
         "Put the candidate to use; then map, database, page. With model_id: previous in the "
         "Launchpad, go back to the model before."
@@ -48,7 +48,7 @@ promote = dg.define_asset_job(
 compare = dg.define_asset_job(
     "compare",
     selection=COMPARISON,
-    config=dg.RunConfig(ops={"comparison": ComparisonConfig(minutes=list(BUDGETS))}),
+    config=dg.RunConfig(ops={"comparison": ComparisonConfig(minutes=list(Compare().minutes))}),
     description=(
         "Train FastDINO and its baselines on equal terms and draw quality over time. With the "
         "options as they stand 96 minutes at most, and some to listen to what came out."

@@ -16,16 +16,14 @@ from dataclasses import dataclass
 import dagster as dg
 import polars as pl
 
-from assets.ingestion import music_from_environment
 from assets.stage import HomeFolder
-from assets.training import minutes_from_environment
+from fastdino.core import environment
 from fastdino.core.errors import UserError, readable_errors
 from fastdino.ingestion import catalog as files_catalog
 from fastdino.ingestion import scan
 from fastdino.steps import music_folders
 from pipelines.jobs import refresh
 
-QUIET_MINUTES = 2.0
 # After this long a refresh that failed is tried again: disks are mounted and space is freed.
 AGAIN_AFTER_S = 3600.0
 # Listing 15,000 files takes a few tenths of a second, but may keep a disk from going to sleep.
@@ -156,8 +154,8 @@ def fingerprint(files: pl.DataFrame, unlisted: Sequence[str] = ()) -> str:
     description=(
         "Looks at the music folders every minute, without opening a file. Takes "
         "in what changed once nothing has changed any more for $FASTDINO_QUIET_MINUTES "
-        f"({QUIET_MINUTES:.0f} if not set), so that copying is over. A refresh that failed is "
-        "tried again after an hour."
+        f"({environment.QUIET_MINUTES.default} if not set), so that copying is over. A refresh "
+        "that failed is tried again after an hour."
     ),
 )
 def refresh_when_music_changes(
@@ -166,16 +164,15 @@ def refresh_when_music_changes(
     """Request one refresh for each change of the music folders, when it is complete."""
     try:
         with readable_errors(home.open().root):
-            quiet_minutes = minutes_from_environment("FASTDINO_QUIET_MINUTES")
+            quiet_s = 60 * environment.QUIET_MINUTES.value()
             known = files_catalog.read(home.open())
-            folders = music_folders(home.open(), music_from_environment())
+            folders = music_folders(home.open(), environment.MUSIC.value())
             listing = scan.scan(folders, populated=frozenset(known["path"]))
     except UserError as error:
         return dg.SkipReason(str(error))
     now_s = time.time()
     found = fingerprint(listing.files, listing.unlisted)
     watch = look(Watch.parse(context.cursor), found, now_s)
-    quiet_s = 60 * (QUIET_MINUTES if quiet_minutes is None else quiet_minutes)
     known_as = fingerprint(known, listing.unlisted)
     run_key, reason = due(watch, known_as, _last_failed(context.instance), now_s, quiet_s)
     if run_key and (run_id := _run_in_progress(context.instance)):

@@ -1,21 +1,23 @@
 """Running all stages in a test, and telling whether anything came of it."""
 
 import hashlib
-from argparse import Namespace
 from pathlib import Path
 
 from fastdino.core.home import Home
 from fastdino.core.summary import Summary
-from fastdino.steps import COMMANDS, STEPS
+from fastdino.steps import COMMANDS, Ingest, Step, Train
 
 
-def options(music: Path) -> Namespace:
-    learning = {"preset": "tiny", "minutes": None, "seed": 0, "afresh": False, "warm": False}
-    return Namespace(music=[str(music)], or_demo=False, **learning)
+def steps(music: Path) -> list[Step]:
+    """All steps of a run over this folder, with an encoder that is trained in seconds."""
+    options = {Ingest: {"music": (str(music),)}, Train: {"preset": "tiny", "minutes": None}}
+    return [step(**options.get(step, {})) for step in COMMANDS["run"]]
 
 
 def run(home: Home, music: Path) -> dict[str, Summary]:
-    return {name: STEPS[name](home, options(music)) for name in COMMANDS["run"]}
+    """What each step that had something to say did."""
+    done = {step.name: step.run(home) for step in steps(music)}
+    return {name: summary for name, summary in done.items() if summary}
 
 
 def contents(folder: Path) -> dict[str, tuple[int, str]]:

@@ -1,5 +1,6 @@
 """The command line: ``compare``, and what is printed to be copied."""
 
+import dataclasses
 import shlex
 import shutil
 import subprocess
@@ -8,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from fastdino.__main__ import main, parser
+from fastdino.core.environment import VARIABLES
 from fastdino.core.home import Home
+from fastdino.steps import COMMANDS
 
 
 def test_lists_are_separated_by_spaces_and_several_label_files_can_be_given() -> None:
@@ -21,6 +24,56 @@ def test_lists_are_separated_by_spaces_and_several_label_files_can_be_given() ->
 
 def test_no_budget_at_all_can_be_asked_for() -> None:
     assert parser().parse_args(["compare", "--minutes"]).minutes == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_of_every_step_can_be_given_and_its_default_stands_in_the_step_alone(
+    command: str,
+) -> None:
+    needed = ["some-model"] if command == "forget" else []
+    options = vars(parser().parse_args([command, *needed]))
+    (of_command,) = (
+        action.choices[command] for action in parser()._actions if action.dest == "command"
+    )
+    there = {action.dest for action in of_command._actions}
+    for step in COMMANDS[command]:
+        # What follows a promotion or a report is given no options of its own.
+        names = {field.name for field in dataclasses.fields(step)}
+        assert names <= there
+        assert not names & options.keys() - {"model_id" if needed else ""}
+
+
+def test_help_is_shown_whatever_is_set_and_lists_the_settings(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FASTDINO_MINUTES", "1,5")
+    monkeypatch.setenv("FASTDINO_PRESET", "CPU")
+    for line in (["--help"], ["train", "--help"]):
+        with pytest.raises(SystemExit) as end:
+            main(line)
+        assert end.value.code == 0
+    printed = capsys.readouterr().out
+    assert all(variable.name in printed for variable in VARIABLES)
+
+
+@pytest.mark.parametrize("command", ["run", "report", "similar x", "bench", "verify"])
+def test_what_is_set_wrongly_ends_every_command_before_it_does_anything(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FASTDINO_PRESET", "CPU")
+    assert main([*command.split(), "--home", str(tmp_path / "home")]) == 2
+    out, err = capfd.readouterr()
+    expected = "fastdino: FASTDINO_PRESET is 'CPU': set one of auto, cpu, gpu, tiny\n"
+    assert (out, err) == ("", expected)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_option_that_cannot_be_ends_a_run_before_its_first_step(
+    library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", str(library), "--minutes", "-1", "--home", str(tmp_path / "home")]) == 2
+    assert "above 0" in capsys.readouterr().err
+    assert not (tmp_path / "home").exists()
 
 
 def test_comparing_before_there_are_spectrograms_ends_with_2_and_says_what_to_run(

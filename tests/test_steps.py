@@ -1,15 +1,17 @@
-"""Which folders a run looks in, however it was started."""
+"""Which folders a run looks in, and which options a step takes, however it was started."""
 
-from argparse import Namespace
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fastdino import demo
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
+from fastdino.core.summary import Summary
 from fastdino.ingestion import catalog
-from fastdino.steps import ingest, music_folders
+from fastdino.steps import COMMANDS, STEPS, Ingest, Step, Train, made, music_folders
 
 
 @pytest.fixture(autouse=True)
@@ -17,8 +19,10 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FASTDINO_MUSIC", raising=False)
 
 
-def options(*music: Path, or_demo: bool = False) -> Namespace:
-    return Namespace(music=[str(folder) for folder in music], or_demo=or_demo)
+def ingest(home: Home, *music: Path, or_demo: bool = False) -> Summary:
+    # Without a folder as on a command line that names none.
+    given = {"music": tuple(map(str, music))} if music else {}
+    return Ingest(**given, or_demo=or_demo).run(home)
 
 
 @pytest.mark.parametrize("or_demo", [False, True])
@@ -27,9 +31,9 @@ def test_a_run_that_names_no_folder_looks_where_the_one_before_did(
 ) -> None:
     others = tmp_path / "other music"
     demo.synthesise(others, artists=1, songs_per_artist=6, seconds=1.0)
-    ingest(home, options(library, others))
+    ingest(home, library, others)
     before = catalog.read(home)
-    assert not ingest(home, options(or_demo=or_demo)).did_work
+    assert not ingest(home, or_demo=or_demo).did_work
     assert catalog.read(home).equals(before)
     assert not (home.root / "demo").exists()
 
@@ -37,9 +41,9 @@ def test_a_run_that_names_no_folder_looks_where_the_one_before_did(
 def test_a_folder_that_is_named_or_set_goes_before_those_of_last_time(
     home: Home, library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ingest(home, options(library))
+    ingest(home, library)
     monkeypatch.setenv("FASTDINO_MUSIC", f"{tmp_path}/a:{tmp_path}/b")
-    assert music_folders(home, []) == [tmp_path / "a", tmp_path / "b"]
+    assert music_folders(home, Ingest().music) == [tmp_path / "a", tmp_path / "b"]
     assert music_folders(home, [f"{tmp_path}/c"]) == [tmp_path / "c"]
 
 
@@ -52,9 +56,48 @@ def test_where_no_folder_is_known_the_demo_is_taken_if_that_was_asked_for(
     synthesise = demo.synthesise
     monkeypatch.setattr(demo, "synthesise", six_songs)
     with pytest.raises(UserError, match="no music folder given"):
-        ingest(home, options())
-    assert ingest(home, options(or_demo=True)).counts["songs"] == 6
+        ingest(home)
+    assert ingest(home, or_demo=True).counts["songs"] == 6
     song = next((home.root / "demo").rglob("*.flac"))
     song.unlink()
-    assert ingest(home, options(or_demo=True)).counts["songs"] == 6
+    assert ingest(home, or_demo=True).counts["songs"] == 6
     assert song.exists()
+
+
+@pytest.mark.parametrize("step", STEPS.values())
+def test_a_step_is_the_same_after_a_trip_through_json(step: type[Step]) -> None:
+    assert made(step.name, json.loads(json.dumps(step().plain()))) == step()
+
+
+def test_every_step_of_every_command_has_a_name_to_be_found_by() -> None:
+    assert {step for command in COMMANDS.values() for step in command} == set(STEPS.values())
+    assert all(STEPS[name].name == name for name in STEPS)
+
+
+@pytest.mark.parametrize(
+    ("step", "options", "told"),
+    [
+        ("trian", {}, "no step 'trian'"),
+        ("train", {"minuets": 3}, "no option 'minuets': it has preset, minutes"),
+        ("train", {"minutes": "three"}, "minutes cannot be 'three'"),
+        ("train", {"minutes": True}, "minutes cannot be True"),
+        ("train", {"seed": 1.5}, "seed cannot be 1.5"),
+        ("train", {"preset": "CPU"}, "no preset 'CPU': choose one of auto, cpu"),
+        ("train", {"minutes": -1}, "-1 minutes are no time to train"),
+        ("compare", {"minutes": [1, 0]}, "0 minutes are no time to train"),
+        ("ingest", {"music": "/music"}, "music cannot be '/music'"),
+        ("embed", {"preset": "cpu"}, "no option 'preset': it has none"),
+    ],
+)
+def test_an_option_there_is_not_or_that_it_cannot_be_is_one_line(
+    step: str, options: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(UserError, match=told):
+        made(step, options)
+
+
+def test_plain_values_become_what_the_step_declares() -> None:
+    step = made("train", {"minutes": 2, "preset": "tiny"})
+    assert step == Train(preset="tiny", minutes=2.0)
+    assert isinstance(step, Train)
+    assert isinstance(step.minutes, float)

@@ -1,14 +1,14 @@
 """What a change of the collection costs, beside the run that started it.
 
 Belongs here: libraries of real little files, changing them, running the stages as ``fastdino run``
-does and measuring each. Does not: the stages, or how fast one of them is (their own ``bench``).
+does and measuring each. Does not: the stages, or how fast one of them is, which this room's other
+modules measure.
 
 Nothing is extrapolated: every song is a file that is opened, decoded and embedded. They last half a
 minute each, so that the full run is a sixth of what it would be with whole songs, and the share
 that a refresh takes of it is more than it would be.
 """
 
-import argparse
 import multiprocessing
 import resource
 import shutil
@@ -26,8 +26,7 @@ from fastdino.bench.table import peak_memory_mb
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.progress import progress
-from fastdino.steps import STEPS
-from fastdino.training.settings import default_preset
+from fastdino.steps import DrawMap, Embed, Ingest, Publish, Spectrograms, Step, Train, WritePage
 
 SIZES = (1_000, 5_000, 15_000)
 CHANGED = 10
@@ -41,11 +40,11 @@ FILES_A_FOLDER = 100
 DISK_BYTES_A_SONG, DISK_BYTES = 600_000, 1_500_000_000
 # How long the encoder is trained, which is not measured; how good it is does not matter here.
 TRAINING_MINUTES = 0.2
-BEFORE, TRAINING, AFTER = ("ingest", "spectrograms"), "train", ("embed", "map", "publish", "page")
+AFTER = (Embed(), DrawMap(), Publish(), WritePage())
 
 
 @dataclass(frozen=True)
-class Step:
+class Took:
     """What one stage took.
 
     Attributes:
@@ -71,7 +70,7 @@ class Measured:
         peak_mb: memory that the process of the stages after training took at most.
     """
 
-    steps: list[Step]
+    steps: list[Took]
     seconds: float
     core_seconds: float
     peak_mb: float
@@ -202,9 +201,9 @@ def measure(folder: Path, n_songs: int) -> tuple[dict[str, Measured], dict[str, 
 
 def _started(home: Home, music: Path) -> Measured:
     """The first run of all; training is between and not counted."""
-    before = _in_a_process(home, music, BEFORE)
-    _in_a_process(home, music, [TRAINING])
-    after = _in_a_process(home, music, AFTER)
+    before = _in_a_process(home, _before(music))
+    _in_a_process(home, [_training()])
+    after = _in_a_process(home, AFTER)
     return Measured(
         before.steps + after.steps,
         before.seconds + after.seconds,
@@ -215,42 +214,41 @@ def _started(home: Home, music: Path) -> Measured:
 
 def _refreshed(home: Home, music: Path) -> Measured:
     """A later run of all; training only finds that the model still fits."""
-    return _in_a_process(home, music, [*BEFORE, TRAINING, *AFTER])
+    return _in_a_process(home, [*_before(music), _training(), *AFTER])
 
 
-def _in_a_process(home: Home, music: Path, names: Sequence[str]) -> Measured:
+def _before(music: Path) -> tuple[Step, ...]:
+    return Ingest(music=(str(music),)), Spectrograms()
+
+
+def _training() -> Step:
+    return Train(minutes=TRAINING_MINUTES)
+
+
+def _in_a_process(home: Home, steps: Sequence[Step]) -> Measured:
     """Run stages as ``fastdino run`` does, in a process of their own."""
     start = time.perf_counter()
     spawned = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawned) as pool:
-        steps, core_seconds, peak_mb = pool.submit(_run, home, music, names).result()
-    return Measured(steps, time.perf_counter() - start, core_seconds, peak_mb)
+        took, core_seconds, peak_mb = pool.submit(_run, home, steps).result()
+    return Measured(took, time.perf_counter() - start, core_seconds, peak_mb)
 
 
-def _run(home: Home, music: Path, names: Sequence[str]) -> tuple[list[Step], float, float]:
-    options = argparse.Namespace(
-        music=[str(music)],
-        or_demo=False,
-        preset=default_preset(),
-        minutes=TRAINING_MINUTES,
-        seed=0,
-        afresh=False,
-        warm=False,
-    )
-    steps = []
+def _run(home: Home, steps: Sequence[Step]) -> tuple[list[Took], float, float]:
+    took = []
     before = _files(home)
-    for name in names:
+    for step in steps:
         start = time.perf_counter()
-        summary = STEPS[name](home, options)
+        summary = step.run(home)
         seconds = time.perf_counter() - start
         after = _files(home)
         written = sum(file[0] for path, file in after.items() if before.get(path) != file)
-        new_tracks = summary.counts.get("new_tracks") or 0
-        steps.append(Step(name, seconds, written / 1e6, int(new_tracks)))
+        new_tracks = (summary.counts.get("new_tracks") if summary else 0) or 0
+        took.append(Took(step.name, seconds, written / 1e6, int(new_tracks)))
         before = after
     both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     core_seconds = sum(used.ru_utime + used.ru_stime for used in both)
-    return steps, core_seconds, peak_memory_mb()
+    return took, core_seconds, peak_memory_mb()
 
 
 def _files(home: Home) -> dict[Path, tuple[int, int, int]]:

@@ -2,5 +2,6 @@
 
 Belongs here: what any room may need and none owns: where files lie (``home``) and how they are
 written (``storage``, ``tables``), what a person is told (``errors``, ``text``, ``progress``,
-``summary``), worker processes (``workers``). Does not: anything that knows what a song is.
+``summary``), settings from outside
+(``environment``), worker processes (``workers``). Does not: anything that knows what a song is.
 """

@@ -3,10 +3,10 @@
 Belongs here: folder and file names under ``FASTDINO_HOME``. Does not: reading or writing them.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from fastdino.core import environment
 from fastdino.core.errors import UserError
 
 
@@ -29,7 +29,7 @@ class Home:
     @classmethod
     def from_environment(cls) -> "Home":
         """``$FASTDINO_HOME``, or ``var`` in the current folder."""
-        return cls(Path(os.environ.get("FASTDINO_HOME") or "var").expanduser().absolute())
+        return cls(environment.HOME.value().absolute())
 
     @property
     def catalog(self) -> Path:

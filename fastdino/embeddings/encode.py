@@ -21,7 +21,6 @@ from fastdino.core.progress import progress
 from fastdino.core.storage import exclusive_lock
 from fastdino.core.summary import Scalar, Summary
 from fastdino.embeddings.vectors import read_vectors, schema, write_vectors
-from fastdino.reports import model_comparison
 from fastdino.spectrograms import SpectrogramSettings
 from fastdino.spectrograms import shards as shard_files
 from fastdino.training import model as models
@@ -44,8 +43,8 @@ class Embedded:
 def run(home: Home) -> Summary:
     """Compute song and segment vectors for tracks that have none of the current model.
 
-    The same for the candidate, which is then compared with it. What is wrong with the candidate is
-    a warning, as nothing that is published depends on it.
+    The same for the candidate. What is wrong with the candidate is a warning, as nothing that is
+    published depends on it.
 
     Raises:
         UserError: there is no model, it cannot be read, or it is of other spectrograms and there is
@@ -73,25 +72,19 @@ def run(home: Home) -> Summary:
         speed = done.tracks / done.took_s
         counts |= {"songs_per_s": round(speed, 2), "dim": about["dim"]}
         headline = f"{done.tracks} tracks ({done.hours:.1f} h) embedded at {speed:.0f} songs/s"
-    tables = {}
     if candidate:
-        compared, beside = None, 0
+        beside = 0
         try:
             beside = _embed_missing(home, candidate["model_id"], spec_id).tracks
-            compared = model_comparison.compare(home, about, candidate)
         except UserError as error:
             warnings.append(f"candidate {candidate['model_id']}: {error}")
         headline += f"; {beside} with the candidate"
         counts["candidate_tracks"] = beside
-        waiting = model_comparison.waiting(about, candidate, compared)
-        warnings.append(f"{waiting}: 'fastdino models' compares them, {model_comparison.CHOICE}")
-        tables = {"candidate beside current": compared.rows} if compared else {}
     return Summary(
         "embed",
         headline,
         did_work=bool(done.tracks or counts.get("candidate_tracks")),
         counts=counts,
-        tables=tables,
         paths={"vectors": home.vectors(model_id)},
         warnings=warnings,
     )

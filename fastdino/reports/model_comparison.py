@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.summary import Scalar, Summary
 from fastdino.embeddings.vectors import read_songs
+from fastdino.reports import map_files
 from fastdino.reports.neighbors import nearest
+from fastdino.spectrograms.settings import SpectrogramSettings
 from fastdino.training import labels, metrics, registry
 
 NEIGHBORS = 10
@@ -44,7 +47,7 @@ class Comparison:
     rows: Sequence[Mapping[str, Scalar]]
 
 
-def run(home: Home) -> Summary:
+def list_models(home: Home) -> Summary:
     """List all models, and compare the candidate with the current one.
 
     Raises:
@@ -77,6 +80,34 @@ def run(home: Home) -> Summary:
         did_work=False,
         tables=tables,
         warnings=damaged,
+    )
+
+
+def compare_candidate(home: Home) -> Summary | None:
+    """Compare the candidate with the current model; None if no candidate of today's settings waits.
+
+    What is wrong with the candidate is a warning, as nothing that is published depends on it.
+
+    Raises:
+        UserError: there is no model, or which one is in use cannot be told.
+    """
+    current, candidate = registry.current(home), registry.candidate(home)
+    if candidate is None or candidate["spec_id"] != SpectrogramSettings().spec_id:
+        return None
+    compared, warnings = None, []
+    try:
+        compared = compare(home, current, candidate)
+    except UserError as error:
+        warnings.append(f"candidate {candidate['model_id']}: {error}")
+    warnings.append(
+        f"{waiting(current, candidate, compared)}: 'fastdino models' compares them, {CHOICE}"
+    )
+    return Summary(
+        "candidate",
+        "compared with the model in use" if compared else "nothing to compare it by yet",
+        did_work=False,
+        tables={"candidate beside current": compared.rows} if compared else {},
+        warnings=warnings,
     )
 
 
@@ -133,7 +164,9 @@ def compare(
         row("artist 1-NN", lambda role: metrics.artist_1nn(sample[role], by)),
         row("artist mAP", lambda role: metrics.artist_map(sample[role], by)),
         row("effective rank", lambda role: metrics.effective_rank(sample[role])),
-        row("songs amid their cluster", lambda role: amid(near[role], asked, clusters)),
+        row(
+            "songs amid their cluster", lambda role: cluster_agreement(near[role], asked, clusters)
+        ),
         row("nearest songs shared", lambda role: shared if role == "candidate" else None),
     ]
     return Comparison(shared, rows)
@@ -162,7 +195,7 @@ def overlap(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(same.mean())
 
 
-def amid(near: np.ndarray, asked: np.ndarray, clusters: np.ndarray) -> float | None:
+def cluster_agreement(near: np.ndarray, asked: np.ndarray, clusters: np.ndarray) -> float | None:
     """Share of the songs in a cluster that lie in the midst of it: most of their neighbours do too.
 
     A stand-in for the clusters that a map of these vectors would have, which would take minutes to
@@ -187,9 +220,6 @@ def amid(near: np.ndarray, asked: np.ndarray, clusters: np.ndarray) -> float | N
 def _clusters(home: Home, model_id: str, track_ids: np.ndarray) -> np.ndarray:
     if not home.maps(model_id).is_dir():
         return np.full(len(track_ids), NONE)
-    # Here, for it needs polars: where only vectors are computed there is neither that nor a map.
-    from fastdino.reports import map_files
-
     standing = map_files.read_standing(home, model_id)
     members = dict(standing.songs.select("track_id", "cluster_id").rows()) if standing else {}
     return np.array([members.get(track_id, NONE) for track_id in track_ids])

@@ -7,7 +7,6 @@ work.
 import dataclasses
 import hashlib
 import json
-import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -146,10 +145,6 @@ class TrainingSettings:
 
 # A collection that has grown by more than this since its model was trained is worth a new one.
 GROWTH = 0.2
-# What a comparison trains where nothing else is said: arms (see ``compare``), minutes, seeds.
-ARMS = ("fastdino", "published", "dino", "autoencoder")
-BUDGETS = (1.0, 2.0, 5.0)
-SEEDS = 3
 
 PRESETS = {
     "cpu": TrainingSettings("cpu"),
@@ -171,11 +166,6 @@ PRESETS = {
         passes=2,
     ),
 }
-
-
-def default_preset() -> str:
-    """The preset that ``$FASTDINO_PRESET`` names, or "auto"."""
-    return os.environ.get("FASTDINO_PRESET") or "auto"
 
 
 def settings_for(preset: str, *, minutes: float | None = None, seed: int = 0) -> TrainingSettings:

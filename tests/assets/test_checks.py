@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import synthetic
 
-from assets import embeddings, ingestion, spectrograms, training
+from assets import database, embeddings, ingestion, spectrograms, training
 from assets.stage import HomeFolder
 from fastdino.core.home import Home
 from fastdino.database import publish
@@ -74,7 +74,7 @@ ALL_CHECKS = [
     training.new_songs_are_of_a_known_kind,
     embeddings.vectors_are_sound,
     embeddings.every_track_has_a_vector,
-    embeddings.database_matches_the_files,
+    database.database_matches_the_files,
 ]
 
 
@@ -300,6 +300,6 @@ def test_a_lost_vector_is_found(made: Home) -> None:
 
 def test_a_database_older_than_the_catalogue_is_found(made: Home) -> None:
     synthetic.write_catalog(made, [synthetic.song(i) for i in range(SONGS - 1)])
-    result = look(embeddings.database_matches_the_files, made)
+    result = look(database.database_matches_the_files, made)
     assert not result.passed
     assert "tracks: 12 of 11 rows" in str(result.description)

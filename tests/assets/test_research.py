@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import synthetic
 
-from assets.comparison import comparison
+from assets.research import comparison
 from assets.stage import HomeFolder
 from fastdino.core.home import Home
 from fastdino.spectrograms.settings import SpectrogramSettings

@@ -7,9 +7,10 @@ import pytest
 
 from assets import stage
 from assets.ingestion import catalog, catalog_has_songs
-from assets.stage import HomeFolder, run_step
+from assets.stage import HomeFolder, run_steps
 from fastdino.core.home import Home
 from fastdino.ingestion import catalog as files_catalog
+from fastdino.steps import Ingest
 
 
 def materialize(
@@ -71,14 +72,20 @@ def test_anything_else_is_tried_once_more_and_then_fails_with_its_message(
 ) -> None:
     monkeypatch.setattr(stage, "RETRY_AFTER_S", 0)
 
+    class Broken(Ingest):
+        """What a child makes of options that nobody checked."""
+
+        def plain(self) -> dict[str, object]:
+            return {"music": ["\0"], "or_demo": False}
+
     @dg.asset
     def careless(
         context: dg.AssetExecutionContext, home: HomeFolder, pipes: dg.PipesSubprocessClient
     ) -> dg.MaterializeResult:
-        return run_step(context, pipes, home, "ingest")  # lacks the option "music"
+        return run_steps(context, pipes, home, Broken())
 
     with dg.DagsterInstance.ephemeral() as instance:
         result = materialize(home, instance, careless)
     assert not result.success
-    assert "AttributeError" in failure_of(result, "careless")
+    assert "ValueError" in failure_of(result, "careless")
     assert retries(result) == 1

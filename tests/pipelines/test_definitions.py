@@ -6,10 +6,11 @@ import dagster as dg
 import pytest
 import yaml
 
-from assets import comparison, ingestion, promotion, training
-from assets.embeddings import FRESHNESS
-from fastdino.__main__ import parser
+from assets import ingestion, promotion, research, training
+from assets.database import FRESHNESS
+from assets.stage import config_of
 from fastdino.core.errors import UserError
+from fastdino.steps import Compare, Ingest, Promote, Train, made
 from pipelines.definitions import build_defs, defs
 from pipelines.schedules import nightly_refresh
 
@@ -21,8 +22,8 @@ STORY = [
     ("embeddings", "embedding_vectors"),
     ("promotion", "promotion"),
     ("reports", "collection_map"),
-    ("embeddings", "music_duckdb"),
-    ("reports", "report_page"),
+    ("database", "music_duckdb"),
+    ("page", "report_page"),
 ]
 NAMES = [name for _, name in STORY]
 RESEARCH = "comparison"
@@ -102,7 +103,7 @@ def test_promote_alone_puts_the_candidate_to_use_and_draws_all_that_depends_on_i
     job = defs.resolve_job_def("promote")
     assert assets_of("promote") == {"promotion", "collection_map", "music_duckdb", "report_page"}
     options = dg.validate_run_config(job, job.run_config)["ops"]["promotion"]["config"]
-    assert options == {"model_id": parser().parse_args(["promote"]).model}
+    assert options == Promote().plain()
 
 
 def test_after_a_promotion_the_model_that_is_now_in_use_is_judged() -> None:
@@ -121,12 +122,11 @@ def test_compare_alone_makes_the_comparison_and_as_the_command_line_does() -> No
     job = defs.resolve_job_def("compare")
     assert assets_of("compare") == {RESEARCH}
     options = dg.validate_run_config(job, job.run_config)["ops"][RESEARCH]["config"]
-    asked = vars(parser().parse_args(["compare"]))
-    assert options == {name: asked[name] for name in options}
+    assert made("compare", options) == Compare()
 
 
 def test_a_comparison_that_nobody_asks_for_trains_nothing() -> None:
-    assert comparison.ComparisonConfig().minutes == []
+    assert research.ComparisonConfig().minutes == []
 
 
 def test_the_nightly_schedule_asks_for_one_refresh_and_is_off_at_first() -> None:
@@ -153,7 +153,7 @@ def test_the_database_is_overdue_when_a_night_brought_no_refresh() -> None:
         (ingestion.CatalogConfig, {"music"}),
         (training.TrainingConfig, {"preset", "minutes", "seed", "afresh", "warm"}),
         (promotion.PromotionConfig, {"model_id"}),
-        (comparison.ComparisonConfig, {"arms", "minutes", "seeds", "labels", "preset"}),
+        (research.ComparisonConfig, {"arms", "minutes", "seeds", "labels", "preset"}),
     ],
 )
 def test_every_option_in_the_launchpad_is_described_and_optional(
@@ -175,27 +175,27 @@ def test_the_preset_is_chosen_from_a_list() -> None:
         dg.validate_run_config(job, run)
 
 
-def test_options_default_to_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_are_those_of_the_steps_and_default_to_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for name in ("FASTDINO_MUSIC", "FASTDINO_PRESET", "FASTDINO_MINUTES"):
         monkeypatch.delenv(name, raising=False)
-    assert ingestion.music_from_environment() == []
-    assert training.preset_from_environment() is training.Preset.auto
-    assert training.minutes_from_environment() is None
+    assert config_of(Ingest)().model_dump(mode="json") == {"music": [], "or_demo": False}
+    assert made("train", config_of(Train)().model_dump(mode="json")) == Train(preset="auto")
     monkeypatch.setenv("FASTDINO_MUSIC", "/a:/b")
     monkeypatch.setenv("FASTDINO_PRESET", "gpu")
     monkeypatch.setenv("FASTDINO_MINUTES", "2.5")
-    assert ingestion.music_from_environment() == ["/a:/b"]
-    assert training.preset_from_environment() is training.Preset.gpu
-    assert training.minutes_from_environment() == 2.5
+    assert config_of(Ingest)().music == ["/a:/b"]
+    options = config_of(Train)().model_dump(mode="json")
+    assert made("train", options) == Train(preset="gpu", minutes=2.5)
 
 
-@pytest.mark.parametrize(("name", "value"), [("PRESET", "huge"), ("MINUTES", "ten")])
-def test_a_wrong_variable_is_named_with_what_to_set(
-    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+def test_what_is_set_wrongly_is_named_when_the_definitions_are_loaded(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv(f"FASTDINO_{name}", value)
-    with pytest.raises(UserError, match=f"FASTDINO_{name} is '{value}': set"):
-        getattr(training, f"{name.lower()}_from_environment")()
+    monkeypatch.setenv("FASTDINO_MINUTES", "ten")
+    with pytest.raises(UserError, match="FASTDINO_MINUTES is 'ten': set"):
+        config_of(Train)
 
 
 def test_resources_can_be_replaced_for_a_test() -> None:

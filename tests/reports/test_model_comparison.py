@@ -8,7 +8,13 @@ from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.storage import write_json
 from fastdino.reports import map_files
-from fastdino.reports.model_comparison import amid, compare, neighbors_of, overlap, run
+from fastdino.reports.model_comparison import (
+    cluster_agreement,
+    compare,
+    list_models,
+    neighbors_of,
+    overlap,
+)
 from fastdino.training import registry
 
 NEWER = "2026-01-01T00:00:00+00:00"
@@ -48,8 +54,8 @@ def test_a_song_is_amid_its_cluster_if_most_of_its_neighbours_are_in_it() -> Non
     near = np.array([[1, 2, 3], [0, 3, 4], [5, 3, 6], [4, 0, 1], [0, 1, 2], [0, 1, 2], [0, 1, 2]])
     # 0: two of two others. 1: one of two. 2: none. 3: its only other. 4: not. 5: in no cluster.
     # 6: alone in its cluster.
-    assert amid(near, np.arange(7), clusters) == pytest.approx(2 / 5)
-    assert amid(near[5:6], np.array([5]), clusters) is None
+    assert cluster_agreement(near, np.arange(7), clusters) == pytest.approx(2 / 5)
+    assert cluster_agreement(near[5:6], np.array([5]), clusters) is None
 
 
 def write_map(home: Home) -> None:
@@ -88,7 +94,7 @@ def test_a_candidate_of_other_vectors_shares_fewer_neighbours(home: Home) -> Non
     synthetic.write_home(home, 60)
     synthetic.write_model(home, "model-b", 8, current=False, created_at=NEWER)
     synthetic.write_vectors(home, range(60), "model-b", dim=8)
-    summary = run(home)
+    summary = list_models(home)
     assert [row["is"] for row in summary.tables["models"]] == ["candidate", "current"]
     (shared,) = [
         row["candidate"]
@@ -103,11 +109,11 @@ def test_a_candidate_of_other_vectors_shares_fewer_neighbours(home: Home) -> Non
 
 def test_models_are_listed_without_a_candidate_and_without_vectors(home: Home) -> None:
     with pytest.raises(UserError, match="fastdino train"):
-        run(home)
+        list_models(home)
     synthetic.write_model(home, "model-b")
     synthetic.write_model(home, "model-a", current=False, created_at=NEWER)
-    assert "candidate model-a is waiting" in run(home).headline
+    assert "candidate model-a is waiting" in list_models(home).headline
     registry.make_current(home, "model-a")
-    summary = run(home)
+    summary = list_models(home)
     assert "no candidate" in summary.headline
     assert [row["is"] for row in summary.tables["models"]] == ["current", "kept"]

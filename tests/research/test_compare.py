@@ -52,16 +52,16 @@ def test_a_second_comparison_trains_nothing_and_a_wider_one_only_what_is_new(
 def test_an_interrupted_run_goes_on(
     home_with_shards: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = compare.listen
+    real = compare.embed_sample
 
     def killed(*arguments: object) -> None:
         raise KeyboardInterrupt
 
     run(home_with_shards, [])
-    monkeypatch.setattr(compare, "listen", killed)
+    monkeypatch.setattr(compare, "embed_sample", killed)
     with pytest.raises(KeyboardInterrupt):
         run(home_with_shards, ["fastdino"], minutes=SECOND)
-    monkeypatch.setattr(compare, "listen", real)
+    monkeypatch.setattr(compare, "embed_sample", real)
     metrics = next(home_with_shards.comparison.glob("runs/fastdino-*/metrics.jsonl"))
     before = metrics.read_text()
     run(home_with_shards, ["fastdino"], minutes=SECOND)

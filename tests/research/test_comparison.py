@@ -17,7 +17,7 @@ from matplotlib.image import imread
 
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
-from fastdino.research import comparison
+from fastdino.research import figures, page, table
 from fastdino.training.evaluation import FIGURES
 from fastdino.training.settings import EncoderSettings
 
@@ -93,7 +93,7 @@ def pixels_like(picture: np.ndarray, color: str) -> int:
 
 
 def color_of(name: str) -> str:
-    return next(arm.color for arm in comparison.ARMS if arm.name == name)
+    return next(arm.color for arm in table.ARMS if arm.name == name)
 
 
 @pytest.fixture
@@ -114,13 +114,13 @@ def _made(folder: Path) -> Path:
 
 
 def test_every_figure_that_is_judged_is_shown() -> None:
-    assert {measure.key for measure in comparison.MEASURES} == set(FIGURES)
+    assert {measure.key for measure in table.MEASURES} == set(FIGURES)
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=8))
 def test_the_table_has_mean_and_deviation_over_seeds(values: list[float]) -> None:
     rows = [row("dino", "baseline", 5, seed, artist_1nn=v) for seed, v in enumerate(values)]
-    (found,) = comparison.table(pl.DataFrame(rows, SCHEMA)).to_dicts()
+    (found,) = table.table(pl.DataFrame(rows, SCHEMA)).to_dicts()
     assert found["seeds"] == len(values)
     assert found["artist_1nn"] == pytest.approx(statistics.mean(values))
     assert found["artist_1nn_sd"] == pytest.approx(statistics.stdev(values), abs=1e-6)
@@ -129,7 +129,7 @@ def test_the_table_has_mean_and_deviation_over_seeds(values: list[float]) -> Non
 
 
 def test_ours_comes_first_then_baselines_floors_and_ablations_each_by_minutes() -> None:
-    found = comparison.table(results(**{"fastdino, AdamW": "ablation"}))
+    found = table.table(results(**{"fastdino, AdamW": "ablation"}))
     assert found["arm"].unique(maintain_order=True).to_list() == [
         "fastdino",
         "published",
@@ -146,36 +146,28 @@ def test_subsets_of_the_songs_are_told_apart() -> None:
     mixed = results().with_columns(
         artist_1nn=pl.when(pl.col("subset") == "held out").then(0.9).otherwise(0.1)
     )
-    assert set(comparison.table(mixed)["artist_1nn"].round(3)) == {0.1}
-    assert set(comparison.table(mixed, "held out")["artist_1nn"].round(3)) == {0.9}
+    assert set(table.table(mixed)["artist_1nn"].round(3)) == {0.1}
+    assert set(table.table(mixed, "held out")["artist_1nn"].round(3)) == {0.9}
 
 
-def test_markdown_has_a_spread_only_where_there_are_several_seeds() -> None:
+def test_a_spread_is_shown_only_where_there_are_several_seeds() -> None:
     rows = [
         row("dino", "baseline", 5, 0, artist_1nn=0.5, effective_rank=20),
         row("dino", "baseline", 5, 1, artist_1nn=0.6),
         row("mel mean", "floor", artist_1nn=0.25),
     ]
-    text = comparison.as_markdown(comparison.table(pl.DataFrame(rows, SCHEMA)))
-    head, rule, dino, mel = (
-        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()
-    )
-    assert head == [
+    dino, mel = table.formatted(table.table(pl.DataFrame(rows, SCHEMA)))
+    assert list(dino) == [
         "arm", "minutes", "seeds", "Artist 1-NN", "Effective rank", "steps", "hours heard", "PFLOP",
     ]  # fmt: skip
-    assert len(rule) == len(head)
-    assert dino == ["DINO", "5", "2", "0.550 ± 0.071", "20.0", "500", "10.0", "10.00"]
-    assert mel == ["Mel mean", "–", "1", "0.250", "–", "–", "–", "–"]
-
-
-def test_markdown_shows_the_measures_asked_for_in_that_order() -> None:
-    text = comparison.as_markdown(comparison.table(results()), ["artist_map", "artist_1nn"])
-    assert "| seeds | Artist mAP | Artist 1-NN | steps |" in text.splitlines()[0]
+    found = ["DINO", "5", "2", "0.550 ± 0.071", "20.0", "500", "10.0", "10.00"]
+    assert list(dino.values()) == found
+    assert list(mel.values()) == ["Mel mean", "–", "1", "0.250", "–", "–", "–", "–"]
 
 
 def test_an_ablation_is_described_by_what_it_changes_and_has_a_colour_of_its_own() -> None:
     changed = {"fastdino, AdamW": "ablation", "fastdino, no head": "ablation"}
-    found = {arm.name: arm for arm in comparison.arms(results(**changed))}
+    found = {arm.name: arm for arm in table.arms(results(**changed))}
     assert found["fastdino, AdamW"].label == "FastDINO, AdamW"
     assert found["fastdino, AdamW"].says == "FastDINO with one change: AdamW."
     assert len({arm.color for arm in found.values() if arm.kind != "floor"}) == 5
@@ -183,7 +175,7 @@ def test_an_ablation_is_described_by_what_it_changes_and_has_a_colour_of_its_own
 
 @pytest.mark.parametrize(("minutes", "seeds"), [((2, 5, 10), 3), ((5,), 3), ((2, 5), 1)])
 def test_the_quality_figure_draws_every_arm(minutes: tuple[float, ...], seeds: int) -> None:
-    picture = imread(BytesIO(comparison.quality_figure(results(minutes, seeds))))
+    picture = imread(BytesIO(figures.quality_figure(results(minutes, seeds))))
     for arm in ("fastdino", "published", "dino"):
         assert pixels_like(picture, color_of(arm)) > 100, arm
     assert pixels_like(picture, color_of("autoencoder")) == 0
@@ -191,7 +183,7 @@ def test_the_quality_figure_draws_every_arm(minutes: tuple[float, ...], seeds: i
 
 def test_the_quality_figure_leaves_out_what_is_not_known() -> None:
     unknown = results().with_columns(artist_map=None)
-    assert imread(BytesIO(comparison.quality_figure(unknown))).size
+    assert imread(BytesIO(figures.quality_figure(unknown))).size
 
 
 def test_the_names_of_arms_that_end_together_do_not_cover_each_other() -> None:
@@ -199,50 +191,50 @@ def test_the_names_of_arms_that_end_together_do_not_cover_each_other() -> None:
     from matplotlib.text import Annotation
 
     axes = Figure().add_subplot()
-    comparison._name_ends(axes, [(arm, 1, 0.98) for arm in comparison.ARMS])
+    figures._name_ends(axes, [(arm, 1, 0.98) for arm in table.ARMS])
     names = [child for child in axes.get_children() if isinstance(child, Annotation)]
     heights = [name.xyann[1] for name in names]
-    assert len(names) == len(comparison.ARMS)
+    assert len(names) == len(table.ARMS)
     assert min(np.diff(sorted(heights))) > 0.06
     assert 0 <= min(heights) <= max(heights) <= 1
 
 
 def test_the_collapse_figure_draws_every_arm_that_has_a_log() -> None:
     curves = {"fastdino": [logged(rank=40), logged(rank=42)], "published": [logged(rank=3)]}
-    picture = imread(BytesIO(comparison.collapse_figure(curves)))
+    picture = imread(BytesIO(figures.collapse_figure(curves)))
     assert pixels_like(picture, color_of("fastdino")) > 500
     assert pixels_like(picture, color_of("published")) > 500
     assert pixels_like(picture, color_of("dino")) == 0
 
 
 def test_the_collapse_figure_stands_a_run_of_one_row_and_no_run_at_all() -> None:
-    assert comparison.collapse_figure({"fastdino": [logged(1)]}).startswith(b"\x89PNG")
-    assert comparison.collapse_figure({}).startswith(b"\x89PNG")
+    assert figures.collapse_figure({"fastdino": [logged(1)]}).startswith(b"\x89PNG")
+    assert figures.collapse_figure({}).startswith(b"\x89PNG")
 
 
 def test_a_thinned_curve_keeps_its_time_and_its_level() -> None:
-    seconds, values = comparison._thinned(logged(5_000, rank=7.0), "rank")
-    assert len(seconds) <= comparison.CURVE_POINTS
+    seconds, values = figures.thinned(logged(5_000, rank=7.0), "rank")
+    assert len(seconds) <= figures.CURVE_POINTS
     assert (np.diff(seconds) > 0).all()
     assert values == pytest.approx(np.full(len(seconds), 7.0))
 
 
 def test_influence_is_measured_over_just_the_receptive_field() -> None:
-    strength = comparison.influence(SMALL, 800)
+    strength = figures.influence(SMALL, 800)
     inside = np.flatnonzero(strength)
     assert inside[-1] - inside[0] + 1 == SMALL.receptive_field
     assert strength.max() == 1
     assert abs(int(strength.argmax()) - 404) <= SMALL.stride  # the middle position's own frames
-    assert (comparison.influence(SMALL, 800) == strength).all()
+    assert (figures.influence(SMALL, 800) == strength).all()
 
 
 def test_the_receptive_field_figure_is_a_picture() -> None:
-    picture = imread(BytesIO(comparison.receptive_field_figure(SMALL, crop_s=4.0)))
+    picture = imread(BytesIO(figures.receptive_field_figure(SMALL, crop_s=4.0)))
     assert pixels_like(picture, color_of("fastdino")) > 500
 
 
 def test_a_run_writes_the_page_and_every_picture(compared: Home) -> None:
-    summary = comparison.run(compared)
+    summary = page.run(compared)
     data = embedded(summary.paths["page"].read_text(encoding="utf-8"))
     assert data["facts"] == "Abacus · 300 songs · 12.3 hours · up to 3 seeds"
     assert list(data["subsets"]) == ["all", "held out"]
@@ -264,7 +256,7 @@ def test_a_run_writes_the_page_and_every_picture(compared: Home) -> None:
 
 def test_results_alone_are_enough_for_a_page(home: Home) -> None:
     results().write_parquet(_made(home.comparison) / "results.parquet")
-    data = embedded(comparison.run(home).paths["page"].read_text(encoding="utf-8"))
+    data = embedded(page.run(home).paths["page"].read_text(encoding="utf-8"))
     assert data["curves"] == {}
     assert data["facts"] == "up to 3 seeds"
 
@@ -274,17 +266,17 @@ def test_curves_are_of_the_longest_runs(compared: Home) -> None:
     short.write_text("")
     long = compared.comparison / "runs" / "dino-5-1" / "metrics.jsonl"
     long.write_text(json.dumps(logged(1, rank=99)[0]) + "\n")
-    curves = comparison.read_curves(compared, results())
+    curves = page.read_curves(compared, results())
     assert [len(run) for run in curves["dino"]] == [40, 1, 40]
 
 
 def test_before_the_first_comparison_the_user_is_told_what_to_run(home: Home) -> None:
     with pytest.raises(UserError, match="fastdino compare"):
-        comparison.run(home)
+        page.run(home)
 
 
 def test_the_page_loads_nothing_and_may_load_nothing(tmp_path: Path) -> None:
-    comparison.page(results(), {}, {}, tmp_path / "page.html")
+    page.write(results(), {}, {}, tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     own = re.sub(r"<script>/\*\*.*?</script>", "", text, count=1, flags=re.S)  # plotly.js itself
     assert len(own) < len(text) / 10
@@ -299,7 +291,7 @@ def test_a_browser_draws_the_comparison_and_takes_hostile_names_as_text(
     file, picture = tmp_path / "page.html", tmp_path / "page.png"
     curves = {arm: [logged()] for arm in ("fastdino", "published", "dino", HOSTILE)}
     about = {"device": HOSTILE, "tracks": 300, "hours": 1.0}
-    comparison.page(results(**{HOSTILE: "baseline"}), curves, about, file)
+    page.write(results(**{HOSTILE: "baseline"}), curves, about, file)
     opened = chromium.new_page(viewport={"width": 1280, "height": 800})
     opened.goto(file.as_uri())
     opened.wait_for_selector("html[data-ready]")

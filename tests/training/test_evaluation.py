@@ -33,14 +33,16 @@ def model() -> SongModel:
     return SongModel(EncoderSettings(widths=(16, 24), depths=(1, 1)), 16).eval()
 
 
-@pytest.mark.parametrize("listener", [MelStatistics(), MelStatistics(deviations=False), model()])
-def test_every_figure_is_there_and_every_song_counts(listener: MelStatistics | SongModel) -> None:
-    found = embed_sample(listener, TRACKS, SPEC)
-    found = evaluate(found, LABELS)
+@pytest.mark.parametrize("extractor", [MelStatistics(), MelStatistics(deviations=False), model()])
+def test_every_figure_is_there_and_every_song_counts(extractor: MelStatistics | SongModel) -> None:
+    vectors = embed_sample(extractor, TRACKS, SPEC)
+    found = evaluate(vectors, LABELS)
     assert tuple(found) == FIGURES
     assert found["artist_1nn"] == 1.0  # each artist here has a colour of their own
-    assert len(found.songs) == len(TRACKS)
-    assert len(found.segments) == len(found.owners) == sum(len(f) // 1000 + 1 for _, f in TRACKS)
+    assert len(vectors.songs) == len(TRACKS)
+    assert (
+        len(vectors.segments) == len(vectors.owners) == sum(len(f) // 1000 + 1 for _, f in TRACKS)
+    )
 
 
 def test_a_model_that_hears_no_level_is_unmoved_by_gain() -> None:

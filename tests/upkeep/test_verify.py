@@ -20,14 +20,13 @@ from fastdino.core.home import Home
 from fastdino.database.publishing import COUNTED
 from fastdino.embeddings.vectors import read_vectors, write_vectors
 from fastdino.spectrograms import SpectrogramSettings, shards
-from fastdino.steps import COMMANDS, STEPS
 from fastdino.training import registry
 from fastdino.training.loop import Run
 from fastdino.training.settings import PRESETS
 from fastdino.upkeep import verify
 from fastdino.upkeep.verify import Finding, Mender
 from fastdino.upkeep.verify import spectrograms as checking
-from tests.stages import contents, options, run
+from tests.stages import contents, run, steps
 
 SPEC = SpectrogramSettings()
 Damage = Callable[[Path], None]
@@ -171,9 +170,9 @@ def test_no_stage_ends_with_anything_but_an_error_that_says_what_to_do(
     for damage in (flip, cut):
         kept = path.read_bytes()
         damage(path)
-        for step in COMMANDS["run"]:
+        for step in steps(music):
             try:
-                STEPS[step](home, options(music))
+                step.run(home)
             except UserError as error:
                 told.append(str(error))
         path.write_bytes(kept)

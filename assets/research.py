@@ -1,0 +1,54 @@
+"""Research: which way of learning is worth its time, on these songs.
+
+Belongs here: the asset ``comparison`` and its options. Does not: the arms, their training
+(``fastdino.research.compare``), the table and the page (``fastdino.research.comparison``).
+"""
+
+from pathlib import Path
+
+import dagster as dg
+
+from assets.spectrograms import decoded_tracks, spectrogram_shards
+from assets.stage import GPU_POOL, HomeFolder, config_of, run_steps, stage_asset
+from fastdino.steps import Compare, DrawComparison, Step, made
+
+
+class ComparisonConfig(config_of(Compare, minutes=())):  # type: ignore[misc]
+    """Options of a comparison; nothing is trained unless `minutes` are given."""
+
+
+@stage_asset(
+    deps=[spectrogram_shards],
+    kinds={"pytorch", "plotly"},
+    pool=GPU_POOL,
+)
+def comparison(
+    context: dg.AssetExecutionContext,
+    config: ComparisonConfig,
+    home: HomeFolder,
+    pipes: dg.PipesSubprocessClient,
+) -> dg.MaterializeResult:
+    """Every way of learning on the same songs, for the same time: which one finds artists best?
+
+    Trains only if budgets are given in `minutes`, as the job `compare` does: 4 arms, 3 seeds and
+    1, 2 and 5 minutes take 96 minutes at most. Without, as in "Materialize all", it draws what has
+    been compared so far, which takes seconds. A run that has been made is not made again.
+
+    - Lies in: `reports/comparison.html`, `comparison/results.parquet`, `comparison/figures/`
+    - Look at it: `polars.read_parquet("var/comparison/results.parquet")`, or the page
+    - Without Dagster: `fastdino compare --minutes 1 2 5`
+    """
+    asked = config.minutes or config.labels
+    compared = (home.open().comparison / "results.parquet").exists()
+    if not asked and not compared and not decoded_tracks(home.open()):
+        message = "nothing to compare yet: materialise spectrogram_shards, then run the job compare"
+        context.log.warning(message)
+        return dg.MaterializeResult(metadata={"summary": message, "did work": False})
+    # Not where nobody asks: results are of the songs they were made on, and after a new song only
+    # what needs no training would be left in the table.
+    measured: tuple[Step, ...] = ()
+    if asked or not compared:
+        options = config.model_dump(mode="json")
+        options["labels"] = [str(Path(f).expanduser().absolute()) for f in options["labels"]]
+        measured = (made(Compare.name, options),)
+    return run_steps(context, pipes, home, *measured, DrawComparison())

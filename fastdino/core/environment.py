@@ -1,0 +1,190 @@
+"""Settings from outside: environment variables, and lines in the file ``.env``.
+
+Belongs here: every ``FASTDINO_*`` variable, that is its name, what it means, what it may be, and
+reading it. Does not: options of a command, which go before them (``fastdino.steps``); numbers that
+change what is computed, which are the settings of a stage.
+"""
+
+import difflib
+import io
+import logging
+import math
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from fastdino.core.errors import UserError
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+PREFIX = "FASTDINO_"
+DOTENV = ".env"
+# Sizes of the encoder; ``fastdino.training.settings`` says what they are.
+PRESETS = ("auto", "cpu", "gpu", "tiny")
+
+
+@dataclass(frozen=True)
+class Variable(Generic[T]):
+    """One setting.
+
+    Attributes:
+        name: of the environment variable.
+        means: what it decides, for people.
+        may_be: what it can be set to, to go on from "set ...".
+        default: what holds where it is not set, for people.
+        unset: the same as a value.
+        parse: makes a value of a text that is not empty, or raises ValueError.
+    """
+
+    name: str
+    means: str
+    may_be: str
+    default: str
+    unset: T
+    parse: Callable[[str], T]
+
+    def value(self) -> T:
+        """What it is set to; an empty one is not set.
+
+        Raises:
+            UserError: it is set to what it cannot be.
+        """
+        text = os.environ.get(self.name, "").strip()
+        try:
+            return self.parse(text) if text else self.unset
+        except ValueError:
+            raise UserError(f"{self.name} is {text!r}: set {self.may_be}") from None
+
+
+def minutes(text: str) -> float:
+    """A length of time, more than none.
+
+    Raises:
+        ValueError: it is none.
+    """
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise ValueError(f"{text} is not above 0")
+    return number
+
+
+def _minutes_or_none_at_all(text: str) -> float:
+    return minutes(text) if float(text) else 0.0
+
+
+def _preset(text: str) -> str:
+    if text not in PRESETS:
+        raise ValueError(text)
+    return text
+
+
+def _folder(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # there is no such user
+        raise ValueError(text) from error
+
+
+def _folders(text: str) -> tuple[str, ...]:
+    # Taken apart where it is known which of them are there: a name may have the separator in it.
+    return (text,)
+
+
+MUSIC = Variable[tuple[str, ...]](
+    "FASTDINO_MUSIC",
+    "the music folders",
+    f"folders, with '{os.pathsep}' between several",
+    "those of last time",
+    (),
+    _folders,
+)
+HOME = Variable(
+    "FASTDINO_HOME",
+    "the folder where results lie",
+    "a folder",
+    "var",
+    Path("var"),
+    _folder,
+)
+PRESET = Variable(
+    "FASTDINO_PRESET",
+    "size of the encoder: tiny is a trial, auto takes gpu where there is one",
+    f"one of {', '.join(PRESETS)}",
+    "auto",
+    "auto",
+    _preset,
+)
+MINUTES = Variable[float | None](
+    "FASTDINO_MINUTES",
+    "minutes to train at most",
+    "a number of minutes above 0, such as 10 or 2.5",
+    "5, more above 125 hours of music",
+    None,
+    minutes,
+)
+QUIET_MINUTES = Variable(
+    "FASTDINO_QUIET_MINUTES",
+    "minutes without a change after which Dagster's sensor takes in new music",
+    "a number of minutes, 0 or more",
+    "2",
+    2.0,
+    _minutes_or_none_at_all,
+)
+VARIABLES: tuple[Variable[Any], ...] = (MUSIC, HOME, PRESET, MINUTES, QUIET_MINUTES)
+
+
+def load() -> None:
+    """Take in the nearest ``.env``, from the current folder upwards; then check every variable.
+
+    What is set already goes before what the file says.
+
+    Raises:
+        UserError: the file cannot be read, or a variable is set to what it cannot be.
+    """
+    if file := _nearest():
+        # Only here: where nothing is set there may be no such package, as on a machine for GPUs.
+        from dotenv import load_dotenv
+
+        try:
+            text = file.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = error.object[: error.start].count(b"\n") + 1
+            raise UserError(
+                f"{file} is not UTF-8 text (line {line}): save it as UTF-8 in a text editor"
+            ) from None
+        except OSError as error:
+            raise UserError(f"{file} cannot be read: {error.strerror}") from error
+        load_dotenv(stream=io.StringIO(text))
+    check()
+
+
+def check() -> None:
+    """Look at every variable, whether or not anything asks for it; warn of names there are not.
+
+    Raises:
+        UserError: one is set to what it cannot be.
+    """
+    for variable in VARIABLES:
+        variable.value()
+    for name in unknown(os.environ):
+        near = difflib.get_close_matches(name, [each.name for each in VARIABLES], n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        log.warning("there is no setting %s%s", name, meant)
+
+
+def unknown(names: Iterable[str]) -> list[str]:
+    """Of ``names``, those that look like a setting and are none."""
+    known = {each.name for each in VARIABLES}
+    return sorted(name for name in names if name.startswith(PREFIX) and name not in known)
+
+
+def _nearest() -> Path | None:
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # it was deleted since
+        return None
+    return next((f for d in (here, *here.parents) if (f := d / DOTENV).is_file()), None)
