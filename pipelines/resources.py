@@ -4,12 +4,10 @@ Belongs here: the resources and their settings. Does not: their classes, which l
 assets that use them.
 """
 
-import dagster as dg
-
+from assets.pipes import pipes_client
 from assets.stage import HomeFolder
 
 RESOURCES = {
     "home": HomeFolder(),
-    # A stage that is interrupted finishes its song or its training step first.
-    "pipes": dg.PipesSubprocessClient(termination_timeout_seconds=30),
+    "pipes": pipes_client(),
 }

@@ -7,11 +7,33 @@ import sys
 import tomllib
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parent.parent
-# A package may import itself and what stands before it.
 LAYERS = ("fastdino", "assets", "pipelines")
+# The rooms from top to bottom: a module may import its own room, and those on floors below it.
+FLOORS = (
+    ("pipelines",),
+    ("assets", "fastdino.__main__"),
+    ("fastdino.bench",),
+    ("fastdino.steps",),
+    ("fastdino.research", "fastdino.demo"),
+    ("fastdino.page",),
+    ("fastdino.upkeep",),
+    ("fastdino.database",),
+    ("fastdino.reports",),
+    ("fastdino.embeddings",),
+    ("fastdino.training",),
+    ("fastdino.spectrograms",),
+    ("fastdino.ingestion",),
+    ("fastdino.core",),
+)
+FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}
+# What needs to run where there is a GPU and little else, and what that little is.
+ENCODER_SIDE = (
+    "fastdino.spectrograms.extract", "fastdino.spectrograms.shards", "fastdino.training.loop",
+    "fastdino.training.evaluation", "fastdino.training.model", "fastdino.training.stage",
+    "fastdino.embeddings.encode", "fastdino.bench.training",
+)  # fmt: skip
+NOT_THERE = ("dagster", "dotenv", "duckdb", "matplotlib", "openTSNE", "plotly", "polars", "sklearn")
 HEAVY = ("torch", "torchaudio", "sklearn", "openTSNE", "plotly", "matplotlib", "av", "soundfile")
 
 
@@ -41,15 +63,77 @@ def modules_after(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-def test_imports_run_one_way(layer: str) -> None:
-    above = set(LAYERS[LAYERS.index(layer) + 1 :])
-    wrong = {
-        str(file.relative_to(ROOT)): packages & above
-        for file in (ROOT / layer).rglob("*.py")
-        if (packages := imported_packages(file)) & above
-    }
+def room_of(module: str) -> str | None:
+    """The room that a module is in; None for other people's, and for ``fastdino`` itself."""
+    return next((room for room in FLOOR_OF if f"{module}.".startswith(f"{room}.")), None)
+
+
+def module_of(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported_rooms(file: Path) -> set[str]:
+    """Rooms that ``file`` imports from, inside functions too."""
+    names = set()
+    for node in nodes(file):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert not node.level, f"{file}: a relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {room for name in names if (room := room_of(name))}
+
+
+def test_imports_run_down_the_house_and_never_up() -> None:
+    wrong = []
+    for file in sources():
+        room = room_of(module_of(file))
+        if room is None:
+            assert file == ROOT / "fastdino" / "__init__.py", f"{file} is in no room"
+            continue
+        others = imported_rooms(file) - {room}
+        wrong += [
+            f"{file.relative_to(ROOT)} imports {other}"
+            for other in sorted(others)
+            if FLOOR_OF[other] <= FLOOR_OF[room]
+        ]
     assert not wrong
+
+
+def test_an_import_up_the_house_is_seen_in_whatever_form(tmp_path: Path) -> None:
+    lines = (
+        "import fastdino.page.server",
+        "from fastdino.page.server import main",
+        "from fastdino import page",
+        "def f():\n    from fastdino.page import server as s",
+    )
+    for number, line in enumerate(lines):
+        file = tmp_path / f"{number}.py"
+        file.write_text(line)
+        assert imported_rooms(file) == {"fastdino.page"}
+
+
+def test_nothing_lies_loose_beside_the_rooms() -> None:
+    loose = {file.stem for file in (ROOT / "fastdino").glob("*.py")}
+    assert loose == {"__init__", "__main__", "demo", "steps"}
+
+
+def test_every_room_says_what_belongs_there_and_what_does_not() -> None:
+    for room in FLOOR_OF:
+        folder = ROOT.joinpath(*room.split("."))
+        file = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
+        said = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+        assert "Belongs here:" in said, file
+        assert "Does not:" in said, file
+
+
+def test_the_encoder_s_side_runs_where_there_is_little_but_torch() -> None:
+    hidden = "\n".join(f"sys.modules[{name!r}] = None" for name in NOT_THERE)
+    imports = "\n".join(f"import {module}" for module in ENCODER_SIDE)
+    command = [sys.executable, "-c", f"import sys\n{hidden}\n{imports}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_stages_know_nothing_of_dagster() -> None:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import synthetic
 
+from assets.pipes import pipes_client
 from assets.research import comparison
 from assets.stage import HomeFolder
 from fastdino.core.home import Home
@@ -46,7 +47,7 @@ def materialize(home: Home, **options: object) -> tuple[Mapping[str, object], li
             instance=instance,
             resources={
                 "home": HomeFolder(path=str(home.root)),
-                "pipes": dg.PipesSubprocessClient(),
+                "pipes": pipes_client(),
             },
             run_config={"ops": {"comparison": {"config": options}}},
         )

@@ -7,6 +7,7 @@ import pytest
 
 from assets import stage
 from assets.ingestion import catalog, catalog_has_songs
+from assets.pipes import pipes_client
 from assets.stage import HomeFolder, run_steps
 from fastdino.core.home import Home
 from fastdino.ingestion import catalog as files_catalog
@@ -22,7 +23,7 @@ def materialize(
         instance=instance,
         resources={
             "home": HomeFolder(path=str(home.root)),
-            "pipes": dg.PipesSubprocessClient(),
+            "pipes": pipes_client(),
         },
         run_config=config,
         raise_on_error=False,

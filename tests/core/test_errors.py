@@ -77,9 +77,7 @@ def test_a_read_only_disk_ends_with_2_also_in_dagsters_child(
     told = f"{home}/catalog: Read-only file system; make its disk writable"
     assert f"fastdino: {told}" in capsys.readouterr().err
     with pytest.raises(UserError, match=told):
-        child.run(
-            "ingest", {"home": str(home), "options": {"music": [str(two_songs)], "or_demo": False}}
-        )
+        child.run({"home": str(home), "steps": [["ingest", {"music": [str(two_songs)]}]]})
 
 
 def test_a_home_that_is_a_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from fastdino import demo, ingestion
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
-from fastdino.ingestion import catalog, diff, scan
+from fastdino.ingestion import catalog, diff, scan, stage
 from tests.editing import retag
 
 SONGS = 12  # in the small library, beside one copy and one damaged file
@@ -200,12 +200,12 @@ def test_the_same_files_through_an_outer_folder_are_no_change(music: Path, home:
 
 
 def test_what_a_locked_folder_holds_is_kept(music: Path) -> None:
-    before = ingestion.look(catalog.empty(), scan.scan([music]))
+    before = stage.look(catalog.empty(), scan.scan([music]))
     locked = str(music / demo.ARTISTS[0].name)
     listing = scan.scan([music])
     hidden = pl.col("path").str.starts_with(locked)
     listing = scan.Listing(listing.files.filter(~hidden), listing.folders, (locked,))
-    assert ingestion.look(before, listing).equals(before)
+    assert stage.look(before, listing).equals(before)
 
 
 def test_a_catalogue_that_is_damaged_is_named(music: Path, home: Home) -> None:

@@ -11,6 +11,7 @@ from fastdino import embeddings
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.storage import exclusive_lock, read_json
+from fastdino.reports import model_comparison
 from fastdino.training import promotion, registry, stage
 from fastdino.training.settings import PRESETS, EncoderSettings, settings_for
 from fastdino.training.stage import run
@@ -105,7 +106,9 @@ def test_a_second_model_is_a_candidate_trained_once_and_embedded_beside_the_firs
     assert embedded.counts["new_tracks"] == 4
     assert embedded.counts["candidate_tracks"] == 16
     assert embedded.paths["vectors"] == trained.vectors(first.name)
-    assert any("fastdino promote" in warning for warning in embedded.warnings)
+    compared = model_comparison.compare_candidate(trained)
+    assert compared is not None
+    assert any("fastdino promote" in warning for warning in compared.warnings)
     assert not embeddings.run(trained).did_work
 
     assert len(registry.trained_on(trained, first.name) or ()) == 12
@@ -113,6 +116,7 @@ def test_a_second_model_is_a_candidate_trained_once_and_embedded_beside_the_firs
     promotion.promote(trained)
     assert "candidate" not in run(trained, SETTINGS).headline
     assert not embeddings.run(trained).warnings
+    assert model_comparison.compare_candidate(trained) is None
 
 
 def test_damage_to_the_candidate_does_not_keep_the_current_model_from_new_songs(
