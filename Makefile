@@ -26,6 +26,7 @@ report: $(INSTALLED) ## bring the page up to date and open it, with sound, until
 	$(BIN)/python -m fastdino serve --open
 
 ui: $(INSTALLED) ## the same in Dagster, on http://127.0.0.1:3000 (or PORT=...)
+	@$(BIN)/python -m fastdino settings > /dev/null
 	@mkdir -p var/dagster && ln -sfn "$(CURDIR)/dagster.yaml" var/dagster/dagster.yaml
 	DAGSTER_HOME="$(CURDIR)/var/dagster" $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
 

@@ -12,6 +12,7 @@ import logging
 import os
 import shlex
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -154,13 +155,23 @@ def _option(
         shown += f" (default: ${variable.name})"
     elif isinstance(field.default, tuple) and field.default:
         shown += f" (default: {' '.join(str(each) for each in field.default)})"
+    elif type(field.default) is int:
+        shown += f" (default: {field.default})"
     parser.add_argument(flag, default=argparse.SUPPRESS, help=shown.replace("%", "%%"), **how)
 
 
 def _settings() -> str:
     """The settings from outside, for the end of the help."""
-    lines = [f"  {each.name:<24}{each.means} (default: {each.default})" for each in VARIABLES]
-    return "\nSettings, as environment variables or as lines in a file .env:\n\n" + "\n".join(lines)
+    said = [
+        textwrap.fill(
+            f"{each.name:<24}{each.means} (default: {each.default})",
+            width=78,
+            initial_indent="  ",
+            subsequent_indent=" " * 26,
+        )
+        for each in VARIABLES
+    ]
+    return "\n".join(["\nSettings, as environment variables or as lines in a file .env:\n", *said])
 
 
 def _number(text: str) -> int:

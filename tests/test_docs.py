@@ -11,9 +11,11 @@ from typing import Any
 
 import duckdb
 import pytest
+from test_architecture import FLOORS
 
 from fastdino import demo
 from fastdino.__main__ import main, parser
+from fastdino.core.environment import VARIABLES
 from fastdino.core.home import Home
 
 ROOT = Path(__file__).parents[1]
@@ -148,7 +150,11 @@ def test_a_program_prints_what_it_asked_for(
     assert re.search(r"Paper|Folk|59", capsys.readouterr().out)
 
 
-DOCUMENTS = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+]
 # What needs no songs to be decoded or learned from.
 ASKING = {"similar", "playlist"}
 # What would never end, train for half an hour, or needs a second model.
@@ -217,6 +223,43 @@ def test_all_commands_run_one_after_the_other_as_printed(tmp_path: Path, monkeyp
             command = [sys.executable, "-m", "fastdino", *words]
             done = subprocess.run(command, capture_output=True, text=True, timeout=600)
             assert done.returncode == 0, (words, done.stderr)
+
+
+def test_the_table_of_settings_is_what_can_be_set() -> None:
+    lines = (ROOT / "docs/settings.md").read_text(encoding="utf-8").splitlines()
+    told = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in lines if "| `" in line
+    ]
+    there = [[f"`{each.name}`", each.means, each.may_be, each.default] for each in VARIABLES]
+    assert told == there
+
+
+def test_settings_that_are_mentioned_can_be_set() -> None:
+    known = {each.name for each in VARIABLES}
+    for document in (*DOCUMENTS, "CHANGELOG.md", "Makefile"):
+        text = (ROOT / document).read_text(encoding="utf-8")
+        wrong = set(re.findall(r"\bFASTDINO_[A-Z_]+", text)) - known
+        assert wrong <= {"FASTDINO_MINUTE"}, document  # told as the slip that it is
+
+
+def test_the_architecture_s_way_down_is_the_one_that_is_held() -> None:
+    (drawn,) = blocks("docs/architecture.md", "text")
+    rooms = [re.findall(r"[\w./]+", line[:24]) for line in drawn.strip().splitlines()]
+    names = {"__main__.py": "fastdino.__main__", "pipelines/": "pipelines", "assets/": "assets"}
+    plain = [
+        tuple(
+            names.get(room, f"fastdino.{room.removesuffix('/').removesuffix('.py')}")
+            for room in line
+        )
+        for line in rooms
+    ]
+    assert plain == list(FLOORS)
+
+
+def test_files_that_the_architecture_names_are_there() -> None:
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    for name in re.findall(r"`((?:\w+/)+\w+\.(?:py|sql))`", text):
+        assert any((ROOT / base / name).exists() for base in ("", "fastdino")), name
 
 
 def anchors(document: Path) -> set[str]:
