@@ -14,12 +14,12 @@ from assets.spectrograms import spectrogram_shards, wanted_tracks
 from assets.stage import GPU_POOL, HomeFolder, config_of, run_steps, stage_asset
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
-from fastdino.embeddings.novelty import mostly_new_neighbors
+from fastdino.embeddings.drift import mostly_new_neighbors
 from fastdino.embeddings.vectors import read_songs
 from fastdino.ingestion import catalog as files_catalog
 from fastdino.steps import Train
-from fastdino.training import registry
-from fastdino.training.settings import GROWTH
+from fastdino.training import registry, staleness
+from fastdino.training.staleness import GROWTH
 
 # The published objective collapses to a rank of about 6; sound ones are far above 20. A small
 # collection cannot fill many dimensions, hence the share.
@@ -155,15 +155,15 @@ def model_fits_the_collection(home: HomeFolder) -> dg.AssetCheckResult:
         tracks = wanted_tracks(home.open())
     except UserError as error:
         return _warning(False, str(error))
-    known, new = registry.known_and_new(home.open(), model, tracks)
-    fits = not registry.outgrown(known, new)
+    known, new = staleness.known_and_new(home.open(), model, tracks)
+    fits = not staleness.outgrown(known, new)
     growth = new / max(known, 1)
     now = f"{new} of {len(tracks)} songs are new to the model ({growth:+.0%})"
     then = f"past {GROWTH * known:.0f} a new one is due"
     if not fits:
         then = "run the job train"
-        if candidate and not registry.outgrown(
-            *registry.known_and_new(home.open(), candidate, tracks)
+        if candidate and not staleness.outgrown(
+            *staleness.known_and_new(home.open(), candidate, tracks)
         ):
             then = f"candidate {candidate['model_id']} is waiting; run the job promote"
     return _warning(
@@ -180,7 +180,8 @@ def model_fits_the_collection(home: HomeFolder) -> dg.AssetCheckResult:
 def new_songs_are_of_a_known_kind(home: HomeFolder) -> dg.AssetCheckResult:
     """Warn when songs arrive that the model has had little occasion to learn to tell apart.
 
-    That is those of which most of the nearest songs were not trained on either (see ``novelty``).
+    That is those of which most of the nearest songs were not trained on either (see
+    ``embeddings.drift``).
     """
     try:
         model = registry.current(home.open())

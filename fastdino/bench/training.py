@@ -19,7 +19,7 @@ from fastdino.spectrograms.shards import ShardWriter, TrackInfo, list_shards
 from fastdino.training.device import best_device
 from fastdino.training.loop import Run
 from fastdino.training.objectives.published import published_loss
-from fastdino.training.published import LEARNING_RATE, PublishedEncoder
+from fastdino.training.published_encoder import LEARNING_RATE, PublishedEncoder
 from fastdino.training.sampler import CropSampler
 from fastdino.training.settings import settings_for
 

@@ -1,7 +1,7 @@
 """Embeddings: a vector for every song and every stretch of it.
 
 Belongs here: computing vectors with the models there are (``encode``), their files (``vectors``),
-and which new songs are unlike those a model was trained on (``novelty``). Does not: training, maps,
+and which new songs are unlike those a model was trained on (``drift``). Does not: training, maps,
 or the database that people query.
 """
 

@@ -112,7 +112,7 @@ def find(
     return joined(labels, found.probabilities_, neighbors)
 
 
-def kept(
+def update(
     positions: np.ndarray, neighbors: np.ndarray, before: np.ndarray, next_id: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Groups on a layout on which songs hardly moved: those of before, where nothing speaks aloud.

@@ -35,7 +35,7 @@ from fastdino.reports.map_files import (
     switch,
     write,
 )
-from fastdino.reports.neighbors import nearest, updated
+from fastdino.reports.neighbors import nearest, update
 from fastdino.training import registry
 
 log = logging.getLogger(__name__)
@@ -169,7 +169,7 @@ def _nearest(songs: Songs, standing: Standing | None) -> tuple[np.ndarray, np.nd
     before[row, place] = near["near"].fill_null(-1).to_numpy()
     similarities[row, place] = near["similarity"].to_numpy()
     known = np.isin(np.arange(n), row)
-    return updated(songs.vectors, known, before, similarities)
+    return update(songs.vectors, known, before, similarities)
 
 
 def _draw(songs: Songs, standing: Standing | None, neighbors: np.ndarray) -> Drawn:
@@ -207,7 +207,7 @@ def _draw(songs: Songs, standing: Standing | None, neighbors: np.ndarray) -> Dra
     if len(there) >= HOLD_SHARE * len(known) and not grown_up:
         drawn_by = "refit"
         positions = layout.lay_out_around(songs.vectors, positions, there)
-        labels, probabilities = grouping.kept(positions, neighbors, before, next_id)
+        labels, probabilities = grouping.update(positions, neighbors, before, next_id)
     else:
         drawn_by, start = "fit", positions
         positions = layout.lay_out(songs.vectors, start if len(there) else None)

@@ -57,7 +57,7 @@ def nearest(
     return indices, np.clip(similarities, -1, 1)
 
 
-def updated(
+def update(
     vectors: np.ndarray, known: np.ndarray, before: np.ndarray, similarities_before: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """``nearest(vectors, k)`` from what it was before a few songs came or left.

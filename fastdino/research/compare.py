@@ -44,7 +44,7 @@ from fastdino.training.evaluation import (
 from fastdino.training.labels import Labels
 from fastdino.training.loop import Run
 from fastdino.training.model import SongModel
-from fastdino.training.published import LEARNING_RATE as PUBLISHED_RATE
+from fastdino.training.published_encoder import LEARNING_RATE as PUBLISHED_RATE
 from fastdino.training.sampler import CropSampler
 from fastdino.training.settings import TrainingSettings, settings_for
 

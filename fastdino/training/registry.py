@@ -20,7 +20,6 @@ import pyarrow.parquet as pq
 from fastdino.core.errors import UserError, disk_trouble
 from fastdino.core.home import Home
 from fastdino.core.storage import atomic_replace, read_json, write_json
-from fastdino.training.settings import GROWTH
 
 WEIGHTS = "model.safetensors"
 TRACKS = "tracks.parquet"
@@ -242,23 +241,6 @@ def read_trained_on(path: Path) -> set[str]:
         path, columns=["track_id"], partitioning=None, page_checksum_verification=True
     )
     return set(table["track_id"].to_pylist())
-
-
-def known_and_new(home: Home, described: dict[str, Any], tracks: set[str]) -> tuple[int, int]:
-    """How many of ``tracks`` a model was trained on, and how many it was not.
-
-    Where its own tracks are not known, as many as it was trained on count as known.
-    """
-    trained = trained_on(home, described["model_id"])
-    known = (
-        min(described["trained_tracks"], len(tracks)) if trained is None else len(tracks & trained)
-    )
-    return known, len(tracks) - known
-
-
-def outgrown(known: int, new: int) -> bool:
-    """Whether a collection has so many new songs that another model is worth its training."""
-    return new > GROWTH * known
 
 
 def weights_digest(weights: bytes) -> str:

@@ -143,9 +143,6 @@ class TrainingSettings:
         return plain
 
 
-# A collection that has grown by more than this since its model was trained is worth a new one.
-GROWTH = 0.2
-
 PRESETS = {
     "cpu": TrainingSettings("cpu"),
     "gpu": TrainingSettings(

@@ -30,7 +30,7 @@ from fastdino.spectrograms import SpectrogramSettings
 from fastdino.spectrograms import shards as shard_files
 from fastdino.training import labels as label_files
 from fastdino.training import model as models
-from fastdino.training import registry
+from fastdino.training import registry, staleness
 from fastdino.training.device import best_device
 from fastdino.training.evaluation import (
     FIGURES,
@@ -212,7 +212,7 @@ def _still_fits(home: Home, settings: TrainingSettings, spec_id: str, tracks: se
     candidate = registry.candidate(home)
     waits = candidate and _misfit(home, candidate, settings, spec_id, tracks) is None
     about = candidate if candidate and waits else registry.current(home)
-    _, new = registry.known_and_new(home, about, tracks)
+    _, new = staleness.known_and_new(home, about, tracks)
     folder = home.model(about["model_id"])
     fits = f"fits: {new} of {len(tracks)} songs are new to it"
     return Summary(
@@ -254,8 +254,8 @@ def _misfit(
     length = {"minutes": None, "seed": 0}
     if {**about["settings"], **length} != {**recipe.as_json(), **length}:
         return "the recipe has changed"
-    known, new = registry.known_and_new(home, about, tracks)
-    if registry.outgrown(known, new):
+    known, new = staleness.known_and_new(home, about, tracks)
+    if staleness.outgrown(known, new):
         return f"{new} of {len(tracks)} songs are new to model {about['model_id']}"
     return None
 

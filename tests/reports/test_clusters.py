@@ -72,7 +72,7 @@ def test_songs_stay_in_their_groups_and_new_ones_join_them():
     places, near, heap = heaps(30, 25, 25, 20)
     before = heap + 4
     before[::9] = clusters.UNKNOWN
-    labels, clearness = clusters.kept(places, near, before, 8)
+    labels, clearness = clusters.update(places, near, before, 8)
     np.testing.assert_array_equal(labels, heap + 4)
     assert (clearness > 0).all()
     assert clusters.changes(labels, before, {4: 30, 5: 25, 6: 25, 7: 20}) == []
@@ -82,11 +82,11 @@ def test_a_group_in_two_heaps_is_split_and_the_larger_part_keeps_the_number():
     places, near, heap = heaps(30, 29, 20, 20)
     before = np.maximum(heap, 1)  # the first two are one group
     before[:4] = clusters.UNKNOWN  # so that its parts are of 26 and 29 songs
-    labels, _ = clusters.kept(places, near, before, 9)
+    labels, _ = clusters.update(places, near, before, 9)
     # Half of it, or nearly, in one heap is not plain enough: it falls in three first.
     np.testing.assert_array_equal(labels, np.maximum(heap, 1))
     before = np.where(heap < 3, 0, 1)
-    labels, _ = clusters.kept(places, near, before, 9)
+    labels, _ = clusters.update(places, near, before, 9)
     np.testing.assert_array_equal(labels, np.array([0, 9, 10, 1])[heap])
     assert clusters.changes(labels, before, {0: 79, 1: 20}) == [
         clusters.Change(9, "split", 0, 29), clusters.Change(10, "split", 0, 20),
@@ -97,7 +97,7 @@ def test_two_groups_in_one_heap_are_one_under_the_number_of_the_larger():
     places, near, heap = heaps(30, 20, 20)
     before = heap.copy()
     before[:12] = 7
-    labels, _ = clusters.kept(places, near, before, 8)
+    labels, _ = clusters.update(places, near, before, 8)
     np.testing.assert_array_equal(labels, heap)
     sizes = {0: 18, 1: 20, 2: 20, 7: 12}
     assert clusters.changes(labels, before, sizes) == [clusters.Change(7, "merged", 0, 12)]
@@ -107,7 +107,7 @@ def test_new_songs_of_their_own_kind_are_a_new_group_and_a_song_left_alone_joins
     places, near, heap = heaps(30, 25, 1, 12)
     before = heap.copy()
     before[heap == 3] = clusters.UNKNOWN
-    labels, _ = clusters.kept(places, near, before, 5)
+    labels, _ = clusters.update(places, near, before, 5)
     np.testing.assert_array_equal(labels, np.array([0, 1, 1, 5])[heap])
     assert clusters.changes(labels, before, {0: 30, 1: 25, 2: 14}) == [
         clusters.Change(5, "born", None, 12), clusters.Change(2, "died", None, 14),

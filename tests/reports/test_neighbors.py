@@ -7,7 +7,7 @@ import synthetic
 from fastdino import reports
 from fastdino.core.home import Home
 from fastdino.embeddings.vectors import read_songs
-from fastdino.reports.neighbors import nearest, updated
+from fastdino.reports.neighbors import nearest, update
 from tests.reports.test_map import records
 
 
@@ -38,7 +38,7 @@ def test_what_is_brought_up_to_date_is_what_is_found_from_nothing(before, after)
     similar = np.zeros((len(place), k), np.float32)
     similar[known] = similarities[rows]
 
-    found = updated(vectors[list(after)], known, here, similar)
+    found = update(vectors[list(after)], known, here, similar)
 
     expected = nearest(vectors[list(after)], k)
     assert np.array_equal(found[0], expected[0])
@@ -50,7 +50,7 @@ def test_songs_that_are_all_the_same_are_each_others_neighbours_and_not_their_ow
     near, similarities = nearest(vectors[:-1], 4)
     known = np.arange(30) < 29
     near, similarities = np.vstack([near, [[-1] * 4]]), np.vstack([similarities, [[0] * 4]])
-    found, similar = updated(vectors, known, near, similarities.astype(np.float32))
+    found, similar = update(vectors, known, near, similarities.astype(np.float32))
     assert not (found == np.arange(30)[:, None]).any()
     assert (found // 15 == np.arange(30)[:, None] // 15).all()
     assert similar == pytest.approx(1, abs=1e-6)

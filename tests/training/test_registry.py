@@ -4,7 +4,7 @@ import synthetic
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.storage import read_json, write_json
-from fastdino.training import registry
+from fastdino.training import registry, staleness
 
 
 def write(home: Home, name: str, day: int, *, current: bool = False) -> None:
@@ -70,9 +70,9 @@ def test_what_a_model_was_trained_on_is_kept_and_damage_to_it_found(home: Home) 
     write(home, "a", 1, current=True)
     described = registry.current(home)
     tracks = {synthetic.track_id(i) for i in range(12)}
-    assert registry.known_and_new(home, described, tracks) == (10, 2)
+    assert staleness.known_and_new(home, described, tracks) == (10, 2)
     registry.write_trained_on(home.model("a"), tracks - {synthetic.track_id(0)})
-    assert registry.known_and_new(home, described, tracks) == (11, 1)
+    assert staleness.known_and_new(home, described, tracks) == (11, 1)
     path = home.model("a") / registry.TRACKS
     spoilt = bytearray(path.read_bytes())
     spoilt[20] ^= 1

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fastdino.embeddings.novelty import SAMPLE, mostly_new_neighbors
+from fastdino.embeddings.drift import SAMPLE, mostly_new_neighbors
 
 DIM = 16
 
