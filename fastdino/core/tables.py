@@ -7,6 +7,7 @@ Of damaged files without checksums, one in ten was read as if it were sound, wit
 it, and some ended the program from within polars, where nothing can catch it.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 
 import polars as pl
@@ -23,8 +24,13 @@ def write(target: Path, frame: pl.DataFrame) -> None:
         pq.write_table(frame.to_arrow(), part, compression="zstd", write_page_checksum=True)
 
 
-def read(source: Path, schema: pl.Schema) -> pl.DataFrame:
+def read(source: Path, schema: pl.Schema, added: Collection[str] = ()) -> pl.DataFrame:
     """Read what ``write`` wrote.
+
+    Args:
+        source: the file.
+        schema: its columns.
+        added: of these, those that files of older versions lack: they are null there.
 
     Raises:
         OSError: there is no such file, it may not be read, or the disk cannot read it.
@@ -32,11 +38,15 @@ def read(source: Path, schema: pl.Schema) -> pl.DataFrame:
     """
     try:
         table = pq.read_table(source, partitioning=None, page_checksum_verification=True)
+        wanted = schema.to_frame().to_arrow().schema
+        for name in schema.names():
+            if name in added and name not in table.column_names:
+                table = table.append_column(name, pa.nulls(len(table), wanted.field(name).type))
         # Before polars sees it: a damaged description of the columns ends it as well.
-        table = table.cast(schema.to_frame().to_arrow().schema)
+        table = table.select(schema.names()).cast(wanted)
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except (OSError, ValueError, LookupError, pa.ArrowException) as error:
         # A disk that refuses says nothing about what is on it.
         if trouble := disk_trouble(error, source):
             raise trouble from error

@@ -30,8 +30,12 @@ SCHEMA = pl.Schema(
         "sample_rate": pl.Int32(),
         "channels": pl.Int32(),
         "added_at": pl.Datetime("us", "UTC"),  # when this path was first seen
+        "identified_by": pl.Int16(),  # version of ``identify`` that read the file
     }
 )
+# Columns that catalogues of older versions lack. They are null until the files have been read anew,
+# which the next ingest does.
+ADDED = ("identified_by",)
 
 
 def empty() -> pl.DataFrame:
@@ -47,7 +51,7 @@ def read(home: Home) -> pl.DataFrame:
         OSError: the disk cannot read it, or it may not be read.
     """
     try:
-        return tables.read(home.catalog, SCHEMA)
+        return tables.read(home.catalog, SCHEMA, ADDED)
     except FileNotFoundError:
         raise UserError(
             f"there is no catalogue in {home.root} yet: run `fastdino ingest` first"

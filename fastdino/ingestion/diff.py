@@ -6,7 +6,7 @@ Belongs here: pure functions over frames. Does not: anything that touches a file
 import polars as pl
 
 from fastdino.ingestion.catalog import SCHEMA
-from fastdino.ingestion.identify import CANNOT_READ
+from fastdino.ingestion.identify import CANNOT_READ, VERSION
 
 TAGS = ("title", "artist", "album", "album_artist", "genre", "year", "track_number")
 # The order in which people are told.
@@ -34,14 +34,20 @@ CHANGES = pl.Schema(
 def unchanged(before: pl.DataFrame, listed: pl.DataFrame) -> pl.DataFrame:
     """Rows of the catalogue ``before`` that still hold: same path, size and time as ``listed``.
 
-    Files that could not be read are left out: reading may work now.
+    Files that could not be read are left out: reading may work now. So are those that another
+    version of this program has read.
     """
-    usable = before.filter(~pl.col("error").fill_null("").str.starts_with(CANNOT_READ))
+    usable = before.filter(
+        ~pl.col("error").fill_null("").str.starts_with(CANNOT_READ),
+        pl.col("identified_by").eq_missing(VERSION),
+    )
     return usable.join(listed, on=("path", "size", "mtime_ns"), how="semi")
 
 
 def changes(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
     """One row per path that changed between two catalogues.
+
+    What is known of an unchanged file only because another version has read it is no change.
 
     Args:
         before: columns of the catalogue's ``SCHEMA``, ``path`` unique.
@@ -55,7 +61,13 @@ def changes(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
     both = before.join(after, on="path", how="full", coalesce=True, suffix="_after").with_columns(
         was=pl.col("size").is_not_null(), is_=pl.col("size_after").is_not_null()
     )
-    differs = {c: pl.col(c).ne_missing(pl.col(f"{c}_after")) for c in SCHEMA if c != "path"}
+    differs = {
+        c: pl.col(c).ne_missing(pl.col(f"{c}_after"))
+        for c in SCHEMA
+        if c not in ("path", "identified_by")
+    }
+    same_file = ~pl.any_horizontal(differs[c] for c in ("size", "mtime_ns", "folder"))
+    read_anew = same_file & pl.col("identified_by").ne_missing(pl.col("identified_by_after"))
     failed, fails = pl.col("error").is_not_null(), pl.col("error_after").is_not_null()
     stayed = (
         both.filter("was", "is_")
@@ -68,6 +80,8 @@ def changes(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
             .then(pl.lit("repaired"))
             .when(differs["track_id"])
             .then(pl.lit("replaced"))
+            .when(read_anew)
+            .then(None)
             .when(pl.any_horizontal(differs[tag] for tag in TAGS))
             .then(pl.lit("retagged"))
             .when(pl.any_horizontal(differs.values()))

@@ -23,6 +23,8 @@ OPEN_OPTIONS = {
     "tak,tta,w64,wav,wv",
     "protocol_whitelist": "file",
 }
+# To be raised when more, or other things, are read of a file: all files are then opened once more.
+VERSION = 2
 # Files whose row says so are opened again although they have not changed: a permission or a cable
 # can be mended without touching the file.
 CANNOT_READ = "cannot be read"

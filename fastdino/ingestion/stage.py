@@ -58,13 +58,18 @@ def look(before: pl.DataFrame, listing: scan.Listing) -> pl.DataFrame:
                 found.append({"path": path, **asdict(result)})
                 shown.advance()
     columns = {c: t for c, t in catalog.SCHEMA.items() if c == "path" or c not in listed.columns}
-    results = pl.DataFrame(found, schema={**columns, "error": pl.String()}).drop("added_at")
+    results = pl.DataFrame(found, schema={**columns, "error": pl.String()}).drop(
+        "added_at", "identified_by"
+    )
     opened = to_open.drop("error").join(results, on="path")
     fresh = pl.concat([refused, opened], how="diagonal").join(
         before.select("path", "added_at"), on="path", how="left"
     )
     now = datetime.datetime.now(datetime.UTC)
-    fresh = fresh.with_columns(pl.col("added_at").fill_null(now).cast(catalog.SCHEMA["added_at"]))
+    fresh = fresh.with_columns(
+        pl.col("added_at").fill_null(now).cast(catalog.SCHEMA["added_at"]),
+        identified_by=pl.lit(identify.VERSION, pl.Int16),
+    )
     unknown = before.filter(_inside(listing.unlisted)).join(listed, on="path", how="anti")
     rows = pl.concat([kept, fresh, unknown], how="diagonal")
     return rows.select(catalog.SCHEMA.names()).cast(catalog.SCHEMA).sort("path")

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from fastdino.core import tables
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.ingestion import catalog
@@ -89,3 +90,13 @@ def test_a_song_without_a_title_is_called_after_its_file() -> None:
 
 def test_no_files_are_no_tracks() -> None:
     assert catalog.tracks(catalog.empty()).is_empty()
+
+
+def test_a_catalogue_of_before_a_column_was_added_is_read_with_nothing_in_it(home: Home) -> None:
+    whole = rows({"path": "/a", "folder": "/", "size": 1, "mtime_ns": 1, "track_id": "x"})
+    tables.write(home.catalog, whole.drop(catalog.ADDED))
+    assert catalog.read(home).drop(catalog.ADDED).equals(whole.drop(catalog.ADDED))
+    assert catalog.read(home).schema == catalog.SCHEMA
+    tables.write(home.catalog, whole.drop("size"))
+    with pytest.raises(UserError, match="damaged or of another version"):
+        catalog.read(home)

@@ -16,7 +16,14 @@ def files(**paths: str | dict[str, Any] | None) -> pl.DataFrame:
     for path, what in paths.items():
         row = what if isinstance(what, dict) else {"track_id": what}
         error = None if row.get("track_id") else row.get("error", "damaged")
-        rows.append({"path": path, "folder": "/", "size": 1, "mtime_ns": 1, "added_at": DAY, **row})
+        usual = {
+            "folder": "/",
+            "size": 1,
+            "mtime_ns": 1,
+            "added_at": DAY,
+            "identified_by": identify.VERSION,
+        }
+        rows.append({"path": path, **usual, **row})
         rows[-1]["error"] = error
     return pl.DataFrame(rows, schema=catalog.SCHEMA).sort("path")
 
@@ -163,3 +170,15 @@ def test_a_song_is_new_once_and_only_if_it_was_nowhere(
     new = changes.filter(kind="new")["track_id"].to_list()
     assert len(new) == len(set(new))
     assert not set(new) & set(before["track_id"].drop_nulls())
+
+
+def test_what_another_version_has_read_no_longer_holds_but_is_no_change() -> None:
+    before = files(a={"track_id": "x", "identified_by": None}, b={"track_id": "y"})
+    listed = before.select("path", "size", "mtime_ns")
+    assert diff.unchanged(before, listed)["path"].to_list() == ["b"]
+    after = files(a={"track_id": "x", "genre": "read now"}, b={"track_id": "y"})
+    assert told(before, after) == []
+    # Whether the file is another one is a change all the same.
+    assert told(before, files(a={"track_id": "z"}, b={"track_id": "y"})) != []
+    retagged = files(a={"track_id": "x", "genre": "new", "size": 2}, b={"track_id": "y"})
+    assert [kind for kind, *_ in told(before, retagged)] == ["retagged"]
