@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -44,8 +44,11 @@ class PipesHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send one record, with its traceback where it has one."""
-        if not self.pipes.is_closed:
-            self.pipes.log.log(record.levelno, "%s", self.format(record))
+        try:
+            if not self.pipes.is_closed:
+                self.pipes.log.log(record.levelno, "%s", self.format(record))
+        except Exception:  # such as a full disk: no log line is worth a failed step
+            self.handleError(record)
 
 
 def main() -> int:
@@ -102,13 +105,14 @@ def run(extras: Mapping[str, Any]) -> list[Summary]:
     return summaries
 
 
-def together(summaries: Iterable[Summary]) -> dict[str, Any]:
+def together(done: Sequence[Summary]) -> dict[str, Any]:
     """What Dagster shows of several steps: all that any says, the first where two say it."""
     shown: dict[str, Any] = {}
     warnings: list[str] = []
-    for summary in summaries:
+    for summary in done:
         warnings += map(one_line, summary.warnings)
         shown = {**metadata(summary), **shown}
+    shown["did work"] = _typed("bool", any(summary.did_work for summary in done))
     if warnings:
         shown["warnings"] = _typed("text", "\n".join(warnings))
     # Tables are last, for they are shown in full length.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import dagster as dg
+from dagster._core.errors import DagsterPipesExecutionError
 from pydantic import Field, create_model
 
 import fastdino
@@ -71,7 +72,7 @@ def config_of(step: type[Step], *, leave_out: Collection[str] = (), **defaults: 
     """
     usual, kinds = step(), typing.get_type_hints(step)
     fields: dict[str, Any] = {}
-    for option in dataclasses.fields(step):  # type: ignore[arg-type]
+    for option in dataclasses.fields(step):
         if option.name in leave_out:
             continue
         kind: Any = kinds[option.name]
@@ -118,7 +119,7 @@ def run_steps(
                 "steps": [(step.name, step.plain()) for step in steps],
             },
         )
-    except dg.DagsterError as error:
+    except DagsterPipesExecutionError as error:
         # The child could not say why: killed, most likely because memory ran out.
         names = ", ".join(step.name for step in steps)
         _fail(context, dg.Failure(f"{names}: ended without a word, was it killed? {error}"))

@@ -22,7 +22,7 @@ from fastdino import __version__, steps
 from fastdino.core import environment
 from fastdino.core.environment import VARIABLES
 from fastdino.core.errors import UserError, readable_errors
-from fastdino.core.home import Home
+from fastdino.core.home import Home, expanded
 from fastdino.core.summary import Summary
 from fastdino.core.text import OneLineFormatter, one_line
 from fastdino.steps import COMMANDS
@@ -52,14 +52,12 @@ def parser() -> argparse.ArgumentParser:
     commands = main_parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     home = argparse.ArgumentParser(add_help=False)
-    home.add_argument(
-        "--home", type=Path, help="where results lie (default: $FASTDINO_HOME, or ./var)"
-    )
+    home.add_argument("--home", help="where results lie (default: $FASTDINO_HOME, or ./var)")
     music = argparse.ArgumentParser(add_help=False)
     _option(music, steps.Ingest, "music", positional=True, nargs="*")
     _option(music, steps.Ingest, "or_demo", action="store_true")
     learning = argparse.ArgumentParser(add_help=False)
-    _option(learning, steps.Train, "preset", choices=environment.PRESETS)
+    _option(learning, steps.Train, "preset")
     _option(learning, steps.Train, "minutes", type=float)
     _option(learning, steps.Train, "seed", type=int)
     _option(learning, steps.Train, "afresh", action="store_true")
@@ -80,11 +78,11 @@ def parser() -> argparse.ArgumentParser:
     forget = command("forget", "delete a model that is not in use, with its vectors and maps")
     _option(forget, steps.Forget, "model_id", positional=True, metavar="model")
     demo = command("demo", "synthesise a small tagged library to try things on")
-    demo.add_argument("folder", type=Path, help="where to put it")
+    demo.add_argument("folder", help="where to put it")
     compare = command(
         "compare", "train FastDINO and its baselines on equal terms; draw quality over time"
     )
-    _option(compare, steps.Compare, "preset", choices=environment.PRESETS)
+    _option(compare, steps.Compare, "preset")
     _option(compare, steps.Compare, "arms", nargs="+", metavar="ARM")
     _option(compare, steps.Compare, "minutes", nargs="*", type=float)
     _option(compare, steps.Compare, "seeds", type=int)
@@ -148,7 +146,7 @@ def _option(
     **how: Any,
 ) -> None:
     """Add an option of a step. What is not given is left to the step, which knows its default."""
-    (field,) = (each for each in dataclasses.fields(step) if each.name == name)  # type: ignore[arg-type]
+    (field,) = (each for each in dataclasses.fields(step) if each.name == name)
     flag = name if positional else f"--{name.replace('_', '-')}"
     shown = field.metadata["means"]
     if variable := field.metadata.get("variable"):
@@ -157,6 +155,8 @@ def _option(
         shown += f" (default: {' '.join(str(each) for each in field.default)})"
     elif type(field.default) is int:
         shown += f" (default: {field.default})"
+    if choices := field.metadata["choices"]:
+        how["choices"] = choices
     parser.add_argument(flag, default=argparse.SUPPRESS, help=shown.replace("%", "%%"), **how)
 
 
@@ -227,7 +227,7 @@ def show_tables(summary: Summary) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Run one parsed command; returns the exit code."""
-    home = Home(options.home.expanduser().absolute()) if options.home else Home.from_environment()
+    home = Home(expanded(options.home).absolute()) if options.home else Home.from_environment()
     with readable_errors(home.root):
         return _execute(home, options)
 
@@ -240,7 +240,7 @@ def _execute(home: Home, options: argparse.Namespace) -> int:
     if options.command == "demo":
         from fastdino import demo
 
-        demo.synthesise(options.folder.expanduser())
+        demo.synthesise(expanded(options.folder))
         return 0
     if options.command == "bench" and options.incremental is not None:
         from fastdino.bench import changes
@@ -290,23 +290,24 @@ def _execute(home: Home, options: argparse.Namespace) -> int:
 
 
 def _step(kind: type[steps.Step], options: argparse.Namespace) -> steps.Step:
-    given = {f.name for f in dataclasses.fields(kind)} & vars(options).keys()  # type: ignore[arg-type]
+    given = {f.name for f in dataclasses.fields(kind)} & vars(options).keys()
     return steps.made(kind.name, {name: getattr(options, name) for name in given})
 
 
-def _what_next(home: Home, given: Path | None) -> str:
+def _what_next(home: Home, given: str | None) -> str:
     """Where the results lie, and commands that open them, fit to be copied into a shell."""
     python, database = shlex.quote(sys.executable), shlex.quote(str(home.database))
     installed = Path(sys.executable).with_name("duckdb")
     shell = shlex.quote(str(installed)) if installed.exists() else "duckdb"
-    elsewhere = f" --home {shlex.quote(str(given))}" if given else ""
-    return (
-        f"\nThe map:      {home.page}\nThe database: {home.database}\n\n"
-        f"Try next:\n"
-        f"  {python} -m fastdino serve --open{elsewhere}   # the map, with sound\n"
-        f'  {shell} -readonly {database} "FROM songs LIMIT 5"\n'
-        f"  make ui          # the same pipeline in Dagster, scheduled"
-    )
+    elsewhere = f" --home {shlex.quote(given)}" if given else ""
+    lines = [
+        f"\nThe map:      {home.page}\nThe database: {home.database}\n\nTry next:",
+        f"  {python} -m fastdino serve --open{elsewhere}   # the map, with sound",
+        f'  {shell} -readonly {database} "FROM songs LIMIT 5"',
+    ]
+    if not given:  # which Dagster would not know
+        lines.append("  make ui          # the same pipeline in Dagster, scheduled")
+    return "\n".join(lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from fastdino.core import environment
 from fastdino.core.errors import UserError
-from fastdino.core.home import Home
+from fastdino.core.home import Home, expanded
 from fastdino.core.options import from_plain, option
 from fastdino.core.summary import Summary
 
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 SIZE = "size of the encoder (auto: by the device found)"
 
 
+@dataclass(frozen=True)
 class Step:
     """One step of a run; its fields are its options.
 
@@ -48,7 +49,7 @@ class Step:
 
     def plain(self) -> dict[str, Any]:
         """Its options as values that go through JSON, for ``made``."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,8 @@ class Train(Step):
         _check_preset(self.preset)
         if self.minutes is not None:
             _check_minutes(self.minutes)
+        if self.seed < 0:
+            raise UserError(f"{self.seed} is no seed: give 0 or more")
 
     def run(self, home: Home) -> Summary:
         """See ``fastdino.training``."""
@@ -274,6 +277,8 @@ class Compare(Step):
         _check_preset(self.preset)
         for budget in self.minutes:
             _check_minutes(budget)
+        if self.seeds < 1:
+            raise UserError(f"{self.seeds} runs of each are none: give 1 or more")
 
     def run(self, home: Home) -> Summary:
         """See ``fastdino.research.compare``."""
@@ -284,7 +289,7 @@ class Compare(Step):
             names=self.arms,
             minutes=self.minutes,
             seeds=self.seeds,
-            csv_files=[Path(file).expanduser() for file in self.labels],
+            csv_files=[expanded(file) for file in self.labels],
             preset=self.preset,
         )
 
@@ -348,13 +353,13 @@ def music_folders(home: Home, given: Sequence[str]) -> list[Path]:
     names = [name for text in given for name in _split(text)]
     if not names and home.catalog.exists():
         names = catalog.read(home)["folder"].unique().sort().to_list()
-    return [Path(name).expanduser() for name in names]
+    return [expanded(name) for name in names]
 
 
 def _split(text: str) -> list[str]:
     # A folder whose own name has the separator in it is taken as it stands.
-    if Path(text).expanduser().exists():
-        return [text] if text else []
+    if text and os.path.exists(expanded(text)):
+        return [text]
     return [name for name in text.split(os.pathsep) if name]
 
 

@@ -82,6 +82,8 @@ def test_every_step_of_every_command_has_a_name_to_be_found_by() -> None:
         ("train", {"minutes": "three"}, "minutes cannot be 'three'"),
         ("train", {"minutes": True}, "minutes cannot be True"),
         ("train", {"seed": 1.5}, "seed cannot be 1.5"),
+        ("train", {"seed": -1}, "-1 is no seed"),
+        ("compare", {"seeds": 0}, "0 runs of each are none"),
         ("train", {"preset": "CPU"}, "no preset 'CPU': choose one of auto, cpu"),
         ("train", {"minutes": -1}, "-1 minutes are no time to train"),
         ("compare", {"minutes": [1, 0]}, "0 minutes are no time to train"),
@@ -101,3 +103,10 @@ def test_plain_values_become_what_the_step_declares() -> None:
     assert step == Train(preset="tiny", minutes=2.0)
     assert isinstance(step, Train)
     assert isinstance(step.minutes, float)
+
+
+def test_a_user_there_is_not_and_a_list_longer_than_any_name_are_no_crash(home: Home) -> None:
+    with pytest.raises(UserError, match="no user nobody-of-that-name here"):
+        music_folders(home, ["~nobody-of-that-name/Music"])
+    many = ":".join(f"/music/{number}" for number in range(2_000))
+    assert len(music_folders(home, [many])) == 2_000

@@ -158,6 +158,8 @@ def load() -> None:
             ) from None
         except OSError as error:
             raise UserError(f"{file} cannot be read: {error.strerror}") from error
+        if "\0" in text:
+            raise UserError(f"{file} is not a text file: write lines NAME=value")
         load_dotenv(stream=io.StringIO(text))
     check()
 
@@ -187,4 +189,4 @@ def _nearest() -> Path | None:
         here = Path.cwd()
     except FileNotFoundError:  # it was deleted since
         return None
-    return next((f for d in (here, *here.parents) if (f := d / DOTENV).is_file()), None)
+    return next((f for d in (here, *here.parents) if os.path.isfile(f := d / DOTENV)), None)

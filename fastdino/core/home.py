@@ -10,6 +10,19 @@ from fastdino.core import environment
 from fastdino.core.errors import UserError
 
 
+def expanded(name: str) -> Path:
+    """The path that a person means by ``name``, which may begin with ``~``.
+
+    Raises:
+        UserError: there is no such user.
+    """
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        user = name.partition("/")[0].removeprefix("~")
+        raise UserError(f"{name}: there is no user {user} here; write the whole path") from None
+
+
 @dataclass(frozen=True)
 class Home:
     """The folder that holds all the pipeline's output; the music folders are only ever read."""

@@ -5,6 +5,7 @@ such as JSON's. Does not: which options there are (``fastdino.steps``), how they
 command line (``fastdino.__main__``) or shown by Dagster (``assets.stage``).
 """
 
+import contextlib
 import dataclasses
 import types
 import typing
@@ -54,13 +55,10 @@ def from_plain(kind: type[S], values: Mapping[str, Any]) -> S:
 
 def _converted(value: Any, kind: Any) -> Any:
     if isinstance(kind, types.UnionType):
-        first, *others = typing.get_args(kind)
-        try:
-            return _converted(value, first)
-        except TypeError:
-            if not others:
-                raise
-            return _converted(value, others[0])
+        for each in typing.get_args(kind):
+            with contextlib.suppress(TypeError):
+                return _converted(value, each)
+        raise TypeError
     if typing.get_origin(kind) is tuple:
         if not isinstance(value, list | tuple):
             raise TypeError

@@ -7,7 +7,7 @@ import pytest
 from dagster._core.definitions.metadata import metadata_map_from_external
 from PIL import Image
 
-from assets.child import PLOT_WIDTH, metadata
+from assets.child import PLOT_WIDTH, metadata, together
 from fastdino.core.summary import Summary
 
 
@@ -86,3 +86,13 @@ def test_an_empty_table_is_left_out() -> None:
 
 def test_warnings_are_shown() -> None:
     assert shown(Summary("s", "h", False, warnings=["do this"]))["warnings"] == "do this"
+
+
+def test_of_several_steps_all_is_shown_and_the_first_is_the_headline() -> None:
+    first = Summary("a", "first", False, counts={"n": 1}, warnings=["one"])
+    second = Summary("b", "second", True, counts={"n": 2, "m": 3}, warnings=["two"])
+    values = {k: v.value for k, v in metadata_map_from_external(together([first, second])).items()}
+    assert values["summary"] == "first"
+    assert (values["n"], values["m"]) == (1, 3)
+    assert values["warnings"] == "one\ntwo"
+    assert values["did work"] is True

@@ -1,6 +1,8 @@
 """Assets and the child process that makes them, with nothing stood in for."""
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -11,7 +13,7 @@ from assets.pipes import pipes_client
 from assets.stage import HomeFolder, run_steps
 from fastdino.core.home import Home
 from fastdino.ingestion import catalog as files_catalog
-from fastdino.steps import Ingest
+from fastdino.steps import Embed, Ingest
 
 
 def materialize(
@@ -89,4 +91,26 @@ def test_anything_else_is_tried_once_more_and_then_fails_with_its_message(
         result = materialize(home, instance, careless)
     assert not result.success
     assert "ValueError" in failure_of(result, "careless")
+    assert retries(result) == 1
+
+
+def test_a_child_that_is_killed_is_started_once_more_and_then_told_of(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "RETRY_AFTER_S", 0)
+    killed = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+
+    class Killed(dg.PipesSubprocessClient):
+        """Starts what is killed at once in every child's place."""
+
+        def run(self, **asked: Any) -> Any:
+            return super().run(**{**asked, "command": [sys.executable, "-c", killed]})
+
+    @dg.asset
+    def unlucky(context: dg.AssetExecutionContext, home: HomeFolder) -> dg.MaterializeResult:
+        return run_steps(context, Killed(), home, Embed())
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = materialize(home, instance, unlucky)
+    assert "embed: ended without a word, was it killed?" in failure_of(result, "unlucky")
     assert retries(result) == 1
