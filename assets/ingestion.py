@@ -43,7 +43,8 @@ def catalog(
     - Look at it: `polars.read_parquet("var/catalog/files.parquet")`
     - Without Dagster: `fastdino ingest FOLDER`
     """
-    return run_steps(context, pipes, home, Ingest(music=tuple(config.music), or_demo=True))
+    step = Ingest(music=tuple(config.music), or_demo=True, rescan=config.rescan)
+    return run_steps(context, pipes, home, step)
 
 
 @dg.asset_check(

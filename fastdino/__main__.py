@@ -56,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     music = argparse.ArgumentParser(add_help=False)
     _option(music, steps.Ingest, "music", positional=True, nargs="*")
     _option(music, steps.Ingest, "or_demo", action="store_true")
+    _option(music, steps.Ingest, "rescan", action="store_true")
     learning = argparse.ArgumentParser(add_help=False)
     _option(learning, steps.Train, "preset")
     _option(learning, steps.Train, "minutes", type=float)

@@ -67,6 +67,10 @@ class Ingest(Step):
         "if there is no music folder yet, synthesise a small demo library and take that",
     )
 
+    rescan: bool = option(
+        False, "read all files anew, also those that have not changed; nothing is decoded for it"
+    )
+
     def run(self, home: Home) -> Summary:
         """See ``fastdino.ingestion``."""
         from fastdino import demo, ingestion
@@ -80,7 +84,7 @@ class Ingest(Step):
         if not folders:
             raise UserError("no music folder given: name one, or set FASTDINO_MUSIC")
         log.info("Looking for music in %s", ", ".join(map(str, folders)))
-        return ingestion.run(home, folders)
+        return ingestion.run(home, folders, rescan=self.rescan)
 
 
 @dataclass(frozen=True)

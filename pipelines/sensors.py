@@ -142,7 +142,7 @@ def fingerprint(files: pl.DataFrame, unlisted: Sequence[str] = ()) -> str:
         for folder in unlisted
     ]
     seen = files.filter(~pl.any_horizontal(pl.lit(False), *inside))
-    rows = json.dumps(seen.select("path", "size", "mtime_ns").rows())
+    rows = json.dumps(seen.select("path", "size", "mtime_ns", "ctime_ns").rows())
     return hashlib.blake2b(rows.encode(), digest_size=16).hexdigest()
 
 

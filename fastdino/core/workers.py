@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from fastdino.core.errors import UserError
+from fastdino.core.failures import FILE, MACHINE
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -31,9 +32,15 @@ MEMORY_BYTES = 3 << 30
 
 @dataclass(frozen=True)
 class WorkerFailure:
-    """Why a task has no result: it raised, ran out of time, or took its process down."""
+    """Why a task has no result: it raised, ran out of time, or took its process down.
+
+    Attributes:
+        reason: for people.
+        kind: what is to blame, see ``fastdino.core.failures``.
+    """
 
     reason: str
+    kind: str = FILE
 
 
 def available_cores() -> int:
@@ -152,10 +159,13 @@ class _Worker(Generic[T, R]):
             how = _how_it_ended(self.process.exitcode)
             if not self._ready:
                 raise RuntimeError(f"worker processes do not start ({how})") from None
-            return self._task, WorkerFailure(f"crashed its process ({how})")
+            # What kills from outside is most often the system, when memory runs out.
+            kind = MACHINE if self.process.exitcode == -signal.SIGKILL else FILE
+            return self._task, WorkerFailure(f"crashed its process ({how})", kind)
         if time.monotonic() >= self.deadline:
             self.end()
-            return self._task, WorkerFailure(f"stopped after its {self._limit_s:.0f} s were up")
+            told = f"stopped after its {self._limit_s:.0f} s were up"
+            return self._task, WorkerFailure(told, MACHINE)
         return None
 
     def end(self) -> None:
@@ -193,7 +203,7 @@ def _serve(pipe: "connection.Connection[Any, Any]", function: Callable[[T], R]) 
         except UserError as error:
             answer = error
         except MemoryError:
-            answer = WorkerFailure("takes more memory than any sound file should")
+            answer = WorkerFailure("takes more memory than any sound file should", MACHINE)
         except Exception as error:
             answer = WorkerFailure(f"{type(error).__name__}: {error}".removesuffix(": "))
         pipe.send(answer)

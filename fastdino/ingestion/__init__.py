@@ -14,8 +14,8 @@ from fastdino.core.summary import Summary
 __all__ = ["run"]
 
 
-def run(home: Home, folders: Sequence[Path]) -> Summary:
+def run(home: Home, folders: Sequence[Path], *, rescan: bool = False) -> Summary:
     """Bring the catalogue up to date with what ``folders`` hold; see ``ingestion.stage.run``."""
     from fastdino.ingestion import stage
 
-    return stage.run(home, folders)
+    return stage.run(home, folders, rescan=rescan)

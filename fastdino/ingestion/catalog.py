@@ -31,11 +31,18 @@ SCHEMA = pl.Schema(
         "channels": pl.Int32(),
         "added_at": pl.Datetime("us", "UTC"),  # when this path was first seen
         "identified_by": pl.Int16(),  # version of ``identify`` that read the file
+        "audio_id": pl.String(),  # hash of the sound; track_id, but for files of older versions
+        "ctime_ns": pl.Int64(),
+        "error_kind": pl.String(),  # what is to blame, see ``fastdino.core.failures``
+        "attempts": pl.Int16(),  # how often it was tried so far, where that is the computer
+        "next_try_at": pl.Datetime("us", "UTC"),  # and when it is tried again
     }
 )
 # Columns that catalogues of older versions lack. They are null until the files have been read anew,
 # which the next ingest does.
-ADDED = ("identified_by",)
+ADDED = (
+    "identified_by", "audio_id", "ctime_ns", "error_kind", "attempts", "next_try_at",
+)  # fmt: skip
 
 
 def empty() -> pl.DataFrame:

@@ -3,12 +3,16 @@
 Belongs here: pure functions over frames. Does not: anything that touches a file.
 """
 
+from datetime import datetime
+
 import polars as pl
 
 from fastdino.ingestion.catalog import SCHEMA
 from fastdino.ingestion.identify import CANNOT_READ, VERSION
 
 TAGS = ("title", "artist", "album", "album_artist", "genre", "year", "track_number")
+# What may differ without anyone being told of it.
+QUIET = ("path", "identified_by", "audio_id", "ctime_ns", "attempts", "next_try_at")
 # The order in which people are told.
 KINDS = {
     "new": "a recording that was not there before",
@@ -31,17 +35,55 @@ CHANGES = pl.Schema(
 )
 
 
-def unchanged(before: pl.DataFrame, listed: pl.DataFrame) -> pl.DataFrame:
-    """Rows of the catalogue ``before`` that still hold: same path, size and time as ``listed``.
+def unchanged(before: pl.DataFrame, listed: pl.DataFrame, now: datetime) -> pl.DataFrame:
+    """Rows of the catalogue ``before`` that still hold: same path, size and times as ``listed``.
+
+    Some programs put the old time of writing back when they have changed a tag; the time of
+    changing gives them away.
 
     Files that could not be read are left out: reading may work now. So are those that another
-    version of this program has read.
+    version of this program has read, and those that the computer failed at and that are to be tried
+    again by ``now``.
     """
     usable = before.filter(
         ~pl.col("error").fill_null("").str.starts_with(CANNOT_READ),
         pl.col("identified_by").eq_missing(VERSION),
+        pl.col("next_try_at").is_null() | (pl.col("next_try_at") > now),
     )
-    return usable.join(listed, on=("path", "size", "mtime_ns"), how="semi")
+    return usable.join(listed, on=("path", "size", "mtime_ns", "ctime_ns"), how="semi")
+
+
+def with_known_ids(before: pl.DataFrame, opened: pl.DataFrame) -> pl.DataFrame:
+    """Files just opened, with the track that each holds: ``track_id`` from ``audio_id``.
+
+    They are the same but where an older version, which took tags behind the sound for sound, has
+    given the recording another id. That stays, so that nothing has to be computed anew.
+
+    Args:
+        before: the catalogue so far.
+        opened: columns path, size, mtime_ns, audio_id and others.
+    """
+    known = before.filter(pl.col("track_id").is_not_null())
+    # Of a file that is as it was, whatever this version makes of it.
+    older = known.filter(pl.col("identified_by").ne_missing(VERSION)).drop("audio_id")
+    carried = opened.select("path", "size", "mtime_ns", "audio_id").join(
+        older, on=("path", "size", "mtime_ns")
+    )
+    names = ("audio_id", "track_id", "added_at")
+    aliases = (
+        pl.concat([known.select(names), carried.select(names)])
+        .filter(
+            pl.col("audio_id").is_not_null(),
+            pl.col("audio_id") != pl.col("track_id"),
+            # Of several ids that turn out to be of one recording its own goes before all.
+            ~pl.col("audio_id").is_in(known["track_id"].implode()),
+        )
+        .sort("added_at", "track_id")
+        .unique("audio_id", keep="first", maintain_order=True)
+        .select("audio_id", "track_id")
+    )
+    joined = opened.join(aliases, on="audio_id", how="left", maintain_order="left")
+    return joined.with_columns(pl.coalesce("track_id", "audio_id").alias("track_id"))
 
 
 def changes(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
@@ -61,11 +103,7 @@ def changes(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
     both = before.join(after, on="path", how="full", coalesce=True, suffix="_after").with_columns(
         was=pl.col("size").is_not_null(), is_=pl.col("size_after").is_not_null()
     )
-    differs = {
-        c: pl.col(c).ne_missing(pl.col(f"{c}_after"))
-        for c in SCHEMA
-        if c not in ("path", "identified_by")
-    }
+    differs = {c: pl.col(c).ne_missing(pl.col(f"{c}_after")) for c in SCHEMA if c not in QUIET}
     same_file = ~pl.any_horizontal(differs[c] for c in ("size", "mtime_ns", "folder"))
     read_anew = same_file & pl.col("identified_by").ne_missing(pl.col("identified_by_after"))
     failed, fails = pl.col("error").is_not_null(), pl.col("error_after").is_not_null()

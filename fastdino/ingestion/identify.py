@@ -7,14 +7,17 @@ A recording is known by its encoded audio: the packets are hashed as one stream 
 decoding, so a file can be moved, renamed and retagged and stays the same track.
 """
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fastdino.core.failures import FORMAT
 from fastdino.core.text import one_line
 from fastdino.core.workers import WorkerFailure, map_in_workers
+from fastdino.ingestion import ogg, trailers
 
 # Left to itself FFmpeg believes content over names: a playlist called x.mp3 would make it open
 # whatever files or addresses the playlist names. So only plain audio containers, only from disk.
@@ -35,6 +38,7 @@ READ_BYTES = 1 << 20
 BATCH = 16  # files a worker takes at once
 # A damaged file can claim any length: this is less than even silence takes.
 LEAST_BYTES_PER_S = 100
+LONGEST_PACKET_S = 60
 PATIENCE_S = 20.0  # for one file, beside what reading it at a megabyte a second takes
 
 TAG_NAMES = {
@@ -55,6 +59,7 @@ class Identified:
     Attributes:
         track_id: 32 hex characters, the hash of the audio packets.
         error: why the file cannot be used, for people.
+        error_kind: what is to blame, see ``fastdino.core.failures``; None for the file itself.
         duration_s: as far as the packets reach, so of a cut file what is left of it; None where
             their times cannot be true.
         codec: FFmpeg's name of the codec, such as ``mp3``, ``flac``, ``vorbis``, ``aac``.
@@ -62,6 +67,7 @@ class Identified:
 
     track_id: str | None = None
     error: str | None = None
+    error_kind: str | None = None
     title: str | None = None
     artist: str | None = None
     album: str | None = None
@@ -81,12 +87,28 @@ def identify(path: str) -> Identified:
 
     try:
         with av.open(path, metadata_errors="replace", options=OPEN_OPTIONS) as container:
-            stream = container.streams.best("audio")
-            if stream is None:
-                return Identified(error=NO_AUDIO)
-            return _read(container, stream)
+            return _read(path, [container])
+    except av.PatchWelcomeError:
+        return _identify_links(path)
     except (av.FFmpegError, OSError, ValueError):
         return Identified(error=_why_unopened(path))
+
+
+def _identify_links(path: str) -> Identified:
+    """Of a file that was joined from several that are not alike; FFmpeg opens one at a time."""
+    import av
+
+    with contextlib.ExitStack() as opened:
+        containers = []
+        for begin, end in ogg.links(path):
+            part = opened.enter_context(ogg.Part(path, begin, end))
+            with contextlib.suppress(av.FFmpegError, OSError, ValueError):
+                container = av.open(part, metadata_errors="replace", options=OPEN_OPTIONS)
+                containers.append(opened.enter_context(container))
+        with contextlib.suppress(av.FFmpegError, OSError, ValueError):
+            if containers:
+                return _read(path, containers)
+    return Identified(error=_why_unopened(path))
 
 
 def _why_unopened(path: str) -> str:
@@ -101,41 +123,95 @@ def _why_unopened(path: str) -> str:
     return "damaged, or not an audio file: its header cannot be understood"
 
 
-def _read(container: Any, stream: Any) -> Identified:
-    import av
-
-    digest = hashlib.blake2b(digest_size=16)
-    size = 0
-    first = end = None
-    try:
-        for packet in container.demux(stream):
-            digest.update(packet)
-            size += packet.size
-            if packet.pts is not None:
-                first = packet.pts if first is None else first
-                end = packet.pts + (packet.duration or 0)
-    except av.InvalidDataError:
-        pass  # Damaged from here on. What came before is the track.
-    if not size:
+def _read(path: str, containers: Sequence[Any]) -> Identified:
+    """What a file holds, of which ``containers`` are the parts one after the other."""
+    streams = [(c, s) for c in containers if (s := c.streams.best("audio")) is not None]
+    if not streams:
         return Identified(error=NO_AUDIO)
+    container, stream = streams[0]
     codec = stream.codec_context
     if codec is None:
-        return Identified(error="holds audio of an unknown kind")
-    duration_s = None
-    if first is not None and end is not None:
-        duration_s = float((end - first) * stream.time_base)
-        # Damaged times can make it end before it starts, or in a hundred years.
-        if not 0 <= duration_s <= size / LEAST_BYTES_PER_S:
-            duration_s = None
+        return Identified(error="holds audio of an unknown kind", error_kind=FORMAT)
+    with open(path, "rb") as file:
+        end = trailers.sound_end(file, codec.codec.canonical_name)
+    packets = _Packets(codec.codec.canonical_name, end)
+    for part, part_stream in streams:
+        packets.add(part, part_stream)
+    if not packets.size:
+        return Identified(error=NO_AUDIO)
     return Identified(
-        track_id=digest.hexdigest(),
-        duration_s=duration_s,
+        track_id=packets.digest(),
+        duration_s=packets.duration_s,
         codec=codec.codec.canonical_name,
         sample_rate=codec.sample_rate or None,
         channels=codec.channels or None,
         # Ogg keeps tags with the stream, the others with the container.
         **normalised({**stream.metadata, **container.metadata}),
     )
+
+
+class _Packets:
+    """The encoded sound of a file as one stream of bytes, and how long it lasts."""
+
+    def __init__(self, codec: str, end: int) -> None:
+        self.codec, self.end = codec, end
+        self.size = 0
+        self.seconds: float | None = None
+        self._hash = hashlib.blake2b(digest_size=16)
+        self._last: Any = None
+
+    def add(self, container: Any, stream: Any) -> None:
+        """Read all packets of a stream, up to where it is damaged."""
+        import av
+
+        end, update = self.end, self._hash.update
+        open_ended = trailers.ends_with_the_file(self.codec)
+        size, last = self.size, self._last
+        # Where what was joined from several files begins anew, so do its times.
+        elapsed, second = 0, int(1 / stream.time_base)
+        first = None
+        at = lasts = 0
+
+        def until() -> int:
+            # A damaged time of ending has the last packet last for days.
+            return at + (lasts if 0 <= lasts < LONGEST_PACKET_S * second else 0)
+
+        try:
+            for packet in container.demux(stream):
+                if not packet.size or (open_ended and packet.pos is not None and packet.pos >= end):
+                    continue
+                if last is not None:
+                    update(last)
+                last = packet
+                size += packet.size
+                if packet.pts is not None:
+                    if first is None:
+                        first = packet.pts
+                    elif packet.pts < at - second:
+                        elapsed += until() - first
+                        first = packet.pts
+                    at, lasts = packet.pts, packet.duration or 0
+        except av.InvalidDataError:
+            pass  # Damaged from here on. What came before is the track.
+        self.size, self._last = size, last
+        if first is not None:
+            self.seconds = (self.seconds or 0) + float(
+                (elapsed + until() - first) * stream.time_base
+            )
+
+    def digest(self) -> str:
+        """32 hex characters, the hash of all packets."""
+        last, whole = self._last, self._hash.copy()
+        behind = 0 if last.pos is None else max(0, last.pos + last.size - self.end)
+        whole.update(trailers.of_last_packet(self.codec, bytes(last), behind))
+        return whole.hexdigest()
+
+    @property
+    def duration_s(self) -> float | None:
+        """How long they last; None if damaged times have it end before it starts, or in a year."""
+        if self.seconds is None or not 0 <= self.seconds <= self.size / LEAST_BYTES_PER_S:
+            return None
+        return self.seconds
 
 
 def normalised(tags: Mapping[str, str]) -> dict[str, Any]:
@@ -198,7 +274,7 @@ def identify_files(files: Sequence[tuple[str, int]]) -> Iterator[tuple[str, Iden
                 for (path, _), identified in zip(batch.files, result, strict=True):
                     yield path, identified
             elif len(batch.files) == 1:
-                yield batch.files[0][0], Identified(error=result.reason)
+                yield batch.files[0][0], Identified(error=result.reason, error_kind=result.kind)
             else:
                 again += [Batch((file,)) for file in batch.files]
         batches = again

@@ -33,9 +33,14 @@ SCHEMA = pl.Schema(
         "folder": pl.String(),
         "size": pl.Int64(),
         "mtime_ns": pl.Int64(),
+        "ctime_ns": pl.Int64(),
         "error": pl.String(),
     }
 )
+
+
+# Of ``SCHEMA``.
+Row = tuple[str, str, int, int, int, str | None]
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ def scan(folders: Sequence[Path], populated: frozenset[str] = frozenset()) -> Li
     """
     tops = _outermost(folders)
     seen: set[tuple[int, int]] = set()
-    rows: list[tuple[str, str, int, int, str | None]] = []
+    rows: list[Row] = []
     unlisted: list[str] = []
     for top in tops:
         before = len(rows)
@@ -87,7 +92,7 @@ def scan(folders: Sequence[Path], populated: frozenset[str] = frozenset()) -> Li
                 if here == top:
                     raise UserError(_refusal(top, error, held)) from error
                 unlisted.append(_printable(here))
-                rows.append((_printable(here), top, 0, 0, f"cannot be read: {error.strerror}"))
+                rows.append((_printable(here), top, 0, 0, 0, f"cannot be read: {error.strerror}"))
                 continue
             for entry in found:
                 if entry.name.startswith(".") or entry.name in JUNK_FOLDERS:
@@ -106,11 +111,11 @@ def scan(folders: Sequence[Path], populated: frozenset[str] = frozenset()) -> Li
     return Listing(files.unique("path", keep="first").sort("path"), tops, tuple(unlisted))
 
 
-def _row(entry: "os.DirEntry[str]", top: str) -> list[tuple[str, str, int, int, str | None]]:
-    path, size, mtime_ns, error = _printable(entry.path), 0, 0, None
+def _row(entry: "os.DirEntry[str]", top: str) -> list[Row]:
+    path, size, mtime_ns, ctime_ns, error = _printable(entry.path), 0, 0, 0, None
     try:
         status = entry.stat()
-        size, mtime_ns = status.st_size, status.st_mtime_ns
+        size, mtime_ns, ctime_ns = status.st_size, status.st_mtime_ns, status.st_ctime_ns
         if not stat.S_ISREG(status.st_mode):
             error = "is not a file but a pipe, socket or device"
         elif path != entry.path:
@@ -125,7 +130,7 @@ def _row(entry: "os.DirEntry[str]", top: str) -> list[tuple[str, str, int, int, 
         error = "is a link to a file that is not there"
     except OSError as problem:
         error = f"cannot be read: {problem.strerror}"
-    return [(path, top, size, mtime_ns, error)]
+    return [(path, top, size, mtime_ns, ctime_ns, error)]
 
 
 def _outermost(folders: Sequence[Path]) -> tuple[str, ...]:

@@ -7,11 +7,12 @@ Belongs here: the steps in order: list (``scan``), open what is new (``identify`
 import datetime
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import polars as pl
 
+from fastdino.core.failures import MACHINE, WAITS, next_try
 from fastdino.core.home import Home
 from fastdino.core.progress import progress
 from fastdino.core.storage import exclusive_lock
@@ -21,11 +22,11 @@ from fastdino.ingestion import catalog, diff, identify, scan
 SHOWN = 200  # rows of a table in the summary
 
 
-def run(home: Home, folders: Sequence[Path]) -> Summary:
+def run(home: Home, folders: Sequence[Path], *, rescan: bool = False) -> Summary:
     """Bring the catalogue up to date with what ``folders`` hold; they are the whole collection.
 
-    Files whose size and time have not changed are not opened. If nothing changed, nothing is
-    written.
+    Files whose size and times have not changed are not opened, unless a ``rescan`` is asked for. If
+    nothing changed, nothing is written.
 
     Raises:
         UserError: a folder is missing, unreadable or empty; the catalogue is left as it was.
@@ -33,7 +34,7 @@ def run(home: Home, folders: Sequence[Path]) -> Summary:
     with exclusive_lock(home.catalog.parent):
         before = catalog.read(home) if home.catalog.exists() else catalog.empty()
         listing = scan.scan(folders, populated=frozenset(before["path"]))
-        after = look(before, listing)
+        after = look(before, listing, rescan=rescan)
         changed = diff.changes(before, after)
         after = diff.first_seen_kept(before, after, changed)
         if did_work := not after.equals(before):
@@ -41,14 +42,15 @@ def run(home: Home, folders: Sequence[Path]) -> Summary:
     return _summary(home, before, after, changed, listing, did_work)
 
 
-def look(before: pl.DataFrame, listing: scan.Listing) -> pl.DataFrame:
+def look(before: pl.DataFrame, listing: scan.Listing, *, rescan: bool = False) -> pl.DataFrame:
     """The catalogue of what is ``listed`` now: known rows where files have not changed, fresh ones
-    where they have. Same columns as ``before``, sorted by path.
+    where they have, or all if ``rescan`` is asked for. Same columns as ``before``, sorted by path.
     """
+    now = datetime.datetime.now(datetime.UTC)
     listed = listing.files
     refused = listed.filter(pl.col("error").is_not_null())
     candidates = listed.filter(pl.col("error").is_null())
-    kept = diff.unchanged(before, candidates).drop("folder")
+    kept = diff.unchanged(before.clear() if rescan else before, candidates, now).drop("folder")
     kept = kept.join(listed.select("path", "folder"), on="path")
     to_open = candidates.join(kept, on="path", how="anti")
     found: list[dict[str, object]] = []
@@ -57,22 +59,41 @@ def look(before: pl.DataFrame, listing: scan.Listing) -> pl.DataFrame:
             for path, result in identify.identify_files(to_open.select("path", "size").rows()):
                 found.append({"path": path, **asdict(result)})
                 shown.advance()
-    columns = {c: t for c, t in catalog.SCHEMA.items() if c == "path" or c not in listed.columns}
-    results = pl.DataFrame(found, schema={**columns, "error": pl.String()}).drop(
-        "added_at", "identified_by"
-    )
-    opened = to_open.drop("error").join(results, on="path")
+    read = [field.name for field in fields(identify.Identified)]
+    results = pl.DataFrame(found, schema={c: catalog.SCHEMA[c] for c in ("path", *read)})
+    opened = to_open.drop("error").join(results.rename({"track_id": "audio_id"}), on="path")
+    opened = diff.with_known_ids(before, opened)
     fresh = pl.concat([refused, opened], how="diagonal").join(
-        before.select("path", "added_at"), on="path", how="left"
+        before.select("path", "size", "mtime_ns", "added_at", before_attempts="attempts"),
+        on="path",
+        how="left",
+        suffix="_before",
     )
-    now = datetime.datetime.now(datetime.UTC)
     fresh = fresh.with_columns(
         pl.col("added_at").fill_null(now).cast(catalog.SCHEMA["added_at"]),
         identified_by=pl.lit(identify.VERSION, pl.Int16),
     )
+    fresh = _with_next_try(fresh, now)
     unknown = before.filter(_inside(listing.unlisted)).join(listed, on="path", how="anti")
     rows = pl.concat([kept, fresh, unknown], how="diagonal")
     return rows.select(catalog.SCHEMA.names()).cast(catalog.SCHEMA).sort("path")
+
+
+def _with_next_try(fresh: pl.DataFrame, now: datetime.datetime) -> pl.DataFrame:
+    """Where the computer is to blame, how often it was tried and when it will be again."""
+    same = (pl.col("size") == pl.col("size_before")) & (
+        pl.col("mtime_ns") == pl.col("mtime_ns_before")
+    )
+    so_far = pl.when(same).then("before_attempts").fill_null(0)
+    failed = pl.col("error_kind") == MACHINE
+    waits = pl.Series([next_try(MACHINE, n, now) for n in range(1, len(WAITS) + 1)])
+    return fresh.with_columns(attempts=pl.when(failed).then(so_far + 1)).with_columns(
+        next_try_at=pl.when(failed).then(
+            pl.lit(waits.implode()).list.get(
+                (pl.col("attempts").clip(1, len(WAITS)) - 1).fill_null(0)
+            )
+        )
+    )
 
 
 def _inside(folders: Sequence[str]) -> pl.Expr:

@@ -4,18 +4,24 @@ Belongs here: the two decoders, and which is asked first. Does not: what becomes
 No block is longer than a few seconds, whatever the file's length.
 """
 
+import functools
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from fastdino.ingestion import ogg
 from fastdino.ingestion.identify import OPEN_OPTIONS
 
 # Of all channels together. Half of it costs a tenth of the speed, twice as much gains nothing.
 SAMPLES_PER_BLOCK = 1 << 18
 # A damaged header can claim anything; at odd rates in the millions resampling eats all memory.
 PLAUSIBLE_RATES = range(1_000, 1_000_001)
+# Of the power of two channels that have nothing to do with each other their mean keeps half, of
+# ordinary stereo more.
+LEAST_LEFT = 0.01
 # libsndfile is the faster one on these alone. On Opus it is the slower by half, and gives up on
 # many a sound file.
 LIBSNDFILE_FIRST = {".mp3", ".wav", ".aif", ".aiff"}
@@ -32,18 +38,35 @@ class Sound:
     Attributes:
         rate: samples per second.
         header_s: seconds that the file promises, if it does.
-        blocks: mono float32 samples ``[n]`` (the mean of the channels), as they are decoded;
-            iterating raises ``DecodeError`` where the decoder gives up.
+        blocks: mono float32 samples ``[n]``, as they are decoded; iterating raises
+            ``DecodeError`` where the decoder gives up.
         skipped: damaged packets left out so far.
+        power: sum of squares of all channels' samples so far, over the number of channels.
+        mixed_power: the same of what was made of them.
     """
 
     rate: int
     header_s: float | None
     blocks: Iterator[np.ndarray]
     skipped: int = 0
+    power: float = 0.0
+    mixed_power: float = 0.0
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the channels are each other's opposite, and little is left of them together."""
+        return self.mixed_power < LEAST_LEFT * self.power
+
+    def mixed(self, channels: np.ndarray, mix: np.ndarray) -> np.ndarray:
+        """Mono of ``channels``, float32 ``[n, channels]``, and their power added to the sums."""
+        mono = channels @ mix
+        self.power += float(np.vdot(channels, channels)) / channels.shape[1]
+        self.mixed_power += float(np.vdot(mono, mono))
+        return mono
 
 
-Decoder = Callable[[Path], Sound]
+# A path, and the one channel to take; None for the mean of all.
+Decoder = Callable[[Path, int | None], Sound]
 
 
 def decoders(path: Path) -> tuple[Decoder, ...]:
@@ -52,7 +75,7 @@ def decoders(path: Path) -> tuple[Decoder, ...]:
     return both if path.suffix.lower() in LIBSNDFILE_FIRST else both[::-1]
 
 
-def with_libsndfile(path: Path) -> Sound:
+def with_libsndfile(path: Path, channel: int | None = None) -> Sound:
     """Open with libsndfile, which stops at any damage.
 
     Raises:
@@ -72,7 +95,7 @@ def with_libsndfile(path: Path) -> Sound:
         raise DecodeError(_reason(error)) from error
 
     def blocks() -> Iterator[np.ndarray]:
-        mix = np.full(file.channels, 1 / file.channels, np.float32)
+        mix = _mix(file.channels, channel)
         with file:
             while True:
                 try:
@@ -83,15 +106,16 @@ def with_libsndfile(path: Path) -> Sound:
                     raise DecodeError(_reason(error)) from error
                 if not len(block):
                     return
-                yield block[:, 0] if file.channels == 1 else block @ mix
+                yield block[:, 0] if file.channels == 1 else sound.mixed(block, mix)
 
     _check(file.samplerate)
     # libsndfile says 2**63 - 1 where it does not know.
     header_s = file.frames / file.samplerate if 0 < file.frames < 2**62 else None
-    return Sound(file.samplerate, header_s, blocks())
+    sound = Sound(file.samplerate, header_s, blocks())
+    return sound
 
 
-def with_ffmpeg(path: Path) -> Sound:
+def with_ffmpeg(path: Path, channel: int | None = None) -> Sound:
     """Open with FFmpeg's libraries: reads nearly anything, packet by packet, skipping bad ones.
 
     Raises:
@@ -113,15 +137,21 @@ def with_ffmpeg(path: Path) -> Sound:
     elif container.duration:
         sound.header_s = container.duration / av.time_base
 
-    def frames() -> Iterator[av.AudioFrame]:
+    def frames(container: av.container.InputContainer, begin: int) -> Iterator[av.AudioFrame]:
+        stream = container.streams.best("audio")
         packets = container.demux(stream)
+        reached = begin
         while True:
             try:
                 packet = next(packets, None)
+            except av.PatchWelcomeError:
+                yield from links(reached)
+                return
             except (av.FFmpegError, OSError) as error:
                 raise DecodeError(_reason(error)) from error
             if packet is None:
                 return
+            reached = begin + (packet.pos or 0)
             try:
                 decoded = packet.decode()
             except (av.FFmpegError, OSError, ValueError):
@@ -129,30 +159,53 @@ def with_ffmpeg(path: Path) -> Sound:
                 continue
             yield from decoded  # type: ignore[misc]
 
-    decoded = frames()
-    queue = av.AudioFifo()
+    def links(reached: int) -> Iterator[av.AudioFrame]:
+        """Frames of the first of a chain's links behind ``reached``, and of those after it."""
+        begin, end = next((link for link in ogg.links(path) if link[0] > reached), (0, 0))
+        if not end:
+            raise DecodeError("its format changes half-way")
+        with ogg.Part(path, begin, path.stat().st_size) as part:
+            try:
+                rest = av.open(part, metadata_errors="replace", options=OPEN_OPTIONS)
+            except (av.FFmpegError, OSError, ValueError) as error:
+                raise DecodeError(_reason(error)) from error
+            with rest:
+                assert isinstance(rest, av.container.InputContainer)
+                yield from frames(rest, begin)
 
-    def enqueue(frame: av.AudioFrame) -> None:
-        frame.pts = None  # The queue refuses gaps, which a damaged file has.
-        try:
-            queue.write(frame)
-        except ValueError as error:
-            raise DecodeError("its format changes half-way") from error
+    def mono(frame: av.AudioFrame | None) -> np.ndarray:
+        assert frame is not None
+        samples = _samples(frame)
+        return samples[:, 0] if samples.shape[1] == 1 else sound.mixed(samples, mix)
+
+    decoded = frames(container, 0)
+    queue = av.AudioFifo()
 
     def blocks() -> Iterator[np.ndarray]:
         with container:
             broken: DecodeError | None = None
             try:
-                for frame in decoded:
-                    enqueue(frame)
+                for frame in itertools.chain(begun, decoded):
+                    frame.pts = None  # The queue refuses gaps, which a damaged file has.
+                    if _form(frame) == form:
+                        queue.write(frame)
+                    else:
+                        # What is joined from several files may go on at another rate, or in mono.
+                        if queue.samples:
+                            yield mono(queue.read())
+                        yield from map(mono, converter(_form(frame)).resample(frame))
                     if queue.samples >= enough:
-                        yield _mono(queue.read())
+                        yield mono(queue.read())
             except DecodeError as error:
                 broken = error
             if queue.samples:
-                yield _mono(queue.read())
+                yield mono(queue.read())
             if broken:
                 raise broken
+
+    @functools.cache
+    def converter(form: tuple[object, ...]) -> av.AudioResampler:
+        return av.AudioResampler(*usual)
 
     # Only a frame tells the true rate: HE-AAC's header announces half of it.
     try:
@@ -164,8 +217,10 @@ def with_ffmpeg(path: Path) -> Sound:
         container.close()
         raise DecodeError("no audio in it that could be decoded")
     sound.rate = _check(first.sample_rate)
+    usual = (first.format, first.layout, first.sample_rate)
+    form, mix = _form(first), _mix(first.layout.nb_channels, channel)
     enough = SAMPLES_PER_BLOCK // first.layout.nb_channels
-    enqueue(first)
+    begun = [first]
     sound.blocks = blocks()
     return sound
 
@@ -176,15 +231,25 @@ def _check(rate: int) -> int:
     return rate
 
 
-def _mono(frame: "av.AudioFrame") -> np.ndarray:  # type: ignore[name-defined]  # noqa: F821
+def _mix(channels: int, channel: int | None) -> np.ndarray:
+    """What each channel counts for in the mono sound, float32 ``[channels]``."""
+    if channel is None:
+        return np.full(channels, 1 / channels, np.float32)
+    return np.eye(channels, dtype=np.float32)[min(channel, channels - 1)]
+
+
+def _form(frame: "av.AudioFrame") -> tuple[object, ...]:  # type: ignore[name-defined]  # noqa: F821
+    return frame.sample_rate, frame.layout.name, frame.format.name
+
+
+def _samples(frame: "av.AudioFrame") -> np.ndarray:  # type: ignore[name-defined]  # noqa: F821
+    """float32 ``[n, channels]``, from -1 to 1."""
     samples = frame.to_ndarray()
-    if not frame.format.is_planar:
-        samples = samples.reshape(-1, frame.layout.nb_channels).T
-    mono = samples.mean(0, dtype=np.float32)
-    if samples.dtype.kind in "iu":
-        half = np.float32(2.0 ** (8 * samples.dtype.itemsize - 1))
-        mono = mono / half - (1 if samples.dtype.kind == "u" else 0)
-    return mono
+    samples = samples.T if frame.format.is_planar else samples.reshape(-1, frame.layout.nb_channels)
+    if samples.dtype.kind not in "iu":
+        return np.ascontiguousarray(samples, np.float32)
+    half = np.float32(2.0 ** (8 * samples.dtype.itemsize - 1))
+    return samples.astype(np.float32) / half - (1 if samples.dtype.kind == "u" else 0)
 
 
 def _reason(error: Exception) -> str:

@@ -23,11 +23,19 @@ SPOOL_BUFFER = 1 << 20
 
 @dataclass(frozen=True)
 class Task:
-    """A file to make frames of, and the file that its uint8 frames are to be written to."""
+    """A file to make frames of.
+
+    Attributes:
+        path: the file.
+        spool: the file that its uint8 frames are to be written to.
+        settings: of the frames.
+        packets_s: seconds that its packets last, where that is known.
+    """
 
     path: Path
     spool: Path
     settings: SpectrogramSettings
+    packets_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,7 @@ class Extracted:
         decoded_s: seconds that could be decoded.
         salvaged: whether damage was met and left out.
         attempts: decoders that were tried.
+        packets_s: seconds that the file's packets last, where that is known.
     """
 
     n_frames: int
@@ -47,11 +56,14 @@ class Extracted:
     decoded_s: float
     salvaged: bool
     attempts: int
+    packets_s: float | None = None
 
     @property
     def sound(self) -> bool:
-        """Whether all that the file promises was decoded."""
-        return not (self.salvaged or is_short(self.decoded_s, self.header_s))
+        """Whether all that the file promises, and all that it holds, was decoded."""
+        # A header is of the first of several files that were joined.
+        promised = (self.header_s, self.packets_s)
+        return not (self.salvaged or any(is_short(self.decoded_s, each) for each in promised))
 
 
 class TooLong(Exception):
@@ -86,7 +98,10 @@ def extract(task: Task) -> Extracted | WorkerFailure:
     for attempt, decoder in enumerate(decoders(task.path), start=1):
         spool = task.spool.with_suffix(f".{attempt}")
         try:
-            result, loudest = _attempt(task, decoder(task.path), spool, attempt)
+            sound = decoder(task.path, None)
+            result, loudest = _attempt(task, sound, spool, attempt)
+            if sound.cancelled:  # one channel is the opposite of the other: the first one, then
+                result, loudest = _attempt(task, decoder(task.path, 0), spool, attempt)
         except DecodeError as error:
             reason = str(error)
             continue
@@ -139,4 +154,8 @@ def _attempt(task: Task, sound: Sound, spool: Path, attempt: int) -> tuple[Extra
             n_frames += len(block)
             loudest = max(loudest, int(block.max(initial=0)))
     salvaged = broken or sound.skipped > 0
-    return Extracted(n_frames, sound.header_s, samples / sound.rate, salvaged, attempt), loudest
+    decoded_s = samples / sound.rate
+    return (
+        Extracted(n_frames, sound.header_s, decoded_s, salvaged, attempt, task.packets_s),
+        loudest,
+    )

@@ -171,7 +171,10 @@ def _work(
     ):
         while candidates:
             by_spool = {scratch / c.track_id: c for c in candidates}
-            tasks = (extract.Task(Path(c.path), spool, settings) for spool, c in by_spool.items())
+            tasks = (
+                extract.Task(Path(c.path), spool, settings, c.duration_s)
+                for spool, c in by_spool.items()
+            )
             candidates = []
             found = map_in_workers(
                 extract.in_worker,

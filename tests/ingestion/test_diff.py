@@ -20,6 +20,7 @@ def files(**paths: str | dict[str, Any] | None) -> pl.DataFrame:
             "folder": "/",
             "size": 1,
             "mtime_ns": 1,
+            "ctime_ns": 1,
             "added_at": DAY,
             "identified_by": identify.VERSION,
         }
@@ -106,13 +107,26 @@ def test_a_file_written_again_unchanged_is_touched() -> None:
 
 
 def test_only_files_of_the_same_size_and_time_still_hold() -> None:
+    machine = {"track_id": None, "error": "killed", "error_kind": "machine"}
     before = files(
-        a="1", b="2", c="3", d=None, e={"error": f"{identify.CANNOT_READ}: Permission denied"}
+        a="1",
+        b="2",
+        c="3",
+        d=None,
+        e={"error": f"{identify.CANNOT_READ}: Permission denied"},
+        f={**machine, "next_try_at": DAY},
+        g={**machine, "next_try_at": DAY + datetime.timedelta(hours=1)},
+        h="4",
     )
     listed = pl.DataFrame(
-        {"path": list("abcdefg"), "size": [1, 2, 1, 1, 1, 1, 1], "mtime_ns": [1, 1, 2, 1, 1, 1, 1]}
+        {
+            "path": list("abcdefghi"),
+            "size": [1, 2, 1, 1, 1, 1, 1, 1, 1],
+            "mtime_ns": [1, 1, 2, 1, 1, 1, 1, 1, 1],
+            "ctime_ns": [1, 1, 1, 1, 1, 1, 1, 2, 1],
+        }
     )
-    assert diff.unchanged(before, listed)["path"].to_list() == ["a", "d"]
+    assert diff.unchanged(before, listed, DAY)["path"].to_list() == ["a", "d", "g"]
 
 
 states = st.one_of(
@@ -174,11 +188,48 @@ def test_a_song_is_new_once_and_only_if_it_was_nowhere(
 
 def test_what_another_version_has_read_no_longer_holds_but_is_no_change() -> None:
     before = files(a={"track_id": "x", "identified_by": None}, b={"track_id": "y"})
-    listed = before.select("path", "size", "mtime_ns")
-    assert diff.unchanged(before, listed)["path"].to_list() == ["b"]
+    listed = before.select("path", "size", "mtime_ns", "ctime_ns")
+    assert diff.unchanged(before, listed, DAY)["path"].to_list() == ["b"]
     after = files(a={"track_id": "x", "genre": "read now"}, b={"track_id": "y"})
     assert told(before, after) == []
     # Whether the file is another one is a change all the same.
     assert told(before, files(a={"track_id": "z"}, b={"track_id": "y"})) != []
     retagged = files(a={"track_id": "x", "genre": "new", "size": 2}, b={"track_id": "y"})
     assert [kind for kind, *_ in told(before, retagged)] == ["retagged"]
+
+
+def opened(**audio_ids: str | None) -> pl.DataFrame:
+    """Files of size and time 1 as they are found to hold these recordings now."""
+    rows = [{"path": p, "size": 1, "mtime_ns": 1, "audio_id": a} for p, a in audio_ids.items()]
+    schema = {name: catalog.SCHEMA[name] for name in ("path", "size", "mtime_ns", "audio_id")}
+    return pl.DataFrame(rows, schema=schema)
+
+
+def ids(before: pl.DataFrame, now: pl.DataFrame) -> dict[str, str | None]:
+    return dict(diff.with_known_ids(before, now).select("path", "track_id").rows())
+
+
+def test_a_file_that_an_older_version_has_read_keeps_the_id_it_gave() -> None:
+    before = files(a={"track_id": "old", "identified_by": None})
+    assert ids(before, opened(a="new", b="new", c="other")) == {
+        "a": "old",
+        "b": "old",
+        "c": "other",
+    }
+    # One that has changed since may hold anything.
+    changed = opened(a="new").with_columns(size=pl.lit(2, pl.Int64))
+    assert ids(before, changed) == {"a": "new"}
+
+
+def test_an_id_that_was_carried_over_stays_with_the_recording() -> None:
+    before = files(a={"track_id": "old", "audio_id": "new"})
+    assert ids(before, opened(b="new", c=None)) == {"b": "old", "c": None}
+
+
+def test_two_ids_of_one_recording_become_its_own_or_that_of_the_file_first_seen() -> None:
+    with_tag = {"track_id": "tagged", "identified_by": None}
+    clean = {"track_id": "clean", "identified_by": None}
+    before = files(a=with_tag, b=clean)
+    assert ids(before, opened(a="clean", b="clean")) == {"a": "clean", "b": "clean"}
+    later = {**clean, "track_id": "too", "added_at": DAY + datetime.timedelta(days=1)}
+    assert set(ids(files(a=later, b=with_tag), opened(a="x", b="x")).values()) == {"tagged"}

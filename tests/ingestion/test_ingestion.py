@@ -1,6 +1,7 @@
 import os
 import random
 import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from fastdino import demo, ingestion
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
-from fastdino.ingestion import catalog, diff, scan, stage
+from fastdino.ingestion import catalog, diff, identify, scan, stage
 from tests.editing import retag
 
 SONGS = 12  # in the small library, beside one copy and one damaged file
@@ -53,17 +54,17 @@ def test_a_library_is_catalogued_once_and_then_left_alone(library: Path, home: H
 
 
 def test_every_kind_of_change_is_told_apart_and_nothing_else_is_opened(
-    music: Path, home: Home
+    music: Path, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ingestion.run(home, [music])
     before = catalog.read(home)
-    # Whoever opened these would find noise; their size and time say there is no need to.
-    for suffix in (".wav", ".opus"):
-        path = song(music, suffix)
-        status = path.stat()
-        path.write_bytes(random.Random(0).randbytes(status.st_size))
-        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    opened, real = [], identify.identify_files
 
+    def noting(files: Sequence[tuple[str, int]]) -> Iterator[tuple[str, identify.Identified]]:
+        opened.extend(Path(path).name for path, _ in files)
+        return real(files)
+
+    monkeypatch.setattr(identify, "identify_files", noting)
     song(music, ".m4a").rename(music / "moved.m4a")
     shutil.copy(song(music, ".ogg"), music / "copied.ogg")
     song(music, ".mp3").unlink()
@@ -79,11 +80,39 @@ def test_every_kind_of_change_is_told_apart_and_nothing_else_is_opened(
     assert found[0] == ("new", "fresh.mp3", None)
     assert found[1][:2] == ("moved", "moved.m4a")
     assert found[2] == ("duplicate", "copied.ogg", None)
-    after = catalog.read(home)
-    for suffix in (".wav", ".opus"):
-        same = pl.col("path") == str(song(music, suffix))
-        assert after.filter(same).equals(before.filter(same))
+    names = {"fresh.mp3", "moved.m4a", "copied.ogg", song(music, ".flac").name}
+    assert set(opened) == names
+    same = pl.col("path").str.contains(r"\.(wav|opus)$")
+    assert catalog.read(home).filter(same).equals(before.filter(same))
+    opened.clear()
     assert not ingestion.run(home, [music]).did_work
+    assert opened == []
+
+
+def test_a_tag_changed_with_the_time_put_back_is_seen(music: Path, home: Home) -> None:
+    path = song(music, ".flac")
+    ingestion.run(home, [music])
+    status = path.stat()
+    content = path.read_bytes()
+    at = content.lower().index(b"title=") + len(b"title=")
+    path.write_bytes(content[:at] + content[at : at + 1].swapcase() + content[at + 1 :])
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+    summary = ingestion.run(home, [music])
+    assert [kind for kind, *_ in changes(summary)] == ["retagged"]
+
+
+def test_a_rescan_reads_all_files_anew_and_changes_nothing_that_is_so_still(
+    music: Path, home: Home
+) -> None:
+    ingestion.run(home, [music])
+    right = catalog.read(home)
+    # As if a title had been read wrongly, or changed where nothing shows it.
+    catalog.write(home, right.with_columns(title=pl.lit("wrong")))
+    assert not ingestion.run(home, [music]).did_work
+    assert ingestion.run(home, [music], rescan=True).did_work
+    assert catalog.read(home).equals(right)
+    assert not ingestion.run(home, [music], rescan=True).did_work
 
 
 def test_moved_songs_keep_the_day_they_were_first_seen_and_copies_do_not(

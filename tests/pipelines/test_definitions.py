@@ -150,7 +150,7 @@ def test_the_database_is_overdue_when_a_night_brought_no_refresh() -> None:
 @pytest.mark.parametrize(
     ("config", "names"),
     [
-        (ingestion.CatalogConfig, {"music"}),
+        (ingestion.CatalogConfig, {"music", "rescan"}),
         (training.TrainingConfig, {"preset", "minutes", "seed", "afresh", "warm"}),
         (promotion.PromotionConfig, {"model_id"}),
         (research.ComparisonConfig, {"arms", "minutes", "seeds", "labels", "preset"}),
@@ -180,7 +180,11 @@ def test_options_are_those_of_the_steps_and_default_to_the_environment(
 ) -> None:
     for name in ("FASTDINO_MUSIC", "FASTDINO_PRESET", "FASTDINO_MINUTES"):
         monkeypatch.delenv(name, raising=False)
-    assert config_of(Ingest)().model_dump(mode="json") == {"music": [], "or_demo": False}
+    assert config_of(Ingest)().model_dump(mode="json") == {
+        "music": [],
+        "or_demo": False,
+        "rescan": False,
+    }
     assert made("train", config_of(Train)().model_dump(mode="json")) == Train(preset="auto")
     monkeypatch.setenv("FASTDINO_MUSIC", "/a:/b")
     monkeypatch.setenv("FASTDINO_PRESET", "gpu")
