@@ -8,7 +8,7 @@ import dagster as dg
 import polars as pl
 
 from assets.ingestion import catalog
-from assets.stage import COLLECTION_POOL, HomeFolder, failed, run_steps, stage_asset
+from assets.stage import COLLECTION_POOL, HomeFolder, config_of, failed, run_steps, stage_asset
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.ingestion import catalog as files_catalog
@@ -21,24 +21,32 @@ FAILED_SHARE = 0.05
 ALWAYS_ALLOWED = 2
 
 
+class SpectrogramsConfig(config_of(Spectrograms)):  # type: ignore[misc]
+    """Options of decoding."""
+
+
 @stage_asset(
     deps=[catalog],
     kinds={"torch", "parquet"},
     pool=COLLECTION_POOL,
 )
 def spectrogram_shards(
-    context: dg.AssetExecutionContext, home: HomeFolder, pipes: dg.PipesSubprocessClient
+    context: dg.AssetExecutionContext,
+    config: SpectrogramsConfig,
+    home: HomeFolder,
+    pipes: dg.PipesSubprocessClient,
 ) -> dg.MaterializeResult:
     """A log-mel spectrogram of every track, in Parquet shards of about 256 MB.
 
     Only tracks that have none yet are decoded, on all cores. What cannot be decoded is listed in
-    `failures.parquet` with the reason, and tried again only when the file changes.
+    `failures.parquet` with the reason, and tried again when the file changes; what was the
+    computer's doing, also by itself, further and further apart.
 
     - Lies in: `shards/<settings>/spectrograms-*.parquet`
     - Look at it: `fastdino.spectrograms.shards.read_index(folder)`
     - Without Dagster: `fastdino spectrograms`
     """
-    return run_steps(context, pipes, home, Spectrograms())
+    return run_steps(context, pipes, home, Spectrograms(retry=config.retry))
 
 
 def decoded_tracks(home: Home) -> list[str]:

@@ -57,6 +57,8 @@ def parser() -> argparse.ArgumentParser:
     _option(music, steps.Ingest, "music", positional=True, nargs="*")
     _option(music, steps.Ingest, "or_demo", action="store_true")
     _option(music, steps.Ingest, "rescan", action="store_true")
+    retrying = argparse.ArgumentParser(add_help=False)
+    _option(retrying, steps.Spectrograms, "retry", action="store_true")
     learning = argparse.ArgumentParser(add_help=False)
     _option(learning, steps.Train, "preset")
     _option(learning, steps.Train, "minutes", type=float)
@@ -67,9 +69,9 @@ def parser() -> argparse.ArgumentParser:
     def command(name: str, text: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=text, parents=[*parents, home])
 
-    command("run", "all stages, one after the other", music, learning)
+    command("run", "all stages, one after the other", music, retrying, learning)
     command("ingest", "find music files, identify recordings, read tags", music)
-    command("spectrograms", "decode new recordings into spectrogram shards")
+    command("spectrograms", "decode new recordings into spectrogram shards", retrying)
     command("train", "train an encoder on the shards", learning)
     command("embed", "embed tracks that have no vectors yet; publish music.duckdb")
     command("report", "draw the map, clusters and neighbours; write the page")

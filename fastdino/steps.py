@@ -92,12 +92,17 @@ class Spectrograms(Step):
     """Decode new recordings into spectrogram shards."""
 
     name = "spectrograms"
+    retry: bool = option(
+        False,
+        "try all that could not be decoded once more; by itself that is only done for files that "
+        "have changed, and for what the computer was to blame for",
+    )
 
     def run(self, home: Home) -> Summary:
         """See ``fastdino.spectrograms``."""
         from fastdino import spectrograms
 
-        return spectrograms.run(home)
+        return spectrograms.run(home, retry=self.retry)
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,14 @@ import pyarrow.compute as pc
 
 from fastdino import __version__
 from fastdino.core.errors import UserError
+from fastdino.core.failures import FILE
 from fastdino.core.home import Home
 from fastdino.core.storage import atomic_replace, read_json
 from fastdino.core.summary import Summary
 from fastdino.embeddings.vectors import read_vectors, schema, vector_files
 from fastdino.ingestion import catalog
 from fastdino.reports import map_files
+from fastdino.spectrograms.shards import empty_index, is_short, list_shards, read_index
 from fastdino.spectrograms.stage import read_failures
 from fastdino.training import registry
 
@@ -169,9 +171,10 @@ def _inputs(home: Home) -> Iterator[Path]:
         folder = _map_folder(home, model["model_id"])
         if folder and folder.is_dir():
             yield from folder.iterdir()
-    failures = home.shards(registry.current(home)["spec_id"]) / "failures.parquet"
-    if failures.exists():
-        yield failures
+    shards = home.shards(registry.current(home)["spec_id"])
+    yield from list_shards(shards)
+    if (shards / "failures.parquet").exists():
+        yield shards / "failures.parquet"
 
 
 def _map_folder(home: Home, model_id: str) -> Path | None:
@@ -225,12 +228,14 @@ def _fill_catalog(
 ) -> None:
     modified_at = pl.from_epoch(pl.col("mtime_ns"), "ns").dt.replace_time_zone("UTC")
     files = files.with_columns(modified_at=modified_at)
-    _insert(db, "tracks", catalog.tracks(files))
+    _insert(db, "tracks", _with_lengths(catalog.tracks(files), home.shards(spec_id)))
     _insert(db, "files", files)
     bad = files.filter(pl.col("track_id").is_null()).with_columns(
         stage=pl.lit("ingestion"),
         reason=pl.col("error").fill_null("unknown"),
         failed_at=pl.lit(None, pl.Datetime("us", "UTC")),
+        kind=pl.col("error_kind").fill_null(FILE),
+        attempts=pl.col("attempts").fill_null(1),
     )
     _insert(db, "failures", bad)
     failures = read_failures(home.shards(spec_id))
@@ -239,6 +244,27 @@ def _fill_catalog(
         undecoded = failures.join(wanted, on="track_id", how="semi")
         undecoded = undecoded.with_columns(stage=pl.lit("spectrograms"), modified_at=modified_at)
         _insert(db, "failures", undecoded)
+
+
+def _with_lengths(tracks: pl.DataFrame, shards: Path) -> pl.DataFrame:
+    """``tracks`` with the length of the sound where it has been decoded, and what is claimed."""
+    try:
+        index = pl.from_arrow(read_index(shards))
+    except UserError as error:
+        # Worth a night's lengths, not a night without a database.
+        log.warning("lengths are told as the files' packets tell them: %s", error)
+        index = pl.from_arrow(empty_index())
+    assert isinstance(index, pl.DataFrame)
+    decoded = index.filter(pl.col("piece") == 0).unique("track_id", keep="last")
+    short = pl.struct("decoded_s", "header_s").map_elements(
+        lambda each: is_short(each["decoded_s"], each["header_s"]), pl.Boolean
+    )
+    decoded = decoded.with_columns(is_cut=short)
+    return tracks.join(decoded, on="track_id", how="left", maintain_order="left").with_columns(
+        duration_s=pl.coalesce("decoded_s", "duration_s"),
+        stated_s="header_s",
+        is_cut=pl.col("is_cut").fill_null(False),
+    )
 
 
 def _insert(db: duckdb.DuckDBPyConnection, table: str, frame: pl.DataFrame) -> None:

@@ -27,6 +27,8 @@ CREATE TABLE tracks (
     year INTEGER,
     track_number INTEGER,
     duration_s DOUBLE,
+    stated_s DOUBLE,
+    is_cut BOOLEAN NOT NULL,
     path VARCHAR NOT NULL,
     n_files INTEGER NOT NULL,
     added_at TIMESTAMPTZ
@@ -40,7 +42,9 @@ COMMENT ON COLUMN tracks.album_artist IS 'Album artist tag';
 COMMENT ON COLUMN tracks.genre IS 'Genre tag';
 COMMENT ON COLUMN tracks.year IS 'Year tag';
 COMMENT ON COLUMN tracks.track_number IS 'Track number tag';
-COMMENT ON COLUMN tracks.duration_s IS 'Length in seconds, as the file states it';
+COMMENT ON COLUMN tracks.duration_s IS 'Length of its sound in seconds, as far as it can be decoded; as its packets tell it where it has not been decoded yet';
+COMMENT ON COLUMN tracks.stated_s IS 'Length in seconds that the file claims, if it does';
+COMMENT ON COLUMN tracks.is_cut IS 'Whether its sound is shorter than it claims, such as that of half a download';
 COMMENT ON COLUMN tracks.path IS 'Absolute path of one of its files: the one seen first, whose tags are shown here';
 COMMENT ON COLUMN tracks.n_files IS 'Number of files that hold this recording';
 COMMENT ON COLUMN tracks.added_at IS 'When it was first seen';
@@ -74,9 +78,12 @@ CREATE TABLE failures (
     reason VARCHAR NOT NULL,
     size BIGINT,
     modified_at TIMESTAMPTZ,
-    failed_at TIMESTAMPTZ
+    failed_at TIMESTAMPTZ,
+    kind VARCHAR NOT NULL,
+    attempts INTEGER NOT NULL,
+    next_try_at TIMESTAMPTZ
 );
-COMMENT ON TABLE failures IS 'Files that could not be used; each is tried again when it changes';
+COMMENT ON TABLE failures IS 'Files that could not be used; each is tried again when it changes, and some by themselves';
 COMMENT ON COLUMN failures.path IS 'Absolute path';
 COMMENT ON COLUMN failures.track_id IS 'The recording, if it could be told';
 COMMENT ON COLUMN failures.stage IS 'Where it failed: ingestion or spectrograms';
@@ -84,6 +91,9 @@ COMMENT ON COLUMN failures.reason IS 'What was wrong';
 COMMENT ON COLUMN failures.size IS 'Bytes when it failed';
 COMMENT ON COLUMN failures.modified_at IS 'When the file had last been changed when it failed';
 COMMENT ON COLUMN failures.failed_at IS 'When it failed, if known';
+COMMENT ON COLUMN failures.kind IS 'What is to blame: file (damaged, silent, too short), format (nothing here decodes it) or machine (killed, out of memory or time, a disk that failed)';
+COMMENT ON COLUMN failures.attempts IS 'How often it was tried so far';
+COMMENT ON COLUMN failures.next_try_at IS 'When it is tried again although it has not changed; null if it is not';
 
 CREATE TABLE models (
     model_id VARCHAR PRIMARY KEY,

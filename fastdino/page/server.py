@@ -95,16 +95,16 @@ def application(home: Home, port: int) -> Starlette:
         return FileResponse(home.page)
 
     def audio(request: Request) -> Response:
-        path = song_file(home.database, request.path_params["track_id"])
+        path, _ = song_file(home.database, request.path_params["track_id"])
         kind = mimetypes.guess_type(path.name)[0] or ""
         return FileResponse(
             path, media_type=kind if kind.startswith("audio/") else "application/octet-stream"
         )
 
     def decoded_audio(request: Request) -> Response:
-        path = song_file(home.database, request.path_params["track_id"])
+        path, duration_s = song_file(home.database, request.path_params["track_id"])
         try:
-            return sound.response(path, request.headers.get("range"))
+            return sound.response(path, request.headers.get("range"), duration_s)
         except sound.SoundError as error:
             raise HTTPException(415, f"{path} cannot be played: {error}.") from error
 
@@ -131,21 +131,21 @@ def application(home: Home, port: int) -> Starlette:
     )
 
 
-def song_file(database: Path, track_id: str) -> Path:
-    """The file to play for a song: of all that hold it, the first one that is there.
+def song_file(database: Path, track_id: str) -> tuple[Path, float | None]:
+    """The file to play for a song, of all that hold it the first that is there; and its length.
 
     Raises:
         HTTPException: no such song, or none of its files is there.
     """
     with connect(database) as db:
-        query = "SELECT path FROM tracks WHERE track_id = $track_id"
+        query = "SELECT path, duration_s FROM tracks WHERE track_id = $track_id"
         known = rows(db, query, {"track_id": track_id})
         path = playlists.file_of(db, track_id)
     if not known:
         raise HTTPException(404, "This song is not in the collection any more: reload the page.")
     if path is None:
         raise HTTPException(404, f"{known[0][0]} is not there. Is its disk mounted?")
-    return path
+    return path, known[0][1]
 
 
 def moments_like(database: Path, track_id: str, at_s: float) -> dict[str, Any]:

@@ -27,13 +27,18 @@ class SoundError(Exception):
     """A file cannot be played; the message says why."""
 
 
-def response(path: Path, wanted: str | None) -> Response:
-    """The answer to a request for ``path`` as WAV; ``wanted`` is its ``Range``, if it has one.
+def response(path: Path, wanted: str | None, duration_s: float | None = None) -> Response:
+    """The answer to a request for ``path`` as WAV.
+
+    Args:
+        path: the song.
+        wanted: the request's ``Range``, if it has one.
+        duration_s: length of the song's sound, where that is known; else the file is asked.
 
     Raises:
         SoundError: there is no sound in it, or none knows how much.
     """
-    total = HEADER_BYTES + n_frames(path) * FRAME_BYTES
+    total = HEADER_BYTES + n_frames(path, duration_s) * FRAME_BYTES
     start, stop = byte_range(wanted, total)
     headers = {"Accept-Ranges": "bytes", "Content-Length": str(stop - start)}
     if wanted:
@@ -43,8 +48,8 @@ def response(path: Path, wanted: str | None) -> Response:
     )
 
 
-def n_frames(path: Path) -> int:
-    """Length in samples of one channel at ``RATE``, as the file states it.
+def n_frames(path: Path, duration_s: float | None = None) -> int:
+    """Length in samples of one channel at ``RATE``: as it is known, or else as the file states it.
 
     Raises:
         SoundError: it does not, or cannot be opened.
@@ -56,7 +61,9 @@ def n_frames(path: Path) -> int:
             stream = container.streams.best("audio")
             if stream is None:
                 raise SoundError("there is no sound in it")
-            if stream.duration and stream.time_base:
+            if duration_s is not None:
+                seconds = duration_s
+            elif stream.duration and stream.time_base:
                 seconds = float(stream.duration * stream.time_base)
             else:
                 seconds = (container.duration or 0) / av.time_base

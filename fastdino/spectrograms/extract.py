@@ -14,6 +14,7 @@ from fastdino.core.errors import readable_errors
 from fastdino.core.workers import WorkerFailure
 from fastdino.spectrograms.decode import DecodeError, Sound, decoders
 from fastdino.spectrograms.settings import SpectrogramSettings
+from fastdino.spectrograms.shards import is_short
 
 SHORTEST_S = 1.0
 # A few bytes can stand for a minute of hum, and a file of some megabytes for years of it.
@@ -68,11 +69,6 @@ class Extracted:
 
 class TooLong(Exception):
     """A file goes on for longer than ``LONGEST_S``."""
-
-
-def is_short(decoded_s: float, header_s: float | None) -> bool:
-    """Whether ``decoded_s`` falls short of the header by more than its usual inexactness."""
-    return header_s is not None and decoded_s < header_s - max(1.0, 0.01 * header_s)
 
 
 def in_worker(task: Task) -> Extracted | WorkerFailure:

@@ -70,6 +70,11 @@ class TrackInfo:
     salvaged: bool
 
 
+def is_short(decoded_s: float, header_s: float | None) -> bool:
+    """Whether ``decoded_s`` falls short of the header by more than its usual inexactness."""
+    return header_s is not None and decoded_s < header_s - max(1.0, 0.01 * header_s)
+
+
 def list_shards(folder: Path) -> list[Path]:
     """The shards in ``folder``, oldest first; empty if there are none."""
     return sorted(folder.glob("spectrograms-*.parquet"))
@@ -87,8 +92,13 @@ def read_index(folder: Path) -> pa.Table:
             table = pq.read_table(path, columns=INDEX_COLUMNS, partitioning=None)
         names = pa.array([path.name] * len(table), pa.string())
         tables.append(table.append_column("shard", names))
-    empty = pa.schema([SCHEMA.field(name) for name in INDEX_COLUMNS])
-    return pa.concat_tables(tables or [empty.append(pa.field("shard", pa.string())).empty_table()])
+    return pa.concat_tables(tables or [empty_index()])
+
+
+def empty_index() -> pa.Table:
+    """What ``read_index`` gives where there is no shard."""
+    columns = [SCHEMA.field(name) for name in INDEX_COLUMNS]
+    return pa.schema([*columns, pa.field("shard", pa.string())]).empty_table()
 
 
 def track_ids(shard: Path) -> set[str]:

@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ import numpy as np
 import polars as pl
 
 from fastdino.core import tables
+from fastdino.core.failures import MACHINE, kind_of, next_try
 from fastdino.core.home import Home
 from fastdino.core.progress import progress
 from fastdino.core.storage import exclusive_lock, write_json
@@ -56,8 +57,15 @@ FAILURES = pl.Schema(
         "mtime_ns": pl.Int64,
         "reason": pl.String,
         "failed_at": pl.Datetime("us", "UTC"),
+        "kind": pl.String,  # what is to blame, see ``fastdino.core.failures``
+        "attempts": pl.Int16,  # how often it was tried so far
+        "next_try_at": pl.Datetime("us", "UTC"),  # null: when the file changes
     }  # type: ignore[arg-type]
 )
+# By these a file is the one that it was.
+SAME = ("path", "size", "mtime_ns")
+# Columns that files of older versions lack.
+ADDED = ("kind", "attempts", "next_try_at")
 
 
 @dataclass(frozen=True)
@@ -81,8 +89,11 @@ class New:
     result: extract.Extracted
 
 
-def run(home: Home, settings: SpectrogramSettings) -> Summary:
+def run(home: Home, settings: SpectrogramSettings, *, retry: bool = False) -> Summary:
     """Give every track of the catalogue a spectrogram, if one of its files can be decoded.
+
+    What failed is tried again when the file changes; what the computer was to blame for, also when
+    its time has come; all of it, if a ``retry`` is asked for.
 
     A track whose files are gone keeps its spectrogram: they may come back.
 
@@ -97,16 +108,20 @@ def run(home: Home, settings: SpectrogramSettings) -> Summary:
         failures = read_failures(folder)
         index = pl.from_arrow(shards.read_index(folder))
         assert isinstance(index, pl.DataFrame)
-        candidates, missing = find_work(files, set(index["track_id"]), failures)
+        given_up = failures.clear() if retry else not_yet_due(failures, datetime.now(UTC))
+        candidates, missing = find_work(files, set(index["track_id"]), given_up)
         new: list[New] = []
         failed: list[tuple[object, ...]] = []
         start = time.monotonic()
         if candidates:
-            new, failed = _work(home, folder, settings, candidates)
+            tried = {tuple(row[:3]): row[3] for row in failures.select(*SAME, "attempts").rows()}
+            new, failed = _work(home, folder, settings, candidates, tried)
             index = pl.from_arrow(shards.read_index(folder))
             assert isinstance(index, pl.DataFrame)
         seconds = time.monotonic() - start
-        known = _still_true(failures, files, {n.path for n in new})
+        known = _still_true(
+            failures, files, {n.path for n in new} | {str(row[1]) for row in failed}
+        )
         known = pl.concat([known, pl.DataFrame(failed, FAILURES, orient="row")])
         changed = not known.equals(failures)
         if changed:
@@ -121,12 +136,26 @@ def read_failures(folder: Path) -> pl.DataFrame:
     """
     path = _failures_path(folder)
     try:
-        return tables.read(path, FAILURES)
+        failures = tables.read(path, FAILURES, ADDED)
     except FileNotFoundError:
         return FAILURES.to_frame()
     except ValueError as error:
         log.warning("%s; what failed is tried again", error)
         return FAILURES.to_frame()
+    # Older versions have blamed the file for all of it, and told the reason alone.
+    kinds = pl.col("reason").map_elements(kind_of, pl.String)
+    failures = failures.with_columns(
+        pl.col("kind").fill_null(kinds), pl.col("attempts").fill_null(1)
+    )
+    due = (pl.col("kind") == MACHINE) & pl.col("next_try_at").is_null()
+    return failures.with_columns(
+        pl.when(due).then("failed_at").otherwise("next_try_at").alias("next_try_at")
+    )
+
+
+def not_yet_due(failures: pl.DataFrame, now: datetime) -> pl.DataFrame:
+    """Failures that are not to be tried again by ``now`` unless the file changes."""
+    return failures.filter(pl.col("next_try_at").is_null() | (pl.col("next_try_at") > now))
 
 
 def find_work(
@@ -142,7 +171,7 @@ def find_work(
     Returns:
         The candidates, and the paths of files that are in the catalogue but cannot be read now.
     """
-    tried = set(failures.select("path", "size", "mtime_ns").iter_rows())
+    tried = set(failures.select(SAME).iter_rows())
     by_track: dict[str, list[Candidate]] = {}
     missing = []
     wanted = files.filter(pl.col("track_id").is_not_null() & ~pl.col("track_id").is_in(list(have)))
@@ -159,8 +188,13 @@ def find_work(
 
 
 def _work(
-    home: Home, folder: Path, settings: SpectrogramSettings, candidates: list[Candidate]
+    home: Home,
+    folder: Path,
+    settings: SpectrogramSettings,
+    candidates: list[Candidate],
+    tried: Mapping[tuple[object, ...], int],
 ) -> tuple[list[New], list[tuple[object, ...]]]:
+    """Decode the candidates; ``tried`` says how often each file was, as it is."""
     new: list[New] = []
     failed: list[tuple[object, ...]] = []
     start = flushed = time.monotonic()
@@ -188,7 +222,7 @@ def _work(
             for spool, result in in_order(finished, by_spool, MOST_WAITING):
                 candidate = by_spool[spool]
                 if isinstance(result, WorkerFailure):
-                    failed.append(_failure(candidate, result.reason))
+                    failed.append(_failure(candidate, result, tried))
                     log.warning("%s: %s", candidate.path, result.reason)
                     if candidate.others:
                         first, *rest = candidate.others
@@ -262,15 +296,20 @@ def _failures_path(folder: Path) -> Path:
     return folder / "failures.parquet"
 
 
-def _failure(candidate: Candidate, reason: str) -> tuple[object, ...]:
-    c = candidate
-    return (c.track_id, c.path, c.size, c.mtime_ns, reason, datetime.now(UTC))
+def _failure(
+    candidate: Candidate, failure: WorkerFailure, tried: Mapping[tuple[object, ...], int]
+) -> tuple[object, ...]:
+    c, now = candidate, datetime.now(UTC)
+    attempts = 1 + tried.get((c.path, c.size, c.mtime_ns), 0)
+    again = next_try(failure.kind, attempts, now)
+    file = (c.track_id, c.path, c.size, c.mtime_ns)
+    return (*file, failure.reason, now, failure.kind, attempts, again)
 
 
-def _still_true(failures: pl.DataFrame, files: pl.DataFrame, mended: set[str]) -> pl.DataFrame:
-    """Failures of files that are still there, as they were when they failed."""
-    same = failures.join(files, on=["path", "size", "mtime_ns"], how="semi", maintain_order="left")
-    return same.filter(~pl.col("path").is_in(list(mended)))
+def _still_true(failures: pl.DataFrame, files: pl.DataFrame, tried: set[str]) -> pl.DataFrame:
+    """Failures of files that are still there, as they were when they failed; not of those tried."""
+    same = failures.join(files, on=SAME, how="semi", maintain_order="left")
+    return same.filter(~pl.col("path").is_in(list(tried)))
 
 
 def _summary(
@@ -289,7 +328,7 @@ def _summary(
     truncated = (
         tracks.filter(
             pl.struct("decoded_s", "header_s").map_elements(
-                lambda t: extract.is_short(t["decoded_s"], t["header_s"]), pl.Boolean
+                lambda t: shards.is_short(t["decoded_s"], t["header_s"]), pl.Boolean
             )
         )
         .join(paths, on="track_id")
@@ -319,11 +358,16 @@ def _summary(
             f"{len(missing)} files of the catalogue cannot be read now, such as {missing[0]}: "
             "is a disk not mounted? Otherwise run ingest to bring the catalogue up to date"
         )
-    if failed:
-        warnings.append(
-            f"{len(failed)} files could not be decoded, such as {failed[0][1]} ({failed[0][4]}); "
-            "they are tried again when they change"
-        )
+    machine_s = [row for row in failed if row[6] == MACHINE]
+    for rows, then in (
+        ([row for row in failed if row[6] != MACHINE], "they are tried again when they change"),
+        (machine_s, "that is the computer's doing: they are tried again by themselves"),
+    ):
+        if rows:
+            warnings.append(
+                f"{len(rows)} files could not be decoded, such as {rows[0][1]} ({rows[0][4]}); "
+                f"{then}, or all at once by `fastdino spectrograms --retry`"
+            )
     mb = pl.col("n_frames").cast(pl.Int64) * pl.col("n_mels") / 1e6
     room = index.group_by("track_id").agg(mb=mb.sum())
     left = room.join(files, on="track_id", how="anti")
@@ -353,7 +397,9 @@ def _summary(
         },
         tables={
             "shards": table,
-            "failures": failures.select("path", "reason").head(TABLE_ROWS).to_dicts(),
+            "failures": failures.select("path", "reason", "kind", "attempts")
+            .head(TABLE_ROWS)
+            .to_dicts(),
             "truncated": truncated.head(TABLE_ROWS).to_dicts(),
         },
         paths={"shards": folder},

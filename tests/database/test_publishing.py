@@ -20,6 +20,7 @@ from fastdino.core.home import Home
 from fastdino.database import publish
 from fastdino.database.publishing import published_fingerprint, unreadable
 from fastdino.spectrograms.settings import SpectrogramSettings
+from fastdino.spectrograms.shards import ShardWriter, TrackInfo
 
 N = 40
 
@@ -431,3 +432,24 @@ def test_while_another_program_writes_to_the_standing_file_a_new_one_is_publishe
         writer.stdin.close()
     assert rows(home, "SELECT count(*) FROM songs") == [(4,)]
     assert not publish(home).did_work
+
+
+def test_a_song_is_as_long_as_its_sound_and_what_is_cut_is_told(home):
+    synthetic.write_home(home, 4)
+    lengths = {0: (10.0, 10.0), 1: (10.0, 20.0), 2: (10.0, None)}
+    folder = home.shards(SpectrogramSettings().spec_id)
+    folder.mkdir(parents=True)
+    with ShardWriter(folder) as writer:
+        for i, (decoded_s, header_s) in lengths.items():
+            info = TrackInfo(synthetic.track_id(i), -90.0, 0.375, header_s, decoded_s, False)
+            writer.append(info, np.ones((1_000, 80), np.uint8))
+    publish(home)
+    query = "SELECT duration_s, stated_s, is_cut FROM tracks ORDER BY track_id"
+    with duckdb.connect(str(home.database), read_only=True) as db:
+        found = db.execute(query).fetchall()
+    undecoded = synthetic.song(3)["duration_s"]
+    assert found[:3] == [(10.0, 10.0, False), (10.0, 20.0, True), (10.0, None, False)]
+    assert found[3] == (undecoded, None, False)
+    # The database matters more than lengths do.
+    next(folder.glob("*.parquet")).write_bytes(b"spoilt")
+    assert publish(home).did_work

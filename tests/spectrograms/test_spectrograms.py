@@ -1,5 +1,7 @@
 """The stage: only what is new is done, what failed is known, nothing that was done is lost."""
 
+import datetime
+import os
 import shutil
 import signal
 import subprocess
@@ -11,9 +13,12 @@ import numpy as np
 import polars as pl
 import pytest
 import soundfile
+from joined import BEHIND
 
 from fastdino import ingestion, spectrograms
+from fastdino.core import tables
 from fastdino.core.errors import UserError
+from fastdino.core.failures import FILE, MACHINE, WAITS
 from fastdino.core.home import Home
 from fastdino.ingestion import catalog
 from fastdino.spectrograms import SpectrogramSettings, shards, stage
@@ -74,6 +79,25 @@ def test_a_run_ends_hanging_files_and_a_killed_run_is_taken_up_again(
     assert spectrograms.run(home).counts["failures"] == 3
     monkeypatch.undo()
     assert not spectrograms.run(home).did_work
+    folder = home.shards(SETTINGS.spec_id)
+    assert set(stage.read_failures(folder)["kind"]) == {MACHINE}
+    # Their time has come for two of them; the third is asked for.
+    failures = stage.read_failures(folder)
+    long_ago = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+    due = pl.col("path").str.contains(r"[01]\.wav$")
+    again = pl.when(due).then(pl.lit(long_ago)).otherwise("next_try_at")
+    tables.write(folder / "failures.parquet", failures.with_columns(next_try_at=again))
+    assert spectrograms.run(home).counts["new_tracks"] == 2
+    assert len(stage.read_failures(folder)) == 1
+    assert not spectrograms.run(home).did_work
+    monkeypatch.setattr(stage, "LEAST_LIMIT_S", 0.0)
+    monkeypatch.setattr(stage, "LIMIT_S_PER_S", 0.0)
+    monkeypatch.setattr(stage, "LIMIT_S_PER_BYTE", 0.0)
+    spectrograms.run(home, retry=True)
+    monkeypatch.undo()
+    assert stage.read_failures(folder)["attempts"].to_list() == [2]
+    for shard in shards.list_shards(folder):
+        shard.unlink()
 
     (home.shards(SETTINGS.spec_id) / "failures.parquet").unlink()
     run = subprocess.Popen([sys.executable, "-m", "fastdino", "spectrograms", "--home", home.root])
@@ -87,6 +111,84 @@ def test_a_run_ends_hanging_files_and_a_killed_run_is_taken_up_again(
     assert spectrograms.run(home).counts["tracks"] == 3
     assert made(home) == wanted(home)
     assert not scratch.exists()
+
+
+def test_a_worker_killed_from_outside_loses_its_song_for_an_hour_and_not_for_good(
+    home: Home, tmp_path: Path
+) -> None:
+    music = tmp_path / "music"
+    music.mkdir()
+    noise = np.random.default_rng(0).normal(0, 0.1, 16_000 * 1_500)
+    soundfile.write(music / "long.wav", noise, 16_000)
+    ingestion.run(home, [music])
+    run = subprocess.Popen([sys.executable, "-m", "fastdino", "spectrograms", "--home", home.root])
+    scratch = home.scratch / f"spectrograms-{SETTINGS.spec_id}"
+    end = time.monotonic() + 60
+    while not any(scratch.glob("*.1")):  # the worker is at it
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+    (worker,) = (
+        int(child)
+        for child in children
+        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+    )
+    os.kill(worker, signal.SIGKILL)
+    assert run.wait() == 0
+    failures = stage.read_failures(home.shards(SETTINGS.spec_id))
+    assert failures.select("kind", "attempts").rows() == [(MACHINE, 1)]
+    assert failures["reason"].to_list() == ["crashed its process (SIGKILL)"]
+    wait = failures["next_try_at"][0] - failures["failed_at"][0]
+    assert wait == WAITS[0]
+    assert not spectrograms.run(home).did_work
+    assert spectrograms.run(home, retry=True).counts["new_tracks"] == 1
+    assert stage.read_failures(home.shards(SETTINGS.spec_id)).is_empty()
+
+
+def test_a_home_made_before_sound_was_told_from_what_is_behind_it_decodes_nothing_again(
+    home: Home, music: Path
+) -> None:
+    tagged = next(music.rglob("*.flac"))
+    tagged.write_bytes(tagged.read_bytes() + BEHIND["ID3v1"])
+    ingestion.run(home, [music])
+    now = catalog.read(home)
+    is_tagged = pl.col("path") == str(tagged)
+    # As it was: another id for that file, and none of the columns that came since.
+    old_id = pl.when(is_tagged).then(pl.lit("0" * 32)).otherwise("track_id")
+    tables.write(home.catalog, now.with_columns(track_id=old_id).drop(catalog.ADDED))
+    before = catalog.read(home)
+    assert spectrograms.run(home).did_work
+
+    summary = ingestion.run(home, [music])
+    assert not summary.tables["changes"]
+    after = catalog.read(home)
+    assert after.select("path", "track_id").equals(before.select("path", "track_id"))
+    assert after.drop("track_id").equals(now.drop("track_id"))
+    assert not spectrograms.run(home).did_work
+    assert not ingestion.run(home, [music]).did_work
+    # A copy without the tag is the same recording, also by its name of old.
+    (music / "copy.flac").write_bytes(tagged.read_bytes()[: -len(BEHIND["ID3v1"])])
+    assert ingestion.run(home, [music]).counts["duplicate"] == 1
+
+
+def test_failures_of_before_kinds_were_kept_are_known_and_those_of_the_machine_are_due(
+    home: Home,
+) -> None:
+    folder = home.shards(SETTINGS.spec_id)
+    day = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    old = pl.DataFrame(
+        [
+            ("a", "/a", 1, 1, "silent throughout", day),
+            ("b", "/b", 1, 1, "crashed its process (SIGKILL)", day),
+        ],
+        {n: t for n, t in stage.FAILURES.items() if n not in stage.ADDED},
+        orient="row",
+    )
+    tables.write(folder / "failures.parquet", old)
+    found = stage.read_failures(folder)
+    assert found.schema == stage.FAILURES
+    assert found.select("kind", "attempts").rows() == [(FILE, 1), (MACHINE, 1)]
+    assert stage.not_yet_due(found, day)["track_id"].to_list() == ["a"]
 
 
 @pytest.mark.thorough

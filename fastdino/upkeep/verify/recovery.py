@@ -82,7 +82,10 @@ def files(home: Home) -> pl.DataFrame | None:
         with _published(home) as db:
             found = db.sql(query, params=[LONG_AGO]).pl()
             added_at = pl.col("added_at").dt.convert_time_zone("UTC")
-            return found.with_columns(added_at).cast(catalog.SCHEMA)
+            # What is not published is read of the files again.
+            lacking = [pl.lit(None).alias(n) for n in catalog.ADDED if n not in found.columns]
+            found = found.with_columns(added_at, *lacking)
+            return found.select(catalog.SCHEMA.names()).cast(catalog.SCHEMA)
     except (duckdb.Error, pl.exceptions.PolarsError):
         return None
 

@@ -1,0 +1,37 @@
+"""What is tried again, and when."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from fastdino.core.failures import FILE, FORMAT, MACHINE, WAITS, kind_of, next_try
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_what_the_computer_did_is_tried_again_further_and_further_apart() -> None:
+    waits = [next_try(MACHINE, attempts, NOW) for attempts in range(1, 9)]
+    assert all(when is not None for when in waits)
+    apart = [when - NOW for when in waits if when]
+    assert apart == sorted(apart)
+    assert apart[0] <= timedelta(hours=1)  # the next night at the latest
+    assert apart[len(WAITS) - 1 :] == [WAITS[-1]] * (9 - len(WAITS))
+
+
+@pytest.mark.parametrize("kind", [FILE, FORMAT])
+def test_what_the_file_is_to_blame_for_waits_for_another_file(kind: str) -> None:
+    assert next_try(kind, 1, NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("crashed its process (SIGKILL)", MACHINE),
+        ("stopped after its 65 s were up", MACHINE),
+        ("crashed its process (SIGSEGV)", FILE),
+        ("silent throughout", FILE),
+        ("too short: 0.20 s of sound", FILE),
+    ],
+)
+def test_of_old_failures_the_reason_tells_who_was_to_blame(reason: str, kind: str) -> None:
+    assert kind_of(reason) == kind
