@@ -8,13 +8,16 @@ import polars as pl
 from fastdino.ingestion.catalog import SCHEMA
 from fastdino.ingestion.identify import CANNOT_READ, VERSION
 
-TAGS = ("title", "artist", "album", "album_artist", "genre", "year", "track_number")
+# What was looked at, and is no change of a file.
+LOOKED_AT = ("identified_by", "own_sheet", "sheets")
+TAGS = ("title", "artist", "album", "album_artist", "genre", "year", "track_number", "cue")
 # The order in which people are told.
 KINDS = {
     "new": "a recording that was not there before",
     "moved": "a known recording under a new path, gone from the old one",
     "duplicate": "a further copy of a recording that is there as well",
     "retagged": "the same recording with other tags",
+    "recut": "the same recording, cut into other songs by a CUE sheet",
     "replaced": "another recording under the same path",
     "repaired": "could not be used before and can now",
     "unreadable": "cannot be used, and was not there or was fine before",
@@ -64,7 +67,7 @@ def changes(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
     differs = {
         c: pl.col(c).ne_missing(pl.col(f"{c}_after"))
         for c in SCHEMA
-        if c not in ("path", "identified_by")
+        if c not in ("path", *LOOKED_AT)
     }
     same_file = ~pl.any_horizontal(differs[c] for c in ("size", "mtime_ns", "folder"))
     read_anew = same_file & pl.col("identified_by").ne_missing(pl.col("identified_by_after"))
@@ -80,6 +83,8 @@ def changes(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
             .then(pl.lit("repaired"))
             .when(differs["track_id"])
             .then(pl.lit("replaced"))
+            .when(~read_anew & (_cuts("cue").ne_missing(_cuts("cue_after"))))
+            .then(pl.lit("recut"))
             .when(read_anew)
             .then(None)
             .when(pl.any_horizontal(differs[tag] for tag in TAGS))
@@ -114,6 +119,10 @@ def changes(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
     )
     rows = pl.concat(parts, how="diagonal").select("kind", "path", "old_path", "track_id")
     return rows.cast(CHANGES).sort("kind", "path")
+
+
+def _cuts(column: str) -> pl.Expr:
+    return pl.col(column).list.eval(pl.element().struct.field("track_id"))
 
 
 def first_seen_kept(

@@ -32,6 +32,7 @@ NO_AUDIO = "holds no audio, whatever its name says"
 
 MAX_TEXT = 500
 READ_BYTES = 1 << 20
+LARGEST_SHEET = 1 << 20
 BATCH = 16  # files a worker takes at once
 # A damaged file can claim any length: this is less than even silence takes.
 LEAST_BYTES_PER_S = 100
@@ -58,6 +59,7 @@ class Identified:
         duration_s: as far as the packets reach, so of a cut file what is left of it; None where
             their times cannot be true.
         codec: FFmpeg's name of the codec, such as ``mp3``, ``flac``, ``vorbis``, ``aac``.
+        own_sheet: the text of a CUE sheet within the file, see ``sheets``.
     """
 
     track_id: str | None = None
@@ -73,6 +75,7 @@ class Identified:
     codec: str | None = None
     sample_rate: int | None = None
     channels: int | None = None
+    own_sheet: str | None = None
 
 
 def identify(path: str) -> Identified:
@@ -135,7 +138,14 @@ def _read(container: Any, stream: Any) -> Identified:
         channels=codec.channels or None,
         # Ogg keeps tags with the stream, the others with the container.
         **normalised({**stream.metadata, **container.metadata}),
+        own_sheet=own_sheet({**stream.metadata, **container.metadata}),
     )
+
+
+def own_sheet(tags: Mapping[str, str]) -> str | None:
+    """The CUE sheet among the tags, as it stands there."""
+    found = next((text for name, text in tags.items() if name.lower() == "cuesheet"), "")
+    return found if found.strip() and len(found) <= LARGEST_SHEET else None
 
 
 def normalised(tags: Mapping[str, str]) -> dict[str, Any]:

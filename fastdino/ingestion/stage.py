@@ -16,7 +16,7 @@ from fastdino.core.home import Home
 from fastdino.core.progress import progress
 from fastdino.core.storage import exclusive_lock
 from fastdino.core.summary import Summary
-from fastdino.ingestion import catalog, diff, identify, scan
+from fastdino.ingestion import catalog, diff, identify, scan, sheets
 
 SHOWN = 200  # rows of a table in the summary
 
@@ -72,7 +72,8 @@ def look(before: pl.DataFrame, listing: scan.Listing) -> pl.DataFrame:
     )
     unknown = before.filter(_inside(listing.unlisted)).join(listed, on="path", how="anti")
     rows = pl.concat([kept, fresh, unknown], how="diagonal")
-    return rows.select(catalog.SCHEMA.names()).cast(catalog.SCHEMA).sort("path")
+    rows = rows.select(catalog.SCHEMA.names()).cast(catalog.SCHEMA)
+    return sheets.applied(rows, listed, set(fresh["path"])).sort("path")
 
 
 def _inside(folders: Sequence[str]) -> pl.Expr:
@@ -95,7 +96,7 @@ def _summary(
     # Of what cannot be used people want to know the whole number, not only what is new.
     del counts["unreadable"]
     counts |= {"unchanged": len(still), "unreadable": len(unreadable)}
-    songs = after["track_id"].drop_nulls().n_unique()
+    songs = len(catalog.track_ids(after))
     told = ", ".join(f"{n:,} {kind}" for kind, n in counts.items() if n)
     return Summary(
         stage="ingest",

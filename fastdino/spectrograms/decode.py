@@ -1,10 +1,11 @@
-"""From a music file to mono samples, block by block.
+"""From a music file, or a part of it, to mono samples, block by block.
 
 Belongs here: the two decoders, and which is asked first. Does not: what becomes of the samples.
 No block is longer than a few seconds, whatever the file's length.
 """
 
-from collections.abc import Callable, Iterator
+import contextlib
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,14 @@ PLAUSIBLE_RATES = range(1_000, 1_000_001)
 # libsndfile is the faster one on these alone. On Opus it is the slower by half, and gives up on
 # many a sound file.
 LIBSNDFILE_FIRST = {".mp3", ".wav", ".aif", ".aiff"}
+# What FFmpeg calls formats that say nowhere which sample a packet begins with: after seeking in
+# them it guesses.
+TIMELESS = frozenset({"aac", "ac3", "eac3", "mp3", "mpc"})
+# Before the sample wanted: what a decoder needs to have heard for sounding as it does without.
+RUN_UP_S = 1.0
+
+
+Blocks = Generator[np.ndarray, None, None]
 
 
 class DecodeError(Exception):
@@ -39,11 +48,11 @@ class Sound:
 
     rate: int
     header_s: float | None
-    blocks: Iterator[np.ndarray]
+    blocks: Blocks
     skipped: int = 0
 
 
-Decoder = Callable[[Path], Sound]
+Decoder = Callable[[Path, float], Sound]
 
 
 def decoders(path: Path) -> tuple[Decoder, ...]:
@@ -52,11 +61,43 @@ def decoders(path: Path) -> tuple[Decoder, ...]:
     return both if path.suffix.lower() in LIBSNDFILE_FIRST else both[::-1]
 
 
-def with_libsndfile(path: Path) -> Sound:
-    """Open with libsndfile, which stops at any damage.
+def cut(path: Path, decoder: Decoder, start_s: float, end_s: float | None) -> Sound:
+    """The part of a file from ``start_s`` to ``end_s``, or to its end, as if it were all.
 
     Raises:
-        DecodeError: it does not read this file.
+        DecodeError: the decoder does not read this file, or no more than what is before the part.
+    """
+    sound = decoder(path, start_s)
+    whole, promised_s = sound.blocks, sound.header_s
+    if promised_s is not None or end_s is not None:
+        ends = [at_s for at_s in (promised_s, end_s) if at_s is not None]
+        sound.header_s = max(min(ends) - start_s, 0.0)
+    if end_s is None:
+        return sound
+    left = round(end_s * sound.rate) - round(start_s * sound.rate)
+
+    def blocks() -> Blocks:
+        nonlocal left
+        with contextlib.closing(whole):
+            for block in whole:
+                yield block[:left]
+                left -= len(block)
+                if left <= 0:
+                    return
+
+    sound.blocks = blocks()
+    return sound
+
+
+def with_libsndfile(path: Path, start_s: float = 0.0) -> Sound:
+    """Open with libsndfile, which stops at any damage.
+
+    Args:
+        path: the file.
+        start_s: where to begin.
+
+    Raises:
+        DecodeError: it does not read this file, or cannot go there.
     """
     import soundfile
 
@@ -71,7 +112,14 @@ def with_libsndfile(path: Path) -> Sound:
     except (soundfile.LibsndfileError, OSError) as error:
         raise DecodeError(_reason(error)) from error
 
-    def blocks() -> Iterator[np.ndarray]:
+    if start_s:
+        try:
+            file.seek(round(start_s * file.samplerate))
+        except (soundfile.LibsndfileError, OSError) as error:
+            file.close()
+            raise DecodeError(_reason(error)) from error
+
+    def blocks() -> Blocks:
         mix = np.full(file.channels, 1 / file.channels, np.float32)
         with file:
             while True:
@@ -91,11 +139,41 @@ def with_libsndfile(path: Path) -> Sound:
     return Sound(file.samplerate, header_s, blocks())
 
 
-def with_ffmpeg(path: Path) -> Sound:
+def with_ffmpeg(path: Path, start_s: float = 0.0) -> Sound:
     """Open with FFmpeg's libraries: reads nearly anything, packet by packet, skipping bad ones.
+
+    Args:
+        path: the file.
+        start_s: where to begin. Where the format does not tell the time of a packet, all before it
+            is decoded as well.
 
     Raises:
         DecodeError: there is no sound in it that could be decoded.
+    """
+    sound, at_s = _opened(path, max(start_s - RUN_UP_S, 0.0))
+    if at_s is None or at_s > start_s:
+        sound.blocks.close()
+        sound, at_s = _opened(path, 0.0)
+    if start_s:
+        early = round(start_s * sound.rate) - round((at_s or 0.0) * sound.rate)
+        sound.blocks = _without(early, sound.blocks)
+    return sound
+
+
+def _without(first: int, blocks: Blocks) -> Blocks:
+    """The blocks without as many samples at their beginning."""
+    with contextlib.closing(blocks):
+        for block in blocks:
+            if len(block) > first:
+                yield block[first:]
+            first = max(first - len(block), 0)
+
+
+def _opened(path: Path, from_s: float) -> tuple[Sound, float | None]:
+    """Open with FFmpeg, not after ``from_s`` if the format allows, and else at the beginning.
+
+    Returns:
+        The sound, and where it begins; None if that cannot be told.
     """
     import av
 
@@ -107,11 +185,17 @@ def with_ffmpeg(path: Path) -> Sound:
     if stream is None:
         container.close()
         raise DecodeError("no audio in it")
-    sound = Sound(0, None, iter(()))
+    sound = Sound(0, None, _nothing())
     if stream.duration and stream.time_base:
         sound.header_s = float(stream.duration * stream.time_base)
     elif container.duration:
         sound.header_s = container.duration / av.time_base
+    sought = False
+    begin_s = float((stream.start_time or 0) * stream.time_base) if stream.time_base else 0.0
+    if from_s and stream.time_base and not TIMELESS & set(container.format.name.split(",")):
+        with contextlib.suppress(av.FFmpegError, OSError):
+            container.seek(int((from_s + begin_s) / stream.time_base), stream=stream)
+            sought = True
 
     def frames() -> Iterator[av.AudioFrame]:
         packets = container.demux(stream)
@@ -139,7 +223,7 @@ def with_ffmpeg(path: Path) -> Sound:
         except ValueError as error:
             raise DecodeError("its format changes half-way") from error
 
-    def blocks() -> Iterator[np.ndarray]:
+    def blocks() -> Blocks:
         with container:
             broken: DecodeError | None = None
             try:
@@ -162,12 +246,21 @@ def with_ffmpeg(path: Path) -> Sound:
         raise
     if first is None:
         container.close()
+        if sought:
+            return sound, None
         raise DecodeError("no audio in it that could be decoded")
+    at_s: float | None = 0.0
+    if sought:
+        at_s = None if first.time is None else first.time - begin_s
     sound.rate = _check(first.sample_rate)
     enough = SAMPLES_PER_BLOCK // first.layout.nb_channels
     enqueue(first)
     sound.blocks = blocks()
-    return sound
+    return sound, at_s
+
+
+def _nothing() -> Blocks:
+    yield from ()
 
 
 def _check(rate: int) -> int:

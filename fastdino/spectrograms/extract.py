@@ -1,4 +1,4 @@
-"""One file to frames: what a worker process does.
+"""One song to frames: what a worker process does.
 
 Belongs here: choosing the decoder, running decode -> resample -> mel, judging the outcome.
 Does not: processes, shards.
@@ -12,7 +12,7 @@ import numpy as np
 
 from fastdino.core.errors import readable_errors
 from fastdino.core.workers import WorkerFailure
-from fastdino.spectrograms.decode import DecodeError, Sound, decoders
+from fastdino.spectrograms.decode import DecodeError, Sound, cut, decoders
 from fastdino.spectrograms.settings import SpectrogramSettings
 
 SHORTEST_S = 1.0
@@ -23,20 +23,25 @@ SPOOL_BUFFER = 1 << 20
 
 @dataclass(frozen=True)
 class Task:
-    """A file to make frames of, and the file that its uint8 frames are to be written to."""
+    """A file to make frames of, and the file that its uint8 frames are to be written to.
+
+    Of a file that holds several songs one lies between ``start_s`` and ``end_s``, or the end.
+    """
 
     path: Path
     spool: Path
     settings: SpectrogramSettings
+    start_s: float = 0.0
+    end_s: float | None = None
 
 
 @dataclass(frozen=True)
 class Extracted:
-    """What came out of one file.
+    """What came out of one song.
 
     Attributes:
         n_frames: frames in the spool.
-        header_s: seconds that the file promises, if it does.
+        header_s: seconds of it that the file promises, if it does.
         decoded_s: seconds that could be decoded.
         salvaged: whether damage was met and left out.
         attempts: decoders that were tried.
@@ -86,7 +91,8 @@ def extract(task: Task) -> Extracted | WorkerFailure:
     for attempt, decoder in enumerate(decoders(task.path), start=1):
         spool = task.spool.with_suffix(f".{attempt}")
         try:
-            result, loudest = _attempt(task, decoder(task.path), spool, attempt)
+            sound = cut(task.path, decoder, task.start_s, task.end_s)
+            result, loudest = _attempt(task, sound, spool, attempt)
         except DecodeError as error:
             reason = str(error)
             continue

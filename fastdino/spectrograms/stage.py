@@ -62,13 +62,18 @@ FAILURES = pl.Schema(
 
 @dataclass(frozen=True)
 class Candidate:
-    """A file of a track that has no spectrogram yet, and the track's other files to try after."""
+    """A file of a track that has no spectrogram yet, and the track's other files to try after.
+
+    Of a file that holds several songs, where this one lies in it.
+    """
 
     track_id: str
     path: str
     size: int
     mtime_ns: int
     duration_s: float | None
+    start_s: float | None = None
+    end_s: float | None = None
     others: tuple["Candidate", ...] = ()
 
 
@@ -91,7 +96,7 @@ def run(home: Home, settings: SpectrogramSettings) -> Summary:
     """
     folder = home.shards(settings.spec_id)
     with exclusive_lock(folder):
-        files = catalog.read(home)
+        files = catalog.songs(catalog.read(home))
         if not (folder / "spec.json").exists():
             write_json(folder / "spec.json", asdict(settings))
         failures = read_failures(folder)
@@ -106,7 +111,7 @@ def run(home: Home, settings: SpectrogramSettings) -> Summary:
             index = pl.from_arrow(shards.read_index(folder))
             assert isinstance(index, pl.DataFrame)
         seconds = time.monotonic() - start
-        known = _still_true(failures, files, {n.path for n in new})
+        known = _still_true(failures, files, {(n.track_id, n.path) for n in new})
         known = pl.concat([known, pl.DataFrame(failed, FAILURES, orient="row")])
         changed = not known.equals(failures)
         if changed:
@@ -135,20 +140,20 @@ def find_work(
     """What to try: one candidate a track, in the catalogue's order.
 
     Args:
-        files: the catalogue.
+        files: the songs of the catalogue.
         have: the tracks that have a spectrogram.
         failures: files that are not tried again while their size and mtime stay the same.
 
     Returns:
         The candidates, and the paths of files that are in the catalogue but cannot be read now.
     """
-    tried = set(failures.select("path", "size", "mtime_ns").iter_rows())
+    tried = set(failures.select("track_id", "path", "size", "mtime_ns").iter_rows())
     by_track: dict[str, list[Candidate]] = {}
     missing = []
     wanted = files.filter(pl.col("track_id").is_not_null() & ~pl.col("track_id").is_in(list(have)))
-    columns = ("track_id", "path", "size", "mtime_ns", "duration_s")
-    for row in wanted.sort("added_at", "path").select(columns).iter_rows(named=True):
-        if (row["path"], row["size"], row["mtime_ns"]) in tried:
+    columns = ("track_id", "path", "size", "mtime_ns", "duration_s", "start_s", "end_s")
+    for row in wanted.sort("added_at", "path", "start_s").select(columns).iter_rows(named=True):
+        if tuple(row[name] for name in columns[:4]) in tried:
             continue
         # A disk that is not mounted says nothing about the song: this is no failure of it.
         if os.access(row["path"], os.R_OK):
@@ -171,7 +176,10 @@ def _work(
     ):
         while candidates:
             by_spool = {scratch / c.track_id: c for c in candidates}
-            tasks = (extract.Task(Path(c.path), spool, settings) for spool, c in by_spool.items())
+            tasks = (
+                extract.Task(Path(c.path), spool, settings, c.start_s or 0.0, c.end_s)
+                for spool, c in by_spool.items()
+            )
             candidates = []
             found = map_in_workers(
                 extract.in_worker,
@@ -238,9 +246,10 @@ def in_order(
 
 
 def time_limit_s(candidate: Candidate) -> float:
-    """Seconds after which decoding a file is given up."""
+    """Seconds after which decoding a file is given up; all before a song may have to be decoded."""
     size = candidate.size
-    seconds = min(candidate.duration_s or 0.0, size / LEAST_BYTES_PER_S, extract.LONGEST_S)
+    to_its_end_s = (candidate.start_s or 0.0) + (candidate.duration_s or 0.0)
+    seconds = min(to_its_end_s, size / LEAST_BYTES_PER_S, extract.LONGEST_S)
     return LEAST_LIMIT_S + seconds * LIMIT_S_PER_S + size * LIMIT_S_PER_BYTE
 
 
@@ -264,10 +273,15 @@ def _failure(candidate: Candidate, reason: str) -> tuple[object, ...]:
     return (c.track_id, c.path, c.size, c.mtime_ns, reason, datetime.now(UTC))
 
 
-def _still_true(failures: pl.DataFrame, files: pl.DataFrame, mended: set[str]) -> pl.DataFrame:
+def _still_true(
+    failures: pl.DataFrame, files: pl.DataFrame, mended: set[tuple[str, str]]
+) -> pl.DataFrame:
     """Failures of files that are still there, as they were when they failed."""
-    same = failures.join(files, on=["path", "size", "mtime_ns"], how="semi", maintain_order="left")
-    return same.filter(~pl.col("path").is_in(list(mended)))
+    key = ["track_id", "path", "size", "mtime_ns"]
+    same = failures.join(files, on=key, how="semi", maintain_order="left")
+    key = ["track_id", "path"]
+    mended_now = pl.DataFrame(list(mended), {name: pl.String() for name in key}, orient="row")
+    return same.join(mended_now, on=key, how="anti", maintain_order="left")
 
 
 def _summary(
