@@ -20,9 +20,9 @@ PLAUSIBLE_RATES = range(1_000, 1_000_001)
 # libsndfile is the faster one on these alone. On Opus it is the slower by half, and gives up on
 # many a sound file.
 LIBSNDFILE_FIRST = {".mp3", ".wav", ".aif", ".aiff"}
-# What FFmpeg calls formats that say nowhere which sample a packet begins with: after seeking in
+# What FFmpeg calls formats that do not say which sample a packet begins with: after seeking in
 # them it guesses.
-TIMELESS = frozenset({"aac", "ac3", "eac3", "mp3", "mpc"})
+TIMELESS = frozenset({"aac", "ac3", "asf", "eac3", "mp3", "mpc"})
 # Before the sample wanted: what a decoder needs to have heard for sounding as it does without.
 RUN_UP_S = 1.0
 
