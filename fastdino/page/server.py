@@ -95,16 +95,24 @@ def application(home: Home, port: int) -> Starlette:
         return FileResponse(home.page)
 
     def audio(request: Request) -> Response:
-        path = song_file(home.database, request.path_params["track_id"])
+        path, start_s, end_s = song_file(home.database, request.path_params["track_id"])
+        if start_s is not None:
+            # No browser finds a place in a long file to the sample, and none stops at one.
+            return decoded(path, start_s, end_s, request)
         kind = mimetypes.guess_type(path.name)[0] or ""
         return FileResponse(
             path, media_type=kind if kind.startswith("audio/") else "application/octet-stream"
         )
 
     def decoded_audio(request: Request) -> Response:
-        path = song_file(home.database, request.path_params["track_id"])
+        path, start_s, end_s = song_file(home.database, request.path_params["track_id"])
+        return decoded(path, start_s, end_s, request)
+
+    def decoded(
+        path: Path, start_s: float | None, end_s: float | None, request: Request
+    ) -> Response:
         try:
-            return sound.response(path, request.headers.get("range"))
+            return sound.response(path, request.headers.get("range"), start_s or 0.0, end_s)
         except sound.SoundError as error:
             raise HTTPException(415, f"{path} cannot be played: {error}.") from error
 
@@ -131,21 +139,24 @@ def application(home: Home, port: int) -> Starlette:
     )
 
 
-def song_file(database: Path, track_id: str) -> Path:
+def song_file(database: Path, track_id: str) -> tuple[Path, float | None, float | None]:
     """The file to play for a song: of all that hold it, the first one that is there.
+
+    Returns:
+        The file, and where in it the song begins and ends, as in the table ``tracks``.
 
     Raises:
         HTTPException: no such song, or none of its files is there.
     """
     with connect(database) as db:
-        query = "SELECT path FROM tracks WHERE track_id = $track_id"
+        query = "SELECT path, start_s, end_s FROM tracks WHERE track_id = $track_id"
         known = rows(db, query, {"track_id": track_id})
         path = playlists.file_of(db, track_id)
     if not known:
         raise HTTPException(404, "This song is not in the collection any more: reload the page.")
     if path is None:
         raise HTTPException(404, f"{known[0][0]} is not there. Is its disk mounted?")
-    return path
+    return path, known[0][1], known[0][2]
 
 
 def moments_like(database: Path, track_id: str, at_s: float) -> dict[str, Any]:

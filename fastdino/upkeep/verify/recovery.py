@@ -68,21 +68,33 @@ def _published(home: Home) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def files(home: Home) -> pl.DataFrame | None:
-    """The catalogue as it was published; every file in it counts as changed since."""
+    """The catalogue as it was published; every file in it counts as changed since.
+
+    Of a file with several songs it is known that it was there, and since when.
+    """
     query = """
+        WITH known AS (
+            SELECT DISTINCT * EXCLUDE (track_id, start_s, end_s),
+                CASE WHEN start_s IS NULL THEN track_id END AS track_id FROM files
+        )
         SELECT
             path, folder, size, ? AS mtime_ns, track_id,
             CASE WHEN track_id IS NULL THEN 'not looked into again yet' END AS error,
             title, artist, album, album_artist, genre, year, track_number, duration_s,
-            codec, sample_rate, channels, files.added_at
-        FROM files LEFT JOIN (SELECT * EXCLUDE (path, added_at) FROM tracks) USING (track_id)
+            codec, sample_rate, channels, known.added_at
+        FROM known LEFT JOIN (SELECT * EXCLUDE (path, added_at) FROM tracks) USING (track_id)
         ORDER BY path
     """
     try:
         with _published(home) as db:
             found = db.sql(query, params=[LONG_AGO]).pl()
             added_at = pl.col("added_at").dt.convert_time_zone("UTC")
-            return found.with_columns(added_at).cast(catalog.SCHEMA)
+            unknown = (
+                pl.lit(None, catalog.SCHEMA[name]).alias(name)
+                for name in catalog.ADDED
+                if name not in found.columns
+            )
+            return found.with_columns(added_at, *unknown).cast(catalog.SCHEMA)
     except (duckdb.Error, pl.exceptions.PolarsError):
         return None
 
