@@ -8,6 +8,7 @@ sheet is refused only where it cannot be told where its tracks begin.
 """
 
 import codecs
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -155,11 +156,8 @@ def cuts(part: Part, duration_s: float | None) -> list[Cut]:
     if sum(track.is_audio for track in part.tracks) < 2:
         return []
     starts = [_start(track) for track in part.tracks]
-    for (one, before), (other, after) in zip(
-        zip(part.tracks, starts, strict=True),
-        zip(part.tracks[1:], starts[1:], strict=True),
-        strict=False,
-    ):
+    in_order = zip(part.tracks, starts, strict=True)
+    for (one, before), (other, after) in itertools.pairwise(in_order):
         if after <= before:
             raise SheetError(
                 f"track {other.number} begins at {clock(after)}, not after track {one.number} at "

@@ -27,6 +27,10 @@ SUFFIX = ".cue"
 LARGEST_BYTES = 1 << 20
 
 
+class Unreadable(cue.SheetError):
+    """A sheet that the disk, or who owns it, does not let be read; this may change unseen."""
+
+
 @dataclass(frozen=True)
 class File:
     """A music file as far as sheets ask: its columns of the catalogue."""
@@ -99,8 +103,10 @@ def applied(rows: pl.DataFrame, listed: pl.DataFrame, opened: Collection[str]) -
     for folder, files in folders.items():
         besides = _read_all(folder) if now[files[0].path] else []
         found, wrong = songs_of(files, besides)
+        again = any(isinstance(beside.says, Unreadable) for beside in besides)
         for path in (file.path for file in files):
-            told.append((path, now[path], found.get(path), wrong.get(path)))
+            seen = None if again else now[path]
+            told.append((path, seen, found.get(path), wrong.get(path)))
     fresh = ("sheets", "cue", "sheet_error")
     schema = {"path": pl.String(), **{name: rows.schema[name] for name in fresh}}
     looked_at = pl.DataFrame(told, schema=schema, orient="row")
@@ -243,6 +249,6 @@ def _read(path: str) -> cue.Sheet | cue.SheetError:
         with open(path, "rb") as file:
             return cue.parse(cue.decode(file.read(LARGEST_BYTES)))
     except OSError as error:
-        return cue.SheetError(f"it cannot be read: {error.strerror}")
+        return Unreadable(f"it cannot be read: {error.strerror}")
     except cue.SheetError as error:
         return error

@@ -132,6 +132,14 @@ def _warnings(
             f"{len(gone):,} of {len(known):,} files are gone, such as {gone['path'][0]}; "
             "if a disk is not mounted, mount it and ingest again: what was computed is kept"
         )
+    told_before = before.select("path", "sheet_error")
+    misfits = after.filter(pl.col("sheet_error").is_not_null()).join(
+        told_before, on=("path", "sheet_error"), how="anti"
+    )
+    if len(misfits):
+        path, why = misfits.select("path", "sheet_error").row(0)
+        others = f"; so are {len(misfits) - 1:,} more, see the table failures"
+        told.append(f"{path} is {why}{others * (len(misfits) > 1)}")
     if after["track_id"].drop_nulls().is_empty():
         told.append("none of the files can be used: the table of unreadable files says why")
     return told
