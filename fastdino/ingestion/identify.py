@@ -15,6 +15,7 @@ from typing import Any
 
 from fastdino.core.text import one_line
 from fastdino.core.workers import WorkerFailure, map_in_workers
+from fastdino.ingestion import flac_sheet
 
 # Left to itself FFmpeg believes content over names: a playlist called x.mp3 would make it open
 # whatever files or addresses the playlist names. So only plain audio containers, only from disk.
@@ -138,7 +139,8 @@ def _read(container: Any, stream: Any) -> Identified:
         channels=codec.channels or None,
         # Ogg keeps tags with the stream, the others with the container.
         **normalised({**stream.metadata, **container.metadata}),
-        own_sheet=own_sheet({**stream.metadata, **container.metadata}),
+        own_sheet=own_sheet({**stream.metadata, **container.metadata})
+        or (flac_sheet.read(container.name) if container.format.name == "flac" else None),
     )
 
 

@@ -2,17 +2,18 @@
 
 import os
 import shutil
+import struct
 import unicodedata
 from pathlib import Path
 
 import polars as pl
 import pytest
-from cue_album import SHEET, write
+from cue_album import END, FRAME, SHEET, write
 
 from fastdino import ingestion, spectrograms
 from fastdino.core.home import Home
 from fastdino.core.summary import Summary
-from fastdino.ingestion import catalog, identify, sheets
+from fastdino.ingestion import catalog, flac_sheet, identify, sheets
 from fastdino.spectrograms import SpectrogramSettings, shards, stage
 from tests.editing import retag
 from tests.faults.child import in_this_process
@@ -103,6 +104,50 @@ def test_a_sheet_within_the_file_says_the_same(
     assert told == [pytest.approx(song[:5]) for song in SONGS]
     ingestion.run(home, [album.parent])
     assert songs(home).select(columns).rows() == told
+
+
+def with_block(flac: Path, tracks: list[tuple[int, list[tuple[int, int]]]]) -> None:
+    """Write a FLAC file anew with a block of the kind for CUE sheets, by number and indexes."""
+    block = bytes(128 + 8 + 259) + bytes([len(tracks) + 1])
+    for number, indexes in [*tracks, (170, [])]:
+        offset = indexes[0][1] if indexes else END * FRAME
+        block += struct.pack(">QB12sB13xB", offset, number, b"", 0, len(indexes))
+        for index, at in indexes:
+            block += struct.pack(">QB3x", at - offset, index)
+    content = flac.read_bytes()
+    after = 4 + 4 + 34  # the first block, which is that of the samples' rate
+    header = bytes([5]) + len(block).to_bytes(3)
+    flac.write_bytes(content[:after] + header + block + content[after:])
+
+
+def test_a_block_of_a_flac_file_says_where_songs_are_but_not_their_names(
+    album: Path, home: Home
+) -> None:
+    ingestion.run(home, [album.parent])
+    before = ids(home)
+    os.remove(album / "album.cue")
+    tracks = [
+        (1, [(1, 0)]), (2, [(0, 250 * FRAME), (1, 311 * FRAME)]), (3, [(1, 600 * FRAME)]),
+    ]  # fmt: skip
+    with_block(album / "album.flac", tracks)
+    ingestion.run(home, [album.parent])
+    assert ids(home) == before
+    found = songs(home).select("title", "artist", "album_artist", "start_s", "track_number")
+    assert found.rows() == [
+        pytest.approx(("album 01", None, "Of the File", 0.0, 1)),
+        pytest.approx(("album 02", None, "Of the File", 311 / 75, 2)),
+        pytest.approx(("album 03", None, "Of the File", 8.0, 3)),
+    ]
+
+
+@pytest.mark.parametrize("keep", [60, 440, 470, 500])
+def test_a_block_that_breaks_off_is_none(keep: int, flac: Path, tmp_path: Path) -> None:
+    path = tmp_path / "cut.flac"
+    shutil.copy(flac, path)
+    with_block(path, [(1, [(1, 0)]), (2, [(1, 100 * FRAME)])])
+    assert flac_sheet.read(path)
+    os.truncate(path, keep)
+    assert flac_sheet.read(path) is None
 
 
 def test_a_song_is_the_same_whichever_sheet_tells_of_it(
