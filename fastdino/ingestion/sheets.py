@@ -142,6 +142,7 @@ def songs_of(
         if cuts:
             found[file.path] = [_song(file.track_id, sheet, cut) for cut in cuts]
 
+    astray: list[tuple[str, cue.Part]] = []
     usable = [file for file in files if file.track_id]
     stems = {_stem(file.name) for file in files}
     # Of two sheets of one file, that which has the file's name.
@@ -159,11 +160,8 @@ def songs_of(
                 meant = _called(beside.name, files)
             for file in meant:
                 take(file, beside.name, beside.says, part)
-            if not meant and (likely := _likely(part, usable)):
-                why = (
-                    f"it is of “{part.name}”, which is not there" if part.name else "it names none"
-                )
-                wrong.setdefault(likely.path, _refusal(beside.name, cue.SheetError(why)))
+            if not meant:
+                astray.append((beside.name, part))
     for file in files:
         if file.own_sheet and file.path not in found:
             try:
@@ -173,6 +171,11 @@ def songs_of(
                 wrong.setdefault(file.path, _refusal("the one within", error))
             else:
                 take(file, "the one within", sheet, part)
+    for name, part in astray:
+        why = f"it is of “{part.name}”, which is not there" if part.name else "it names none"
+        left = [file for file in usable if file.path not in found | wrong]
+        for file in left if len(files) == 1 else _long_enough(part, left)[:1]:
+            wrong[file.path] = _refusal(name, cue.SheetError(why))
     return found, {path: why for path, why in wrong.items() if path not in found}
 
 
@@ -186,14 +189,13 @@ def _called(name: str, files: Sequence[File]) -> list[File]:
     return same or [file for file in files if _stem(name) in (_stem(file.name), _folded(file.name))]
 
 
-def _likely(part: cue.Part, files: Sequence[File]) -> File | None:
-    """The file that a sheet may be of although it names another.
+def _long_enough(part: cue.Part, files: Sequence[File]) -> list[File]:
+    """The files that a sheet may be of although it names another.
 
     An album that was split into its tracks often has its sheet yet. None of them is as long.
     """
     last_s = max(track.start or 0 for track in part.tracks) / cue.FRAMES_PER_S
-    long = [file for file in files if (file.duration_s or 0) > last_s]
-    return next(iter(files if len(files) == 1 else long), None)
+    return [file for file in files if (file.duration_s or 0) > last_s]
 
 
 def _only_part(sheet: cue.Sheet) -> cue.Part:

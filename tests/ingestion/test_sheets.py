@@ -356,6 +356,17 @@ def test_a_sheet_of_several_albums_in_files_cuts_each(album: Path, home: Home) -
     assert songs(home)["track_number"].to_list() == [1, 2, 3, 11, 12, 13]
 
 
+def test_of_two_albums_the_one_whose_sheet_names_another_file_is_told_of(
+    album: Path, home: Home
+) -> None:
+    write(album / "disc 2.flac", seed=1)
+    (album / "2.cue").write_text(SHEET.replace("album.flac", "CDImage.wav"), encoding="utf-8")
+    ingestion.run(home, [album.parent])
+    told = dict(catalog.read(home).select("path", "sheet_error").iter_rows())
+    assert told[str(album / "album.flac")] is None
+    assert "(2.cue): it is of “CDImage.wav”" in (told[str(album / "disc 2.flac")] or "")
+
+
 def test_what_a_mac_keeps_beside_a_sheet_is_none(album: Path, home: Home) -> None:
     (album / "._album.cue").write_bytes(b"\0\5\x16\7")
     ingestion.run(home, [album.parent])

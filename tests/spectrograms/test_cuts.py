@@ -122,7 +122,7 @@ def test_a_song_beyond_what_is_left_of_a_file_has_its_reason(
 def test_all_songs_of_a_file_are_decoded_in_about_the_time_that_it_takes_once(
     samples: np.ndarray, tmp_path: Path
 ) -> None:
-    """Told by the packets that are decoded, as a clock tells of other programs as well."""
+    """Told by where decoding begins, as a clock tells of other programs as well."""
     path = tmp_path / "album.flac"
     soundfile.write(path, np.tile(samples, (6, 1)), RATE)
     decoded = 0
