@@ -172,7 +172,7 @@ def songs_of(
             else:
                 take(file, "the one within", sheet, part)
     for name, part in astray:
-        why = f"it is of “{part.name}”, which is not there" if part.name else "it names none"
+        why = f"it is of “{clean(part.name)}”, which is not there" if part.name else "it names none"
         left = [file for file in usable if file.path not in found | wrong]
         for file in left if len(files) == 1 else _long_enough(part, left)[:1]:
             wrong[file.path] = _refusal(name, cue.SheetError(why))
