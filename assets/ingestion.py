@@ -36,7 +36,8 @@ def catalog(
     """Every music file found, the recording in it, and its tags.
 
     One row per file; files that hold the same recording share a `track_id`, which moving,
-    renaming or retagging does not change. Files that cannot be read have a reason in `error`.
+    renaming or retagging does not change. Files that cannot be read have a reason in `error`,
+    those that a CUE sheet says hold several songs have them in `cue`.
     Unchanged files are not opened again.
 
     - Lies in: `catalog/files.parquet`
@@ -58,7 +59,7 @@ def catalog_has_songs(home: HomeFolder) -> dg.AssetCheckResult:
         files = files_catalog.read(home.open())
     except UserError as error:
         return failed(error)
-    songs = files["track_id"].n_unique() - (1 if files["track_id"].has_nulls() else 0)
+    songs = len(files_catalog.track_ids(files))
     return dg.AssetCheckResult(
         passed=songs > 0,
         description=f"{songs} songs in {len(files)} files",

@@ -65,7 +65,7 @@ def wanted_tracks(home: Home) -> set[str]:
     Raises:
         UserError: there is no catalogue, or a shard is damaged.
     """
-    return set(files_catalog.read(home)["track_id"].drop_nulls()).intersection(decoded_tracks(home))
+    return files_catalog.track_ids(files_catalog.read(home)).intersection(decoded_tracks(home))
 
 
 def failed_tracks(home: Home) -> set[str]:
@@ -82,7 +82,7 @@ def failed_tracks(home: Home) -> set[str]:
 def every_track_is_accounted_for(home: HomeFolder) -> dg.AssetCheckResult:
     """Catch shards that were deleted, cut short or written for other settings."""
     try:
-        wanted = set(files_catalog.read(home.open())["track_id"].drop_nulls())
+        wanted = files_catalog.track_ids(files_catalog.read(home.open()))
         decoded = set(decoded_tracks(home.open()))
     except UserError as error:
         return failed(error)
@@ -101,7 +101,7 @@ def every_track_is_accounted_for(home: HomeFolder) -> dg.AssetCheckResult:
 def few_files_failed(home: HomeFolder) -> dg.AssetCheckResult:
     """Warn when so much fails that the disk or a decoder is the likelier culprit."""
     try:
-        files = files_catalog.read(home.open())
+        files = files_catalog.songs(files_catalog.read(home.open()))
     except UserError as error:
         return dg.AssetCheckResult(
             passed=False, severity=dg.AssetCheckSeverity.WARN, description=str(error)

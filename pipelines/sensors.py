@@ -131,7 +131,7 @@ def due(
 
 
 def fingerprint(files: pl.DataFrame, unlisted: Sequence[str] = ()) -> str:
-    """32 hex characters that stand for the paths, sizes and times of files.
+    """32 hex characters that stand for the paths, sizes and times of files and CUE sheets.
 
     Args:
         files: sorted by path; a catalogue or what ``scan`` lists.
@@ -142,7 +142,7 @@ def fingerprint(files: pl.DataFrame, unlisted: Sequence[str] = ()) -> str:
         for folder in unlisted
     ]
     seen = files.filter(~pl.any_horizontal(pl.lit(False), *inside))
-    rows = json.dumps(seen.select("path", "size", "mtime_ns", "ctime_ns").rows())
+    rows = json.dumps(seen.select("path", "size", "mtime_ns", "ctime_ns", "sheets").rows())
     return hashlib.blake2b(rows.encode(), digest_size=16).hexdigest()
 
 

@@ -17,6 +17,7 @@ from fastdino import demo, reports
 from fastdino.core.home import Home
 from fastdino.database import publish
 from fastdino.spectrograms.settings import SpectrogramSettings
+from fastdino.spectrograms.shards import ShardWriter, TrackInfo
 
 DIM = 32
 SECONDS = 30.0
@@ -25,6 +26,8 @@ MODELS = ("model-b", "model-a")  # the current one last
 # Songs without a genre, one with a wrong one, and one that could not be decoded.
 GENRES = {4: None, 33: None, 16: "Polka"}
 UNDECODED = 59
+# Half of a download.
+CUT = 7
 
 
 def write(home: Home, music: Path) -> list[dict[str, object]]:
@@ -37,10 +40,13 @@ def write(home: Home, music: Path) -> list[dict[str, object]]:
     folder.mkdir(parents=True)
     names = ("track_id", "path", "size", "mtime_ns")
     failed = {name: songs[UNDECODED][name] for name in names} | {
-        "reason": "took too long",
+        "reason": "stopped after its 61 s were up",
         "failed_at": synthetic.START,
     }
     pl.DataFrame([failed]).write_parquet(folder / "failures.parquet")
+    with ShardWriter(folder) as writer:  # all that is needed of them: one song that is cut
+        half = TrackInfo(synthetic.track_id(CUT), -90.0, 0.375, 2 * SECONDS, SECONDS, False)
+        writer.append(half, np.ones((300, 80), np.uint8))
     for number, model_id in enumerate(MODELS):
         synthetic.write_model(home, model_id, DIM)
         _write_vectors(home, model_id, number)

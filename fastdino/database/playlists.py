@@ -33,6 +33,8 @@ class Song:
 
     Attributes:
         path: of all files that hold it the first one that is there.
+        start_s: where it begins in that file, if there are several songs in it.
+        end_s: where it ends; None for the end of the file.
     """
 
     track_id: str
@@ -40,6 +42,8 @@ class Song:
     artist: str | None
     duration_s: float | None
     path: Path
+    start_s: float | None = None
+    end_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -102,13 +106,16 @@ def _chosen(
     without: list[str] = []
     missing: list[Path] = []
     while True:
-        asked = f"SELECT track_id, title, artist, duration_s, path FROM {query} ORDER BY place"
+        asked = f"""
+            SELECT track_id, songs.title, songs.artist, songs.duration_s, songs.path, start_s, end_s
+            FROM {query} JOIN tracks AS songs USING (track_id) ORDER BY place
+        """
         found = rows(db, asked, {**values, "k": n, "without": without})
         songs = []
         gone = []
-        for track_id, title, artist, duration_s, path in found:
+        for track_id, title, artist, duration_s, path, *place in found:
             if there := file_of(db, track_id):
-                songs.append(Song(track_id, title, artist, duration_s, there))
+                songs.append(Song(track_id, title, artist, duration_s, there, *place))
             else:
                 gone.append((track_id, Path(path)))
         if not songs:
@@ -136,12 +143,20 @@ def _nothing(example: Path | None) -> str:
 
 
 def m3u8(playlist: Playlist, folder: Path | None = None) -> str:
-    """The playlist as text; paths are absolute, or relative to ``folder``."""
+    """The playlist as text; paths are absolute, or relative to ``folder``.
+
+    Where a song lies in a file of several is told as VLC reads it. The format has no words for it.
+    """
     lines = [HEADER, f"#PLAYLIST:{one_line(playlist.name)}"]
     for song in playlist.songs:
         seconds = -1 if song.duration_s is None else round(song.duration_s)
         name = f"{song.artist} - {song.title}" if song.artist else song.title
-        lines += [f"#EXTINF:{seconds},{one_line(name)}", _entry(song.path, folder)]
+        lines.append(f"#EXTINF:{seconds},{one_line(name)}")
+        if song.start_s is not None:
+            lines.append(f"#EXTVLCOPT:start-time={song.start_s:.3f}")
+        if song.end_s is not None:
+            lines.append(f"#EXTVLCOPT:stop-time={song.end_s:.3f}")
+        lines.append(_entry(song.path, folder))
     return "\n".join(lines) + "\n"
 
 

@@ -229,10 +229,11 @@ def _fill_catalog(
     modified_at = pl.from_epoch(pl.col("mtime_ns"), "ns").dt.replace_time_zone("UTC")
     files = files.with_columns(modified_at=modified_at)
     _insert(db, "tracks", _with_lengths(catalog.tracks(files), home.shards(spec_id)))
-    _insert(db, "files", files)
-    bad = files.filter(pl.col("track_id").is_null()).with_columns(
+    _insert(db, "files", catalog.songs(files))
+    is_bad = pl.col("track_id").is_null() | pl.col("sheet_error").is_not_null()
+    bad = files.filter(is_bad).with_columns(
         stage=pl.lit("ingestion"),
-        reason=pl.col("error").fill_null("unknown"),
+        reason=pl.coalesce("error", "sheet_error", pl.lit("unknown")),
         failed_at=pl.lit(None, pl.Datetime("us", "UTC")),
         kind=pl.col("error_kind").fill_null(FILE),
         attempts=pl.col("attempts").fill_null(1),
@@ -240,7 +241,7 @@ def _fill_catalog(
     _insert(db, "failures", bad)
     failures = read_failures(home.shards(spec_id))
     if len(failures):
-        wanted = files.select("track_id").unique()
+        wanted = catalog.songs(files).select("track_id").unique()
         undecoded = failures.join(wanted, on="track_id", how="semi")
         undecoded = undecoded.with_columns(stage=pl.lit("spectrograms"), modified_at=modified_at)
         _insert(db, "failures", undecoded)

@@ -136,7 +136,7 @@ def _look_for(db: duckdb.DuckDBPyConnection, song: Match, at_s: float) -> None:
 
 
 def _deaf(db: duckdb.DuckDBPyConnection, song: Match) -> str:
-    query = "SELECT reason FROM failures WHERE track_id = $song"
+    query = "SELECT reason FROM failures WHERE track_id = $song AND stage = 'spectrograms'"
     if failed := rows(db, query, {"song": song.track_id}):
         return f"the sound of {song} is not known: {one_line(failed[0][0])}"
     return f"the sound of {song} is not known yet: run `fastdino run`, or it is the only song"

@@ -30,11 +30,13 @@ CREATE TABLE tracks (
     stated_s DOUBLE,
     is_cut BOOLEAN NOT NULL,
     path VARCHAR NOT NULL,
+    start_s DOUBLE,
+    end_s DOUBLE,
     n_files INTEGER NOT NULL,
     added_at TIMESTAMPTZ
 );
-COMMENT ON TABLE tracks IS 'Recordings, one row each: files with the same audio are one track, whatever their names and tags';
-COMMENT ON COLUMN tracks.track_id IS 'Hash of the encoded audio: stays when a file is moved, renamed or retagged';
+COMMENT ON TABLE tracks IS 'Recordings, one row each: files with the same audio are one track, whatever their names and tags; of a file with a CUE sheet each track of the sheet is one';
+COMMENT ON COLUMN tracks.track_id IS 'Hash of the encoded audio, and of the place in it: stays when a file is moved, renamed or retagged';
 COMMENT ON COLUMN tracks.title IS 'Title tag, or the file name where there is none';
 COMMENT ON COLUMN tracks.artist IS 'Artist tag';
 COMMENT ON COLUMN tracks.album IS 'Album tag';
@@ -46,13 +48,17 @@ COMMENT ON COLUMN tracks.duration_s IS 'Length of its sound in seconds, as far a
 COMMENT ON COLUMN tracks.stated_s IS 'Length in seconds that the file claims, if it does';
 COMMENT ON COLUMN tracks.is_cut IS 'Whether its sound is shorter than it claims, such as that of half a download';
 COMMENT ON COLUMN tracks.path IS 'Absolute path of one of its files: the one seen first, whose tags are shown here';
+COMMENT ON COLUMN tracks.start_s IS 'Where it begins in its file, in seconds, if a CUE sheet says that there are several songs in it; else null';
+COMMENT ON COLUMN tracks.end_s IS 'Where it ends there; null if the file ends with it';
 COMMENT ON COLUMN tracks.n_files IS 'Number of files that hold this recording';
 COMMENT ON COLUMN tracks.added_at IS 'When it was first seen';
 
 CREATE TABLE files (
-    path VARCHAR PRIMARY KEY,
+    path VARCHAR NOT NULL,
     folder VARCHAR NOT NULL,
     track_id VARCHAR,
+    start_s DOUBLE,
+    end_s DOUBLE,
     size BIGINT NOT NULL,
     modified_at TIMESTAMPTZ NOT NULL,
     codec VARCHAR,
@@ -60,10 +66,12 @@ CREATE TABLE files (
     channels INTEGER,
     added_at TIMESTAMPTZ
 );
-COMMENT ON TABLE files IS 'Music files found, one row a path';
+COMMENT ON TABLE files IS 'Music files found, one row a path; of a file with a CUE sheet one for each song in it';
 COMMENT ON COLUMN files.path IS 'Absolute path';
 COMMENT ON COLUMN files.folder IS 'The music folder it was found under';
 COMMENT ON COLUMN files.track_id IS 'The recording it holds; null if it cannot be used, see failures';
+COMMENT ON COLUMN files.start_s IS 'Where in the file that begins, in seconds; null if it is all of it';
+COMMENT ON COLUMN files.end_s IS 'Where in the file that ends; null if the file ends with it';
 COMMENT ON COLUMN files.size IS 'Bytes';
 COMMENT ON COLUMN files.modified_at IS 'When the file was last changed';
 COMMENT ON COLUMN files.codec IS 'Audio codec, such as mp3 or flac';
@@ -83,7 +91,7 @@ CREATE TABLE failures (
     attempts INTEGER NOT NULL,
     next_try_at TIMESTAMPTZ
 );
-COMMENT ON TABLE failures IS 'Files that could not be used; each is tried again when it changes, and some by themselves';
+COMMENT ON TABLE failures IS 'Files that could not be used, or not as their CUE sheet says; each is tried again when it changes, and some by themselves';
 COMMENT ON COLUMN failures.path IS 'Absolute path';
 COMMENT ON COLUMN failures.track_id IS 'The recording, if it could be told';
 COMMENT ON COLUMN failures.stage IS 'Where it failed: ingestion or spectrograms';
@@ -305,7 +313,7 @@ COMMENT ON COLUMN current_clusters.top_artists IS 'Artists that stand out in it,
 CREATE VIEW songs AS
 SELECT
     tracks.track_id, title, artist, album, album_artist, genre, year, track_number, duration_s,
-    path, cluster_id, clusters.name AS cluster, x, y
+    path, start_s, end_s, cluster_id, clusters.name AS cluster, x, y
 FROM tracks
 LEFT JOIN (
     SELECT map_points.* FROM map_points SEMI JOIN maps
@@ -324,6 +332,8 @@ COMMENT ON COLUMN songs.year IS 'Year tag';
 COMMENT ON COLUMN songs.track_number IS 'Track number tag';
 COMMENT ON COLUMN songs.duration_s IS 'Length in seconds';
 COMMENT ON COLUMN songs.path IS 'Absolute path of one of its files';
+COMMENT ON COLUMN songs.start_s IS 'Where it begins in that file, in seconds, if a CUE sheet says that there are several songs in it; else null';
+COMMENT ON COLUMN songs.end_s IS 'Where it ends there; null if the file ends with it';
 COMMENT ON COLUMN songs.cluster_id IS 'Group on the current map; -1 if in none, null if not on the map';
 COMMENT ON COLUMN songs.cluster IS 'Name of that group';
 COMMENT ON COLUMN songs.x IS 'Position on the current map, from left to right';

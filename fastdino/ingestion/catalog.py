@@ -9,7 +9,24 @@ import polars as pl
 from fastdino.core import tables
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
+from fastdino.ingestion.cue import FRAMES_PER_S
 
+# A song in a file that holds several, as a CUE sheet says: its place in 1/75 s, and its tags. The
+# last one ends with the file, and so has no end of its own.
+CUE_SONG = pl.Struct(
+    {
+        "track_id": pl.String(),
+        "start": pl.Int64(),
+        "end": pl.Int64(),
+        "track_number": pl.Int32(),
+        "title": pl.String(),
+        "artist": pl.String(),
+        "album": pl.String(),
+        "album_artist": pl.String(),
+        "genre": pl.String(),
+        "year": pl.Int32(),
+    }
+)
 SCHEMA = pl.Schema(
     {
         "path": pl.String(),  # absolute; the key
@@ -36,13 +53,21 @@ SCHEMA = pl.Schema(
         "error_kind": pl.String(),  # what is to blame, see ``fastdino.core.failures``
         "attempts": pl.Int16(),  # how often it was tried so far, where that is the computer
         "next_try_at": pl.Datetime("us", "UTC"),  # and when it is tried again
+        "own_sheet": pl.String(),  # the CUE sheet within it
+        "sheets": pl.String(),  # what stands for those beside it, see ``sheets.fingerprint``
+        "cue": pl.List(CUE_SONG),  # the songs in it, if a sheet says that there are several
+        "sheet_error": pl.String(),  # why it counts as one although there is a sheet
     }
 )
 # Columns that catalogues of older versions lack. They are null until the files have been read anew,
 # which the next ingest does.
 ADDED = (
     "identified_by", "audio_id", "ctime_ns", "error_kind", "attempts", "next_try_at",
+    "own_sheet", "sheets", "cue", "sheet_error",
 )  # fmt: skip
+
+# The file's name without its suffix.
+NAME = pl.col("path").str.extract(r"([^/]*)$").str.replace(r"(?s)\.[^.]*$", "")
 
 
 def empty() -> pl.DataFrame:
@@ -75,18 +100,56 @@ def write(home: Home, files: pl.DataFrame) -> None:
     tables.write(home.catalog, files.select(SCHEMA.names()))
 
 
-def tracks(files: pl.DataFrame) -> pl.DataFrame:
-    """One row per recording, sorted by ``track_id``.
+def songs(files: pl.DataFrame) -> pl.DataFrame:
+    """One row per file and song in it; of a file that cannot be used, its own row.
 
-    Everything is that of its first file (by ``added_at``, then path): the columns of ``SCHEMA``
+    The columns are those of ``SCHEMA`` but for what is known of sheets, and where the song lies in
+    the file: ``start_s`` and ``end_s``, both null if it is all of it, ``end_s`` alone if it ends
+    with the file. What a sheet does not tell of a song is that of the file, save the title.
+    """
+    nowhere = pl.lit(None, pl.Float64)
+    kept = files.drop("own_sheet", "sheets", "sheet_error")
+    is_cut = pl.col("cue").list.len().fill_null(0) > 0
+    whole = kept.filter(~is_cut).drop("cue").with_columns(start_s=nowhere, end_s=nowhere)
+    song = {name: pl.col("cue").struct.field(name) for name in CUE_SONG.to_schema()}
+    shared = ("artist", "album", "genre", "year")
+    start_s, end_s = song["start"] / FRAMES_PER_S, song["end"] / FRAMES_PER_S
+    number = song["track_number"].cast(pl.String).str.zfill(2)
+    cut = (
+        kept.filter(is_cut)
+        .explode("cue")
+        .with_columns(
+            *(pl.coalesce(song[name], name).alias(name) for name in shared),
+            track_id=song["track_id"],
+            title=pl.coalesce(song["title"], pl.format("{} {}", NAME, number)),
+            track_number=song["track_number"],
+            album_artist=pl.coalesce("album_artist", song["album_artist"]),
+            duration_s=pl.coalesce(end_s, "duration_s") - start_s,
+            start_s=start_s,
+            end_s=end_s,
+        )
+        .drop("cue")
+    )
+    return pl.concat([whole, cut]).sort("path", "start_s")
+
+
+def track_ids(files: pl.DataFrame) -> set[str]:
+    """The songs that ``files`` hold."""
+    return set(songs(files)["track_id"].drop_nulls())
+
+
+def tracks(files: pl.DataFrame) -> pl.DataFrame:
+    """One row per song, sorted by ``track_id``.
+
+    Everything is that of its first file (by ``added_at``, then path): the columns of ``songs``
     without ``error``, and ``n_files``. A missing title is replaced by the file's name.
     """
-    name = pl.col("path").str.extract(r"([^/]*)$").str.replace(r"(?s)\.[^.]*$", "")
     return (
-        files.filter(pl.col("track_id").is_not_null())
+        songs(files)
+        .filter(pl.col("track_id").is_not_null())
         .sort("added_at", "path")
         .with_columns(
-            pl.col("title").fill_null(name),
+            pl.col("title").fill_null(NAME),
             pl.len().over("track_id").cast(pl.Int32).alias("n_files"),
         )
         .drop("error")

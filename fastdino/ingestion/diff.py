@@ -10,15 +10,19 @@ import polars as pl
 from fastdino.ingestion.catalog import SCHEMA
 from fastdino.ingestion.identify import CANNOT_READ, VERSION
 
-TAGS = ("title", "artist", "album", "album_artist", "genre", "year", "track_number")
+TAGS = ("title", "artist", "album", "album_artist", "genre", "year", "track_number", "cue")
 # What may differ without anyone being told of it.
-QUIET = ("path", "identified_by", "audio_id", "ctime_ns", "attempts", "next_try_at")
+QUIET = (
+    "path", "identified_by", "audio_id", "ctime_ns", "attempts", "next_try_at", "own_sheet",
+    "sheets",
+)  # fmt: skip
 # The order in which people are told.
 KINDS = {
     "new": "a recording that was not there before",
     "moved": "a known recording under a new path, gone from the old one",
     "duplicate": "a further copy of a recording that is there as well",
     "retagged": "the same recording with other tags",
+    "recut": "the same recording, cut into other songs by a CUE sheet",
     "replaced": "another recording under the same path",
     "repaired": "could not be used before and can now",
     "unreadable": "cannot be used, and was not there or was fine before",
@@ -118,6 +122,8 @@ def changes(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
             .then(pl.lit("repaired"))
             .when(differs["track_id"])
             .then(pl.lit("replaced"))
+            .when(~read_anew & (_cuts("cue").ne_missing(_cuts("cue_after"))))
+            .then(pl.lit("recut"))
             .when(read_anew)
             .then(None)
             .when(pl.any_horizontal(differs[tag] for tag in TAGS))
@@ -152,6 +158,10 @@ def changes(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
     )
     rows = pl.concat(parts, how="diagonal").select("kind", "path", "old_path", "track_id")
     return rows.cast(CHANGES).sort("kind", "path")
+
+
+def _cuts(column: str) -> pl.Expr:
+    return pl.col(column).list.eval(pl.element().struct.field("track_id"))
 
 
 def first_seen_kept(

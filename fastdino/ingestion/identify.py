@@ -17,7 +17,7 @@ from typing import Any
 from fastdino.core.failures import FORMAT
 from fastdino.core.text import one_line
 from fastdino.core.workers import WorkerFailure, map_in_workers
-from fastdino.ingestion import ogg, trailers
+from fastdino.ingestion import flac_sheet, ogg, trailers
 
 # Left to itself FFmpeg believes content over names: a playlist called x.mp3 would make it open
 # whatever files or addresses the playlist names. So only plain audio containers, only from disk.
@@ -35,6 +35,7 @@ NO_AUDIO = "holds no audio, whatever its name says"
 
 MAX_TEXT = 500
 READ_BYTES = 1 << 20
+LARGEST_SHEET = 1 << 20
 BATCH = 16  # files a worker takes at once
 # A damaged file can claim any length: this is less than even silence takes.
 LEAST_BYTES_PER_S = 100
@@ -63,6 +64,7 @@ class Identified:
         duration_s: as far as the packets reach, so of a cut file what is left of it; None where
             their times cannot be true.
         codec: FFmpeg's name of the codec, such as ``mp3``, ``flac``, ``vorbis``, ``aac``.
+        own_sheet: the text of a CUE sheet within the file, see ``sheets``.
     """
 
     track_id: str | None = None
@@ -79,6 +81,7 @@ class Identified:
     codec: str | None = None
     sample_rate: int | None = None
     channels: int | None = None
+    own_sheet: str | None = None
 
 
 def identify(path: str) -> Identified:
@@ -147,6 +150,8 @@ def _read(path: str, containers: Sequence[Any]) -> Identified:
         channels=codec.channels or None,
         # Ogg keeps tags with the stream, the others with the container.
         **normalised({**stream.metadata, **container.metadata}),
+        own_sheet=own_sheet({**stream.metadata, **container.metadata})
+        or (flac_sheet.read(container.name) if container.format.name == "flac" else None),
     )
 
 
@@ -212,6 +217,12 @@ class _Packets:
         if self.seconds is None or not 0 <= self.seconds <= self.size / LEAST_BYTES_PER_S:
             return None
         return self.seconds
+
+
+def own_sheet(tags: Mapping[str, str]) -> str | None:
+    """The CUE sheet among the tags, as it stands there."""
+    found = next((text for name, text in tags.items() if name.lower() == "cuesheet"), "")
+    return found if found.strip() and len(found) <= LARGEST_SHEET else None
 
 
 def normalised(tags: Mapping[str, str]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from fastdino.core.errors import UserError
+from fastdino.ingestion import sheets
 
 SUFFIXES = (
     ".aac", ".aif", ".aifc", ".aiff", ".ape", ".au", ".caf", ".dsf", ".flac", ".m4a", ".m4b",
@@ -35,6 +36,7 @@ SCHEMA = pl.Schema(
         "mtime_ns": pl.Int64(),
         "ctime_ns": pl.Int64(),
         "error": pl.String(),
+        "sheets": pl.String(),
     }
 )
 
@@ -48,7 +50,8 @@ class Listing:
     """What lies in the music folders.
 
     Attributes:
-        files: one row per music file, as in ``SCHEMA``; ``error`` says why one cannot be opened.
+        files: one row per music file, as in ``SCHEMA``; ``error`` says why one cannot be opened,
+            ``sheets`` stands for the CUE sheets beside it.
         folders: the given folders, absolute, without those that lie inside others.
         unlisted: sub-folders that could not be read; what they hold is unknown, not gone.
     """
@@ -73,6 +76,7 @@ def scan(folders: Sequence[Path], populated: frozenset[str] = frozenset()) -> Li
     tops = _outermost(folders)
     seen: set[tuple[int, int]] = set()
     rows: list[Row] = []
+    beside: dict[str, str | None] = {}
     unlisted: list[str] = []
     for top in tops:
         before = len(rows)
@@ -94,6 +98,7 @@ def scan(folders: Sequence[Path], populated: frozenset[str] = frozenset()) -> Li
                 unlisted.append(_printable(here))
                 rows.append((_printable(here), top, 0, 0, 0, f"cannot be read: {error.strerror}"))
                 continue
+            first = len(rows)
             for entry in found:
                 if entry.name.startswith(".") or entry.name in JUNK_FOLDERS:
                     continue
@@ -105,9 +110,12 @@ def scan(folders: Sequence[Path], populated: frozenset[str] = frozenset()) -> Li
                     pass  # A link in a circle: no folder, and as a file it gets its row below.
                 if os.path.splitext(entry.name)[1].lower() in SUFFIXES:
                     rows += _row(entry, top)
+            names = [os.path.basename(path) for path, *_ in rows[first:]]
+            beside[_printable(here)] = sheets.fingerprint(found, names)
         if len(rows) == before:
             raise UserError(_empty(top, held))
-    files = pl.DataFrame(rows, schema=SCHEMA, orient="row")
+    with_sheets = [(*row, beside.get(os.path.dirname(row[0]))) for row in rows]
+    files = pl.DataFrame(with_sheets, schema=SCHEMA, orient="row")
     return Listing(files.unique("path", keep="first").sort("path"), tops, tuple(unlisted))
 
 

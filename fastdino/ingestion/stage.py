@@ -17,7 +17,7 @@ from fastdino.core.home import Home
 from fastdino.core.progress import progress
 from fastdino.core.storage import exclusive_lock
 from fastdino.core.summary import Summary
-from fastdino.ingestion import catalog, diff, identify, scan
+from fastdino.ingestion import catalog, diff, identify, scan, sheets
 
 SHOWN = 200  # rows of a table in the summary
 
@@ -76,7 +76,8 @@ def look(before: pl.DataFrame, listing: scan.Listing, *, rescan: bool = False) -
     fresh = _with_next_try(fresh, now)
     unknown = before.filter(_inside(listing.unlisted)).join(listed, on="path", how="anti")
     rows = pl.concat([kept, fresh, unknown], how="diagonal")
-    return rows.select(catalog.SCHEMA.names()).cast(catalog.SCHEMA).sort("path")
+    rows = rows.select(catalog.SCHEMA.names()).cast(catalog.SCHEMA)
+    return sheets.applied(rows, listed, set(fresh["path"])).sort("path")
 
 
 def _with_next_try(fresh: pl.DataFrame, now: datetime.datetime) -> pl.DataFrame:
@@ -116,7 +117,7 @@ def _summary(
     # Of what cannot be used people want to know the whole number, not only what is new.
     del counts["unreadable"]
     counts |= {"unchanged": len(still), "unreadable": len(unreadable)}
-    songs = after["track_id"].drop_nulls().n_unique()
+    songs = len(catalog.track_ids(after))
     told = ", ".join(f"{n:,} {kind}" for kind, n in counts.items() if n)
     return Summary(
         stage="ingest",
@@ -152,6 +153,14 @@ def _warnings(
             f"{len(gone):,} of {len(known):,} files are gone, such as {gone['path'][0]}; "
             "if a disk is not mounted, mount it and ingest again: what was computed is kept"
         )
+    told_before = before.select("path", "sheet_error")
+    misfits = after.filter(pl.col("sheet_error").is_not_null()).join(
+        told_before, on=("path", "sheet_error"), how="anti"
+    )
+    if len(misfits):
+        path, why = misfits.select("path", "sheet_error").row(0)
+        others = f"; so are {len(misfits) - 1:,} more, see the table failures"
+        told.append(f"{path} is {why}{others * (len(misfits) > 1)}")
     if after["track_id"].drop_nulls().is_empty():
         told.append("none of the files can be used: the table of unreadable files says why")
     return told

@@ -112,12 +112,14 @@ def gather(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         """
         SELECT songs.track_id, songs.path, songs.title, songs.artist, songs.album, songs.genre,
                songs.year, coalesce(tracks.added_at::DATE::VARCHAR, ''),
-               TRY_CAST(round(songs.duration_s) AS INTEGER), cluster_id, round(x, 3), round(y, 3)
+               TRY_CAST(round(songs.duration_s) AS INTEGER), songs.start_s, songs.end_s,
+               cluster_id, round(x, 3), round(y, 3)
         FROM songs JOIN tracks USING (track_id) WHERE x IS NOT NULL ORDER BY songs.track_id
         """,
     )
-    columns = zip(*songs, strict=True) if songs else [()] * 12
-    track_id, path, title, artist, album, genre, year, day, seconds, cluster, x, y = columns
+    columns = zip(*songs, strict=True) if songs else [()] * 14
+    track_id, path, title, artist, album, genre, year, day, seconds, *rest = columns
+    start_s, end_s, cluster, x, y = rest
     folder, file = zip(*map(os.path.split, path), strict=True) if path else ((), ())
     artists, genres, albums, folders = map(_by_size, (artist, genre, album, folder))
     days = {name: number for number, name in enumerate(sorted(set(day), reverse=True))}
@@ -151,6 +153,12 @@ def gather(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
             "year": year,
             "day": [days[d] for d in day],
             "seconds": seconds,
+            # Of a song in a file of several, its place there: for playlists. Of most there is none.
+            "place": {
+                row: [round(start, 3), end and round(end, 3)]
+                for row, (start, end) in enumerate(zip(start_s, end_s, strict=True))
+                if start is not None
+            },
             "cluster": cluster,
             "x": x,
             "y": y,

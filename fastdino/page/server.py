@@ -13,7 +13,7 @@ import mimetypes
 import socket
 import webbrowser
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import uvicorn
 from starlette.applications import Starlette
@@ -95,18 +95,24 @@ def application(home: Home, port: int) -> Starlette:
         return FileResponse(home.page)
 
     def audio(request: Request) -> Response:
-        path, _ = song_file(home.database, request.path_params["track_id"])
-        kind = mimetypes.guess_type(path.name)[0] or ""
+        song = song_file(home.database, request.path_params["track_id"])
+        if song.start_s is not None:
+            # No browser finds a place in a long file to the sample, and none stops at one.
+            return decoded(song, request)
+        kind = mimetypes.guess_type(song.path.name)[0] or ""
         return FileResponse(
-            path, media_type=kind if kind.startswith("audio/") else "application/octet-stream"
+            song.path, media_type=kind if kind.startswith("audio/") else "application/octet-stream"
         )
 
     def decoded_audio(request: Request) -> Response:
-        path, duration_s = song_file(home.database, request.path_params["track_id"])
+        return decoded(song_file(home.database, request.path_params["track_id"]), request)
+
+    def decoded(song: SongFile, request: Request) -> Response:
+        wanted = request.headers.get("range")
         try:
-            return sound.response(path, request.headers.get("range"), duration_s)
+            return sound.response(song.path, wanted, song.start_s or 0.0, song.duration_s)
         except sound.SoundError as error:
-            raise HTTPException(415, f"{path} cannot be played: {error}.") from error
+            raise HTTPException(415, f"{song.path} cannot be played: {error}.") from error
 
     def similar_moments(request: Request) -> Response:
         try:
@@ -131,21 +137,30 @@ def application(home: Home, port: int) -> Starlette:
     )
 
 
-def song_file(database: Path, track_id: str) -> tuple[Path, float | None]:
-    """The file to play for a song, of all that hold it the first that is there; and its length.
+class SongFile(NamedTuple):
+    """Where a song lies: a file, its place in it if there are several in there, and its length."""
+
+    path: Path
+    start_s: float | None
+    duration_s: float | None
+
+
+def song_file(database: Path, track_id: str) -> SongFile:
+    """The file to play for a song: of all that hold it, the first one that is there.
 
     Raises:
         HTTPException: no such song, or none of its files is there.
     """
     with connect(database) as db:
-        query = "SELECT path, duration_s FROM tracks WHERE track_id = $track_id"
+        query = "SELECT path, start_s, duration_s FROM tracks WHERE track_id = $track_id"
         known = rows(db, query, {"track_id": track_id})
         path = playlists.file_of(db, track_id)
     if not known:
         raise HTTPException(404, "This song is not in the collection any more: reload the page.")
+    stated, start_s, duration_s = known[0]
     if path is None:
-        raise HTTPException(404, f"{known[0][0]} is not there. Is its disk mounted?")
-    return path, known[0][1]
+        raise HTTPException(404, f"{stated} is not there. Is its disk mounted?")
+    return SongFile(path, start_s, duration_s)
 
 
 def moments_like(database: Path, track_id: str, at_s: float) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""Songs as every browser can play them, for the formats that it cannot: WAV, decoded as it goes.
+"""Songs as every browser can play them: WAV, decoded as it goes.
+
+For the formats that browsers do not know, and for songs that are a part of a file.
 
 Belongs here: decoding from any second on, and answering for a range of bytes. Does not: which file
 is played; files that the browser plays itself, which are sent as they are.
@@ -27,32 +29,38 @@ class SoundError(Exception):
     """A file cannot be played; the message says why."""
 
 
-def response(path: Path, wanted: str | None, duration_s: float | None = None) -> Response:
-    """The answer to a request for ``path`` as WAV.
+def response(
+    path: Path, wanted: str | None, start_s: float = 0.0, duration_s: float | None = None
+) -> Response:
+    """The answer to a request for a song as WAV.
 
     Args:
-        path: the song.
+        path: the file.
         wanted: the request's ``Range``, if it has one.
-        duration_s: length of the song's sound, where that is known; else the file is asked.
+        start_s: where the song begins in the file.
+        duration_s: how long it is, where that is known; else the file is asked.
 
     Raises:
         SoundError: there is no sound in it, or none knows how much.
     """
-    total = HEADER_BYTES + n_frames(path, duration_s) * FRAME_BYTES
+    total = HEADER_BYTES + n_frames(path, start_s, duration_s) * FRAME_BYTES
     start, stop = byte_range(wanted, total)
     headers = {"Accept-Ranges": "bytes", "Content-Length": str(stop - start)}
     if wanted:
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{total}"
     return StreamingResponse(
-        wav(path, total, start, stop), 206 if wanted else 200, headers, media_type="audio/wav"
+        wav(path, total, start, stop, round(start_s * RATE)),
+        206 if wanted else 200,
+        headers,
+        media_type="audio/wav",
     )
 
 
-def n_frames(path: Path, duration_s: float | None = None) -> int:
+def n_frames(path: Path, start_s: float = 0.0, duration_s: float | None = None) -> int:
     """Length in samples of one channel at ``RATE``: as it is known, or else as the file states it.
 
     Raises:
-        SoundError: it does not, or cannot be opened.
+        SoundError: it does not, or cannot be opened, or ends before the part begins.
     """
     import av
 
@@ -61,17 +69,19 @@ def n_frames(path: Path, duration_s: float | None = None) -> int:
             stream = container.streams.best("audio")
             if stream is None:
                 raise SoundError("there is no sound in it")
-            if duration_s is not None:
-                seconds = duration_s
-            elif stream.duration and stream.time_base:
+            if stream.duration and stream.time_base:
                 seconds = float(stream.duration * stream.time_base)
             else:
                 seconds = (container.duration or 0) / av.time_base
     except (av.FFmpegError, OSError, ValueError) as error:
         raise SoundError(str(error)) from error
-    if seconds <= 0:
-        raise SoundError("it does not say how long it is")
-    return min(round(seconds * RATE), MAX_FRAMES)
+    if duration_s is None:
+        if seconds <= 0:
+            raise SoundError("it does not say how long it is")
+        duration_s = seconds - start_s
+        if duration_s <= 0:
+            raise SoundError("it ends before this song begins")
+    return min(round(duration_s * RATE), MAX_FRAMES)
 
 
 def byte_range(wanted: str | None, total: int) -> tuple[int, int]:
@@ -82,16 +92,17 @@ def byte_range(wanted: str | None, total: int) -> tuple[int, int]:
     return int(found[1]), min(int(found[2] or total - 1), total - 1) + 1
 
 
-def wav(path: Path, total: int, start: int, stop: int) -> Iterator[bytes]:
+def wav(path: Path, total: int, start: int, stop: int, skipped: int = 0) -> Iterator[bytes]:
     """Bytes ``start`` to ``stop`` of the WAV file of ``total`` bytes that ``path`` decodes to.
 
+    Its first ``skipped`` samples of a channel are left out, as if the file began after them.
     Silence stands where the file ends early or cannot be decoded.
     """
     if start < HEADER_BYTES:
         yield _header(total)[start : min(stop, HEADER_BYTES)]
     at = max(start, HEADER_BYTES)
     first, skip = divmod(at - HEADER_BYTES, FRAME_BYTES)
-    for block in _blocks(path, first):
+    for block in _blocks(path, skipped + first):
         if at >= stop:
             return
         part = block[skip : skip + stop - at]

@@ -1,12 +1,13 @@
-"""From a music file to mono samples, block by block.
+"""From a music file, or a part of it, to mono samples, block by block.
 
 Belongs here: the two decoders, and which is asked first. Does not: what becomes of the samples.
 No block is longer than a few seconds, whatever the file's length.
 """
 
+import contextlib
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,14 @@ LEAST_LEFT = 0.01
 # libsndfile is the faster one on these alone. On Opus it is the slower by half, and gives up on
 # many a sound file.
 LIBSNDFILE_FIRST = {".mp3", ".wav", ".aif", ".aiff"}
+# What FFmpeg calls formats that do not say which sample a packet begins with: after seeking in
+# them it guesses.
+TIMELESS = frozenset({"aac", "ac3", "asf", "eac3", "mp3", "mpc"})
+# Before the sample wanted: what a decoder needs to have heard for sounding as it does without.
+RUN_UP_S = 1.0
+
+
+Blocks = Generator[np.ndarray, None, None]
 
 
 class DecodeError(Exception):
@@ -47,7 +56,7 @@ class Sound:
 
     rate: int
     header_s: float | None
-    blocks: Iterator[np.ndarray]
+    blocks: Blocks
     skipped: int = 0
     power: float = 0.0
     mixed_power: float = 0.0
@@ -65,8 +74,8 @@ class Sound:
         return mono
 
 
-# A path, and the one channel to take; None for the mean of all.
-Decoder = Callable[[Path, int | None], Sound]
+# A path, where to begin, and the one channel to take; None for the mean of all.
+Decoder = Callable[[Path, float, int | None], Sound]
 
 
 def decoders(path: Path) -> tuple[Decoder, ...]:
@@ -75,11 +84,57 @@ def decoders(path: Path) -> tuple[Decoder, ...]:
     return both if path.suffix.lower() in LIBSNDFILE_FIRST else both[::-1]
 
 
-def with_libsndfile(path: Path, channel: int | None = None) -> Sound:
-    """Open with libsndfile, which stops at any damage.
+def cut(
+    path: Path,
+    decoder: Decoder,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    channel: int | None = None,
+) -> Sound:
+    """The part of a file from ``start_s`` to ``end_s``, or to its end, as if it were all.
+
+    Args:
+        path: the file.
+        decoder: one of ``decoders``.
+        start_s: where the part begins.
+        end_s: where it ends; None for the end of the file.
+        channel: the one to take; None for the mean of all.
 
     Raises:
-        DecodeError: it does not read this file.
+        DecodeError: the decoder does not read this file, or no more than what is before the part.
+    """
+    sound = decoder(path, start_s, channel)
+    whole, promised_s = sound.blocks, sound.header_s
+    if promised_s is not None or end_s is not None:
+        ends = [at_s for at_s in (promised_s, end_s) if at_s is not None]
+        sound.header_s = max(min(ends) - start_s, 0.0)
+    if end_s is None:
+        return sound
+    left = round(end_s * sound.rate) - round(start_s * sound.rate)
+
+    def blocks() -> Blocks:
+        nonlocal left
+        with contextlib.closing(whole):
+            for block in whole:
+                yield block[:left]
+                left -= len(block)
+                if left <= 0:
+                    return
+
+    sound.blocks = blocks()
+    return sound
+
+
+def with_libsndfile(path: Path, start_s: float = 0.0, channel: int | None = None) -> Sound:
+    """Open with libsndfile, which stops at any damage.
+
+    Args:
+        path: the file.
+        start_s: where to begin.
+        channel: the one to take; None for the mean of all.
+
+    Raises:
+        DecodeError: it does not read this file, or cannot go there.
     """
     import soundfile
 
@@ -94,7 +149,14 @@ def with_libsndfile(path: Path, channel: int | None = None) -> Sound:
     except (soundfile.LibsndfileError, OSError) as error:
         raise DecodeError(_reason(error)) from error
 
-    def blocks() -> Iterator[np.ndarray]:
+    if start_s:
+        try:
+            file.seek(round(start_s * file.samplerate))
+        except (soundfile.LibsndfileError, OSError) as error:
+            file.close()
+            raise DecodeError(_reason(error)) from error
+
+    def blocks() -> Blocks:
         mix = _mix(file.channels, channel)
         with file:
             while True:
@@ -115,11 +177,42 @@ def with_libsndfile(path: Path, channel: int | None = None) -> Sound:
     return sound
 
 
-def with_ffmpeg(path: Path, channel: int | None = None) -> Sound:
+def with_ffmpeg(path: Path, start_s: float = 0.0, channel: int | None = None) -> Sound:
     """Open with FFmpeg's libraries: reads nearly anything, packet by packet, skipping bad ones.
+
+    Args:
+        path: the file.
+        start_s: where to begin. Where the format does not tell the time of a packet, all before it
+            is decoded as well.
+        channel: the one to take; None for the mean of all.
 
     Raises:
         DecodeError: there is no sound in it that could be decoded.
+    """
+    sound, at_s = _opened(path, max(start_s - RUN_UP_S, 0.0), channel)
+    if at_s is None or at_s > start_s:
+        sound.blocks.close()
+        sound, at_s = _opened(path, 0.0, channel)
+    if start_s:
+        early = round(start_s * sound.rate) - round((at_s or 0.0) * sound.rate)
+        sound.blocks = _without(early, sound.blocks)
+    return sound
+
+
+def _without(first: int, blocks: Blocks) -> Blocks:
+    """The blocks without as many samples at their beginning."""
+    with contextlib.closing(blocks):
+        for block in blocks:
+            if len(block) > first:
+                yield block[first:]
+            first = max(first - len(block), 0)
+
+
+def _opened(path: Path, from_s: float, channel: int | None = None) -> tuple[Sound, float | None]:
+    """Open with FFmpeg, not after ``from_s`` if the format allows, and else at the beginning.
+
+    Returns:
+        The sound, and where it begins; None if that cannot be told.
     """
     import av
 
@@ -131,11 +224,17 @@ def with_ffmpeg(path: Path, channel: int | None = None) -> Sound:
     if stream is None:
         container.close()
         raise DecodeError("no audio in it")
-    sound = Sound(0, None, iter(()))
+    sound = Sound(0, None, _nothing())
     if stream.duration and stream.time_base:
         sound.header_s = float(stream.duration * stream.time_base)
     elif container.duration:
         sound.header_s = container.duration / av.time_base
+    sought = False
+    begin_s = float((stream.start_time or 0) * stream.time_base) if stream.time_base else 0.0
+    if from_s and stream.time_base and not TIMELESS & set(container.format.name.split(",")):
+        with contextlib.suppress(av.FFmpegError, OSError):
+            container.seek(int((from_s + begin_s) / stream.time_base), stream=stream)
+            sought = True
 
     def frames(container: av.container.InputContainer, begin: int) -> Iterator[av.AudioFrame]:
         stream = container.streams.best("audio")
@@ -181,7 +280,7 @@ def with_ffmpeg(path: Path, channel: int | None = None) -> Sound:
     decoded = frames(container, 0)
     queue = av.AudioFifo()
 
-    def blocks() -> Iterator[np.ndarray]:
+    def blocks() -> Blocks:
         with container:
             broken: DecodeError | None = None
             try:
@@ -215,14 +314,23 @@ def with_ffmpeg(path: Path, channel: int | None = None) -> Sound:
         raise
     if first is None:
         container.close()
+        if sought:
+            return sound, None
         raise DecodeError("no audio in it that could be decoded")
+    at_s: float | None = 0.0
+    if sought:
+        at_s = None if first.time is None else first.time - begin_s
     sound.rate = _check(first.sample_rate)
     usual = (first.format, first.layout, first.sample_rate)
     form, mix = _form(first), _mix(first.layout.nb_channels, channel)
     enough = SAMPLES_PER_BLOCK // first.layout.nb_channels
     begun = [first]
     sound.blocks = blocks()
-    return sound
+    return sound, at_s
+
+
+def _nothing() -> Blocks:
+    yield from ()
 
 
 def _check(rate: int) -> int:

@@ -1,4 +1,4 @@
-"""One file to frames: what a worker process does.
+"""One song to frames: what a worker process does.
 
 Belongs here: choosing the decoder, running decode -> resample -> mel, judging the outcome.
 Does not: processes, shards.
@@ -12,7 +12,7 @@ import numpy as np
 
 from fastdino.core.errors import readable_errors
 from fastdino.core.workers import WorkerFailure
-from fastdino.spectrograms.decode import DecodeError, Sound, decoders
+from fastdino.spectrograms.decode import DecodeError, Sound, cut, decoders
 from fastdino.spectrograms.settings import SpectrogramSettings
 from fastdino.spectrograms.shards import is_short
 
@@ -24,28 +24,32 @@ SPOOL_BUFFER = 1 << 20
 
 @dataclass(frozen=True)
 class Task:
-    """A file to make frames of.
+    """A file, or the part of one between ``start_s`` and ``end_s``, to make frames of.
 
     Attributes:
         path: the file.
         spool: the file that its uint8 frames are to be written to.
         settings: of the frames.
+        start_s: where the song begins in a file that holds several.
+        end_s: where it ends; None for the end of the file.
         packets_s: seconds that its packets last, where that is known.
     """
 
     path: Path
     spool: Path
     settings: SpectrogramSettings
+    start_s: float = 0.0
+    end_s: float | None = None
     packets_s: float | None = None
 
 
 @dataclass(frozen=True)
 class Extracted:
-    """What came out of one file.
+    """What came out of one song.
 
     Attributes:
         n_frames: frames in the spool.
-        header_s: seconds that the file promises, if it does.
+        header_s: seconds of it that the file promises, if it does.
         decoded_s: seconds that could be decoded.
         salvaged: whether damage was met and left out.
         attempts: decoders that were tried.
@@ -94,10 +98,11 @@ def extract(task: Task) -> Extracted | WorkerFailure:
     for attempt, decoder in enumerate(decoders(task.path), start=1):
         spool = task.spool.with_suffix(f".{attempt}")
         try:
-            sound = decoder(task.path, None)
+            part = (task.path, decoder, task.start_s, task.end_s)
+            sound = cut(*part)
             result, loudest = _attempt(task, sound, spool, attempt)
             if sound.cancelled:  # one channel is the opposite of the other: the first one, then
-                result, loudest = _attempt(task, decoder(task.path, 0), spool, attempt)
+                result, loudest = _attempt(task, cut(*part, channel=0), spool, attempt)
         except DecodeError as error:
             reason = str(error)
             continue

@@ -62,21 +62,26 @@ FAILURES = pl.Schema(
         "next_try_at": pl.Datetime("us", "UTC"),  # null: when the file changes
     }  # type: ignore[arg-type]
 )
-# By these a file is the one that it was.
-SAME = ("path", "size", "mtime_ns")
+# By these a song in a file is the one that it was.
+SAME = ("track_id", "path", "size", "mtime_ns")
 # Columns that files of older versions lack.
 ADDED = ("kind", "attempts", "next_try_at")
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A file of a track that has no spectrogram yet, and the track's other files to try after."""
+    """A file of a track that has no spectrogram yet, and the track's other files to try after.
+
+    Of a file that holds several songs, where this one lies in it.
+    """
 
     track_id: str
     path: str
     size: int
     mtime_ns: int
     duration_s: float | None
+    start_s: float | None = None
+    end_s: float | None = None
     others: tuple["Candidate", ...] = ()
 
 
@@ -102,7 +107,7 @@ def run(home: Home, settings: SpectrogramSettings, *, retry: bool = False) -> Su
     """
     folder = home.shards(settings.spec_id)
     with exclusive_lock(folder):
-        files = catalog.read(home)
+        files = catalog.songs(catalog.read(home))
         if not (folder / "spec.json").exists():
             write_json(folder / "spec.json", asdict(settings))
         failures = read_failures(folder)
@@ -114,14 +119,13 @@ def run(home: Home, settings: SpectrogramSettings, *, retry: bool = False) -> Su
         failed: list[tuple[object, ...]] = []
         start = time.monotonic()
         if candidates:
-            tried = {tuple(row[:3]): row[3] for row in failures.select(*SAME, "attempts").rows()}
+            tried = {tuple(row[:-1]): row[-1] for row in failures.select(*SAME, "attempts").rows()}
             new, failed = _work(home, folder, settings, candidates, tried)
             index = pl.from_arrow(shards.read_index(folder))
             assert isinstance(index, pl.DataFrame)
         seconds = time.monotonic() - start
-        known = _still_true(
-            failures, files, {n.path for n in new} | {str(row[1]) for row in failed}
-        )
+        tried_now = {(n.track_id, n.path) for n in new} | {(row[0], row[1]) for row in failed}
+        known = _still_true(failures, files, tried_now)
         known = pl.concat([known, pl.DataFrame(failed, FAILURES, orient="row")])
         changed = not known.equals(failures)
         if changed:
@@ -164,7 +168,7 @@ def find_work(
     """What to try: one candidate a track, in the catalogue's order.
 
     Args:
-        files: the catalogue.
+        files: the songs of the catalogue.
         have: the tracks that have a spectrogram.
         failures: files that are not tried again while their size and mtime stay the same.
 
@@ -175,9 +179,9 @@ def find_work(
     by_track: dict[str, list[Candidate]] = {}
     missing = []
     wanted = files.filter(pl.col("track_id").is_not_null() & ~pl.col("track_id").is_in(list(have)))
-    columns = ("track_id", "path", "size", "mtime_ns", "duration_s")
-    for row in wanted.sort("added_at", "path").select(columns).iter_rows(named=True):
-        if (row["path"], row["size"], row["mtime_ns"]) in tried:
+    columns = ("track_id", "path", "size", "mtime_ns", "duration_s", "start_s", "end_s")
+    for row in wanted.sort("added_at", "path", "start_s").select(columns).iter_rows(named=True):
+        if tuple(row[name] for name in columns[:4]) in tried:
             continue
         # A disk that is not mounted says nothing about the song: this is no failure of it.
         if os.access(row["path"], os.R_OK):
@@ -206,7 +210,7 @@ def _work(
         while candidates:
             by_spool = {scratch / c.track_id: c for c in candidates}
             tasks = (
-                extract.Task(Path(c.path), spool, settings, c.duration_s)
+                extract.Task(Path(c.path), spool, settings, c.start_s or 0.0, c.end_s, c.duration_s)
                 for spool, c in by_spool.items()
             )
             candidates = []
@@ -275,9 +279,10 @@ def in_order(
 
 
 def time_limit_s(candidate: Candidate) -> float:
-    """Seconds after which decoding a file is given up."""
+    """Seconds after which decoding a file is given up; all before a song may have to be decoded."""
     size = candidate.size
-    seconds = min(candidate.duration_s or 0.0, size / LEAST_BYTES_PER_S, extract.LONGEST_S)
+    to_its_end_s = (candidate.start_s or 0.0) + (candidate.duration_s or 0.0)
+    seconds = min(to_its_end_s, size / LEAST_BYTES_PER_S, extract.LONGEST_S)
     return LEAST_LIMIT_S + seconds * LIMIT_S_PER_S + size * LIMIT_S_PER_BYTE
 
 
@@ -300,16 +305,20 @@ def _failure(
     candidate: Candidate, failure: WorkerFailure, tried: Mapping[tuple[object, ...], int]
 ) -> tuple[object, ...]:
     c, now = candidate, datetime.now(UTC)
-    attempts = 1 + tried.get((c.path, c.size, c.mtime_ns), 0)
+    attempts = 1 + tried.get((c.track_id, c.path, c.size, c.mtime_ns), 0)
     again = next_try(failure.kind, attempts, now)
     file = (c.track_id, c.path, c.size, c.mtime_ns)
     return (*file, failure.reason, now, failure.kind, attempts, again)
 
 
-def _still_true(failures: pl.DataFrame, files: pl.DataFrame, tried: set[str]) -> pl.DataFrame:
+def _still_true(
+    failures: pl.DataFrame, files: pl.DataFrame, tried: set[tuple[object, object]]
+) -> pl.DataFrame:
     """Failures of files that are still there, as they were when they failed; not of those tried."""
     same = failures.join(files, on=SAME, how="semi", maintain_order="left")
-    return same.filter(~pl.col("path").is_in(list(tried)))
+    key = ["track_id", "path"]
+    now = pl.DataFrame(list(tried), {name: pl.String() for name in key}, orient="row")
+    return same.join(now, on=key, how="anti", maintain_order="left")
 
 
 def _summary(

@@ -63,14 +63,15 @@ def read(catalog: Path, csv_files: Sequence[Path] = ()) -> dict[str, Labels]:
     for file in csv_files:
         named, strangers = 0, []
         for line, row in _rows(file):
-            track_id = tracks.get(os.path.abspath(file.parent / row["path"]))
-            if track_id is None:
+            named_here = tracks.get(os.path.abspath(file.parent / row["path"]))
+            if named_here is None:
                 strangers.append(f"line {line}: {row['path']}")
                 continue
             named += 1
             columns = ("artist", "album", "label")
             given = {name: row[name].strip() for name in columns if row.get(name, "").strip()}
-            labels[track_id] = dataclasses.replace(labels[track_id], **given)
+            for track_id in named_here:
+                labels[track_id] = dataclasses.replace(labels[track_id], **given)
         if strangers and not named:
             raise UserError(
                 f"{file}: none of its {len(strangers)} paths is a song of {catalog} "
@@ -88,10 +89,12 @@ def read(catalog: Path, csv_files: Sequence[Path] = ()) -> dict[str, Labels]:
     return labels
 
 
-def _tags(catalog: Path) -> tuple[dict[str, str], dict[str, Labels]]:
-    """Track ids by path, and what the tags say by track id."""
+def _tags(catalog: Path) -> tuple[dict[str, list[str]], dict[str, Labels]]:
+    """Track ids by path, several of an album in one file, and what the tags say by track id."""
     columns = ["path", "track_id", "artist", "album", "genre", "added_at"]
     try:
+        # Catalogues of older versions know of no file that holds several songs.
+        columns += {"cue"}.intersection(pq.read_schema(catalog).names)
         files = pq.read_table(
             catalog, columns=columns, partitioning=None, page_checksum_verification=True
         )
@@ -102,11 +105,14 @@ def _tags(catalog: Path) -> tuple[dict[str, str], dict[str, Labels]]:
     files = files.filter(pc.is_valid(files["track_id"]))
     # The first file speaks for a track, everywhere in the pipeline.
     files = files.sort_by([("added_at", "ascending"), ("path", "ascending")])
-    tracks: dict[str, str] = {}
+    tracks: dict[str, list[str]] = {}
     labels: dict[str, Labels] = {}
     for row in files.to_pylist():
-        tracks[row["path"]] = row["track_id"]
-        labels.setdefault(row["track_id"], Labels(row["artist"], row["album"], row["genre"]))
+        # What a CUE sheet does not tell of a song is that of the file, as in ``catalog.songs``.
+        for song in row.get("cue") or [{"track_id": row["track_id"]}]:
+            said = [song.get(name) or row[name] for name in ("artist", "album", "genre")]
+            tracks.setdefault(row["path"], []).append(song["track_id"])
+            labels.setdefault(song["track_id"], Labels(*said))
     return tracks, labels
 
 

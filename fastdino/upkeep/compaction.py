@@ -45,7 +45,7 @@ def run(home: Home) -> Summary:
         # A training reads its shards again and again: its end is waited for.
         for each in (home.models, folder, *map(home.vectors, models)):
             held.enter_context(exclusive_lock(each))
-        known = set(catalog.read(home)["track_id"].drop_nulls())
+        known = catalog.track_ids(catalog.read(home))
         before = _megabytes(home, folder, models)
         index = shards.read_index(folder).select(["track_id", "shard", "n_frames", "n_mels"])
         groups, emptied, gone = plan(folder, index, known)

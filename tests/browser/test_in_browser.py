@@ -5,7 +5,9 @@ from pathlib import Path
 
 import duckdb
 import pytest
+import stages
 import synthetic
+from cue_album import SHEET, write
 from opening import READY, serve, watched
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
@@ -327,6 +329,44 @@ def test_a_song_that_is_gone_is_told(context: BrowserContext, collection: Home, 
         page.keyboard.press(" ")
         page.wait_for_function(PLAYS)
         expect(page.locator("#note")).not_to_contain_text("mounted")
+
+
+def test_a_song_of_a_cue_sheet_plays_from_its_place_to_its_end(
+    context: BrowserContext, tmp_path: Path
+):
+    write(tmp_path / "music" / "album.flac")
+    (tmp_path / "music" / "album.cue").write_text(SHEET, encoding="utf-8")
+    home = Home(tmp_path / "home")
+    stages.run(home, tmp_path / "music")
+    with serve(home) as url:
+        page, complaints = watched(context)
+        page.goto(url)
+        page.wait_for_selector(READY)
+        low, middle, high = (
+            page.evaluate(f"songs.title.indexOf('{title}')") for title in ("Low", "Middle", "High")
+        )
+        page.evaluate(f"play([{middle}, {high}])")
+        page.wait_for_function(PLAYS)
+        assert page.evaluate("audio.duration") == pytest.approx(8 - 311 / 75, abs=0.01)
+        assert page.locator("#length").inner_text() == "0:03"
+        # A moment of it is told from its beginning, and so are those like it.
+        page.evaluate("askMoments(1)")
+        expect(page.locator(".songs .what b")).to_have_count(2)
+        assert {moment["from_s"] for moment in page.evaluate("moments.found.moments")} == {0}
+        # It ends where the next one begins, which is heard then.
+        page.evaluate("audio.currentTime = 3.5")
+        page.wait_for_function(f"() => playing() === {high} && ({PLAYS})()")
+        assert page.evaluate("audio.currentTime") < 3
+        page.evaluate(f"open({low})")
+        page.wait_for_function(PLAYS)
+        lines = playlist_of(page, tmp_path)
+        assert lines[2:6] == [
+            "#EXTINF:4,The Sheet - Low",
+            "#EXTVLCOPT:start-time=0.000",
+            "#EXTVLCOPT:stop-time=4.147",
+            str(tmp_path / "music" / "album.flac"),
+        ]
+        assert not complaints
 
 
 def test_back_leads_to_the_group_that_was_left_whatever_groups_were_seen_since(page: Page):

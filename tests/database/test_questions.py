@@ -58,8 +58,8 @@ def test_moments_are_found_with_where_they_begin(ask, capsys: Out) -> None:
     [
         (["similar", "zzzz qqqq"], "no title, artist or album is like “zzzz qqqq”"),
         (["similar", "Paper Bridge", "--at", "9:00"], "ends at 0:30: give an earlier --at"),
-        (["similar", "Jagged Orbit"], "is not known: took too long"),
-        (["similar", "Jagged Orbit", "--at", "5"], "is not known: took too long"),
+        (["similar", "Jagged Orbit"], "is not known: stopped after its 61 s"),
+        (["similar", "Jagged Orbit", "--at", "5"], "is not known: stopped after its 61 s"),
         (["playlist", "--like", "zzzz qqqq"], "no title"),
         (
             ["playlist", "--cluster", "zzzz"],

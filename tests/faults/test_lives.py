@@ -38,7 +38,7 @@ FREE = (
     "copy", "copy_folder", "move", "move_folder", "remove", "remove_folder", "retag", "swap",
     "touch",
 )  # fmt: skip
-OPERATIONS = (*FREE, "add", "come_back", "replace")
+OPERATIONS = (*FREE, "add", "come_back", "replace", "sheet", "no_sheet")
 
 Operation = tuple[str, int, int]
 # Each of them on its own, and some on files that cannot be decoded or look as they did before.
@@ -61,7 +61,15 @@ class Library:
 
     @property
     def files(self) -> list[Path]:
-        return sorted(path for path in self.music.rglob("*") if path.is_file())
+        return sorted(path for path in self._there if path.suffix != ".cue")
+
+    @property
+    def sheets(self) -> list[Path]:
+        return sorted(path for path in self._there if path.suffix == ".cue")
+
+    @property
+    def _there(self) -> Iterator[Path]:
+        return (path for path in self.music.rglob("*") if path.is_file())
 
     def one(self, which: int) -> Path:
         return self.files[which % len(self.files)]
@@ -109,6 +117,22 @@ class Library:
         song = self.one(which)
         same_kind = [other for other in self.stock if other.suffix == song.suffix]
         self.put(same_kind[by % len(same_kind)], song)
+
+    def sheet(self, which: int, how: int) -> None:
+        """A sheet that fits a file, or not, for one reason or another."""
+        song = self.one(which)
+        begin = ("00:00:00", "00:00:05", "00:01:00", "01:00:00")[how % 4]
+        lines = (
+            f'FILE "{song.name if how % 5 else "another.wav"}" WAVE',
+            "TRACK 01 AUDIO", f'TITLE "Title {how}"', "INDEX 01 00:00:00",
+            "TRACK 02 AUDIO", f"INDEX 01 {begin}",
+        )  # fmt: skip
+        (self.aside / "sheet").write_text("\n".join(lines), encoding="utf-8")
+        self.put(self.aside / "sheet", song.with_suffix(".cue"))
+
+    def no_sheet(self, which: int, _: int) -> None:
+        if self.sheets:
+            self.sheets[which % len(self.sheets)].unlink()
 
     def remove(self, which: int, _: int) -> None:
         if len(self.files) > 1:
@@ -220,11 +244,13 @@ def live(
     shutil.copytree(models, home.models)
     refreshed(home, library.music)
     for step in steps:
+        has_sheets = bool(library.sheets)
         for name, first, second in step:
             getattr(library, name)(first, second)
         decoded, embedded = refreshed(home, library.music)
         assert decoded == embedded
-        if [name for name, *_ in step if name in FREE] == [name for name, *_ in step]:
+        # Away from its sheet a file holds other songs.
+        if all(name in FREE for name, *_ in step) and not has_sheets:
             assert decoded == 0
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.copytree(models, scratch / "models")

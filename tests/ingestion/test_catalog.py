@@ -88,6 +88,46 @@ def test_a_song_without_a_title_is_called_after_its_file() -> None:
     assert found["title"].to_list() == ["My. Song", "no suffix", "line\nbreak"]
 
 
+def in_one_file(**columns: object) -> dict[str, object]:
+    """A file in which a sheet tells of two songs, the first without tags."""
+    nothing = dict.fromkeys(catalog.CUE_SONG.to_schema())
+    first = {**nothing, "track_id": "x1", "start": 0, "end": 150, "track_number": 1}
+    second = {**first, "track_id": "x2", "start": 150, "end": None, "track_number": 2}
+    tags = {"title": "T", "artist": "A", "album": "B", "album_artist": "C", "genre": "G", "year": 1}
+    of_file = {"track_id": "x", "title": "Of all", "artist": "F", "year": 7, "duration_s": 10.0}
+    return {"path": "/m/One.flac", **of_file, "cue": [first, {**second, **tags}], **columns}
+
+
+def test_of_a_file_with_a_sheet_the_tracks_are_those_of_the_sheet() -> None:
+    files = rows(in_one_file(), {"path": "/z", "error": "damaged"}, {"path": "/y", "track_id": "y"})
+    columns = ("track_id", "title", "artist", "year", "start_s", "end_s", "duration_s")
+    assert catalog.tracks(files).select(columns).rows() == [
+        ("x1", "One 01", "F", 7, 0.0, 2.0, 2.0),
+        ("x2", "T", "A", 1, 2.0, None, 8.0),
+        ("y", "y", None, None, None, None, None),
+    ]
+    assert catalog.track_ids(files) == {"x1", "x2", "y"}
+    found = catalog.songs(files).select("path", "track_id", "error").rows()
+    assert found == [
+        ("/m/One.flac", "x1", None), ("/m/One.flac", "x2", None), ("/y", "y", None),
+        ("/z", None, "damaged"),
+    ]  # fmt: skip
+
+
+def test_songs_of_two_copies_of_a_file_with_a_sheet_are_one_each() -> None:
+    later = in_one_file(path="/m/Copy.flac", added_at=DAY + datetime.timedelta(days=1))
+    found = catalog.tracks(rows(later, in_one_file()))
+    assert found.select("track_id", "path", "n_files").rows() == [
+        ("x1", "/m/One.flac", 2), ("x2", "/m/One.flac", 2),
+    ]  # fmt: skip
+
+
+def test_songs_in_a_file_read_back_as_they_were_written(home: Home) -> None:
+    files = rows(in_one_file(), {"path": "/b", "error": "x"})
+    catalog.write(home, files)
+    assert catalog.read(home).equals(files)
+
+
 def test_no_files_are_no_tracks() -> None:
     assert catalog.tracks(catalog.empty()).is_empty()
 

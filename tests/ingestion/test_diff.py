@@ -29,6 +29,11 @@ def files(**paths: str | dict[str, Any] | None) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=catalog.SCHEMA).sort("path")
 
 
+def cut(*songs: str, title: str | None = None) -> list[dict[str, object]]:
+    nothing = dict.fromkeys(catalog.CUE_SONG.to_schema())
+    return [{**nothing, "track_id": song, "title": title} for song in songs]
+
+
 def told(before: pl.DataFrame, after: pl.DataFrame) -> list[tuple[str | None, ...]]:
     """Changes as (kind, path, old_path, track_id)."""
     return diff.changes(before, after).cast({"kind": pl.String}).rows()
@@ -88,6 +93,19 @@ def test_two_songs_that_swap_names_are_both_replaced() -> None:
     ]  # fmt: skip
 
 
+def test_a_file_that_a_sheet_cuts_into_other_songs_is_told_from_one_with_other_titles() -> None:
+    before, retitled, recut = (
+        files(a={"track_id": "1", "cue": songs})
+        for songs in (cut("x", "y"), cut("x", "y", title="New"), cut("x", "z"))
+    )
+    assert told(before, before) == []
+    assert told(before, retitled) == [("retagged", "a", None, "1")]
+    assert told(before, recut) == [("recut", "a", None, "1")]
+    assert told(before, files(a="1")) == told(files(a="1"), before) == [("recut", "a", None, "1")]
+    # What lies beside a file is no change of it as long as nothing comes of it.
+    assert told(files(a={"track_id": "1", "sheets": "s"}), files(a={"track_id": "1"})) == []
+
+
 def test_a_file_that_is_gone_is_removed() -> None:
     assert told(files(a="1", b=None), files()) == [
         ("removed", "a", None, "1"), ("removed", "b", None, None),
@@ -135,6 +153,7 @@ states = st.one_of(
             "track_id": st.sampled_from("12345"),
             "title": st.sampled_from([None, "x", "y"]),
             "size": st.integers(1, 2),
+            "cue": st.sampled_from([None, None, cut("x", "y"), cut("x", "z")]),
         }
     ),
     st.fixed_dictionaries({"error": st.sampled_from(["damaged", "empty"])}),

@@ -19,7 +19,9 @@ RATE = 44_100
 def both(path: Path) -> tuple[float, float]:
     """Length as the catalogue has it, and as far as it is decoded."""
     packets_s = identify(str(path)).duration_s
-    result = extract(Task(path, path.with_suffix(".spool"), SpectrogramSettings(), packets_s))
+    result = extract(
+        Task(path, path.with_suffix(".spool"), SpectrogramSettings(), packets_s=packets_s)
+    )
     assert packets_s is not None
     assert isinstance(result, Extracted), result
     return packets_s, result.decoded_s

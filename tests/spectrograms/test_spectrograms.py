@@ -222,7 +222,7 @@ def test_no_more_than_a_few_wait_for_one_that_takes_long() -> None:
 def listed(**columns: object) -> pl.DataFrame:
     row = dict.fromkeys(catalog.SCHEMA.names())
     row |= {"track_id": "a", "path": __file__, "size": 1, "mtime_ns": 1, **columns}
-    return pl.DataFrame([row], catalog.SCHEMA)
+    return catalog.songs(pl.DataFrame([row], catalog.SCHEMA))
 
 
 def failed(**columns: object) -> pl.DataFrame:

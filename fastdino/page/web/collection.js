@@ -122,7 +122,13 @@ const entry = path => /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]|\s$|
 const m3u8 = (name, list) => {
   const lines = ["#EXTM3U", `#PLAYLIST:${oneLine(name)}`];
   for (const i of list) {
-    lines.push(`#EXTINF:${songs.seconds[i] ?? -1},${oneLine([artist(i), songs.title[i]].filter(Boolean).join(" - "))}`, entry(path(i)));
+    const [start, end] = songs.place[i] ?? [null, null];
+    lines.push(
+      `#EXTINF:${songs.seconds[i] ?? -1},${oneLine([artist(i), songs.title[i]].filter(Boolean).join(" - "))}`,
+      ...(start === null ? [] : [`#EXTVLCOPT:start-time=${start.toFixed(3)}`]),
+      ...(end === null ? [] : [`#EXTVLCOPT:stop-time=${end.toFixed(3)}`]),
+      entry(path(i)),
+    );
   }
   return lines.join("\n") + "\n";
 };

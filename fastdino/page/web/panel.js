@@ -244,7 +244,7 @@ const collection = () => {
   }));
   if (current) parts.push(make("p", `Model ${current[0]}, trained on ${counted(current[3] ?? 0, "song")} of yours on ${day(current[1])}.`, "facts"));
   if (data.failures.length) {
-    parts.push(heading(data.counts.failures === 1 ? "1 file could not be used" : `${count(data.counts.failures)} files could not be used`));
+    parts.push(heading(`Something is wrong with ${counted(data.counts.failures, "file")}`));
     const list = make("ul", undefined, "failures");
     for (const [where, stage, reason] of data.failures) {
       const row = make("li");

@@ -24,7 +24,7 @@ def check(home: Home, *, repair: bool) -> Generator[Finding, None, set[str] | No
     """
     wrong = _wrong(home)
     if wrong is None:
-        return set(catalog.read(home)["track_id"].drop_nulls())
+        return catalog.track_ids(catalog.read(home))
     files = recovery.files(home)
     aside = home.catalog.with_name(home.catalog.name + ".damaged")
     kept = f"it is set aside as {aside.name}, " if home.catalog.exists() else ""

@@ -51,8 +51,8 @@ def check(home: Home, expected: set[str] | None, *, repair: bool) -> Findings:
             )
             return
         rows = {
-            "tracks": files["track_id"].drop_nulls().n_unique(),
-            "files": len(files),
+            "tracks": len(catalog.track_ids(files)),
+            "files": len(catalog.songs(files)),
             "embeddings": len(expected),
         }
         wrong = "; ".join(

@@ -68,14 +68,21 @@ def _published(home: Home) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def files(home: Home) -> pl.DataFrame | None:
-    """The catalogue as it was published; every file in it counts as changed since."""
+    """The catalogue as it was published; every file in it counts as changed since.
+
+    Of a file with several songs it is known that it was there, and since when.
+    """
     query = """
+        WITH known AS (
+            SELECT DISTINCT * EXCLUDE (track_id, start_s, end_s),
+                CASE WHEN start_s IS NULL THEN track_id END AS track_id FROM files
+        )
         SELECT
             path, folder, size, ? AS mtime_ns, track_id,
             CASE WHEN track_id IS NULL THEN 'not looked into again yet' END AS error,
             title, artist, album, album_artist, genre, year, track_number, duration_s,
-            codec, sample_rate, channels, files.added_at
-        FROM files LEFT JOIN (SELECT * EXCLUDE (path, added_at) FROM tracks) USING (track_id)
+            codec, sample_rate, channels, known.added_at
+        FROM known LEFT JOIN (SELECT * EXCLUDE (path, added_at) FROM tracks) USING (track_id)
         ORDER BY path
     """
     try:

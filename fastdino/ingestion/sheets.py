@@ -1,0 +1,256 @@
+"""Albums in one file: which songs the CUE sheets beside a file, or the one within, make of it.
+
+Belongs here: finding and reading sheets, telling which file one is of, the songs that come of it,
+and what is said where it does not fit. Does not: what stands in a sheet (``cue``); the catalogue's
+columns (``catalog``).
+
+A file stays one row of the catalogue, known by its audio. Its songs stand in that row, each known
+by the file's audio and its place in it: moving file and sheet, or mending a title, keeps them.
+"""
+
+import contextlib
+import hashlib
+import os
+import stat
+import unicodedata
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from fastdino.ingestion import cue
+from fastdino.ingestion.identify import clean, year
+
+SUFFIX = ".cue"
+# A sheet of ninety-nine tracks takes a hundredth of it.
+LARGEST_BYTES = 1 << 20
+
+
+class Unreadable(cue.SheetError):
+    """A sheet that the disk, or who owns it, does not let be read; this may change unseen."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A music file as far as sheets ask: its columns of the catalogue."""
+
+    path: str
+    track_id: str | None
+    duration_s: float | None
+    own_sheet: str | None
+
+    @property
+    def name(self) -> str:
+        """Without its folder."""
+        return os.path.basename(self.path)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A sheet in a folder: its name, and what it says, or why that cannot be told."""
+
+    name: str
+    says: cue.Sheet | cue.SheetError
+
+
+def is_sheet(name: str) -> bool:
+    """Whether a file of this name is a CUE sheet; ``._x`` is what a Mac keeps beside ``x``."""
+    return name.lower().endswith(SUFFIX) and not name.startswith("._")
+
+
+def fingerprint(entries: Iterable["os.DirEntry[str]"], music: Collection[str]) -> str | None:
+    """What stands for the sheets of a folder, and for the ``music`` that they may name.
+
+    None where there is no sheet. As with music, size and time tell whether one has changed.
+    """
+    seen: list[tuple[object, ...]] = []
+    for entry in entries:
+        if is_sheet(entry.name):
+            seen.append((entry.name,))
+            with contextlib.suppress(OSError):
+                status = entry.stat()
+                seen[-1] += (status.st_size, status.st_mtime_ns)
+    if not seen:
+        return None
+    text = repr((sorted(seen), sorted(music)))
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+
+
+def applied(rows: pl.DataFrame, listed: pl.DataFrame, opened: Collection[str]) -> pl.DataFrame:
+    """The catalogue's ``rows`` with the songs that sheets make of their files.
+
+    Looked at are the sheets of folders in which a sheet, a name or a file has changed.
+
+    Args:
+        rows: of the catalogue, but for what sheets say as it was before.
+        listed: what ``scan`` lists.
+        opened: paths of files that were opened just now.
+    """
+    now = dict(listed.select("path", "sheets").iter_rows())
+    columns = ("path", "track_id", "duration_s", "own_sheet", "sheets")
+    due = {
+        os.path.dirname(path)
+        for path, *_, known in rows.select(columns).iter_rows()
+        if path in now and (path in opened or known != now[path])
+    }
+    folders: dict[str, list[File]] = {folder: [] for folder in due}
+    for *about, _ in rows.select(columns).iter_rows():
+        file = File(*about)
+        if file.path in now and os.path.dirname(file.path) in due:
+            folders[os.path.dirname(file.path)].append(file)
+    told = []
+    for folder, files in folders.items():
+        besides = _read_all(folder) if now[files[0].path] else []
+        found, wrong = songs_of(files, besides)
+        again = any(isinstance(beside.says, Unreadable) for beside in besides)
+        for path in (file.path for file in files):
+            seen = None if again else now[path]
+            told.append((path, seen, found.get(path), wrong.get(path)))
+    fresh = ("sheets", "cue", "sheet_error")
+    schema = {"path": pl.String(), **{name: rows.schema[name] for name in fresh}}
+    looked_at = pl.DataFrame(told, schema=schema, orient="row")
+    others = rows.join(looked_at, on="path", how="anti")
+    looked_at = rows.drop(fresh).join(looked_at, on="path").select(rows.columns)
+    return pl.concat([others, looked_at])
+
+
+def songs_of(
+    files: Sequence[File], besides: Sequence[Beside]
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str]]:
+    """The songs in the files of one folder.
+
+    Args:
+        files: all of the folder.
+        besides: the sheets that lie there.
+
+    Returns:
+        Songs, as the catalogue's column ``cue`` has them, of files with a sheet that fits; and why
+        others are taken as one song although there is a sheet.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    wrong: dict[str, str] = {}
+
+    def take(file: File, name: str, sheet: cue.Sheet, part: cue.Part) -> None:
+        if file.track_id is None or file.path in found:
+            return
+        try:
+            cuts = cue.cuts(part, file.duration_s)
+        except cue.SheetError as error:
+            wrong.setdefault(file.path, _refusal(name, error))
+            return
+        if cuts:
+            found[file.path] = [_song(file.track_id, sheet, cut) for cut in cuts]
+
+    astray: list[tuple[str, cue.Part]] = []
+    usable = [file for file in files if file.track_id]
+    stems = {_stem(file.name) for file in files}
+    # Of two sheets of one file, that which has the file's name.
+    for beside in sorted(besides, key=lambda each: (_stem(each.name) not in stems, each.name)):
+        if isinstance(beside.says, cue.SheetError):
+            for file in _called(beside.name, files)[:1] or usable[:1]:
+                wrong.setdefault(file.path, _refusal(beside.name, beside.says))
+            continue
+        for part in beside.says.parts:
+            # Where each file is a track, the files are the songs.
+            if len(part.tracks) < 2:
+                continue
+            meant = _called(part.name, files) if part.name else []
+            if not meant and len(beside.says.parts) == 1:
+                meant = _called(beside.name, files)
+            for file in meant:
+                take(file, beside.name, beside.says, part)
+            if not meant:
+                astray.append((beside.name, part))
+    for file in files:
+        if file.own_sheet and file.path not in found:
+            try:
+                sheet = cue.parse(file.own_sheet)
+                part = _only_part(sheet)
+            except cue.SheetError as error:
+                wrong.setdefault(file.path, _refusal("the one within", error))
+            else:
+                take(file, "the one within", sheet, part)
+    for name, part in astray:
+        why = f"it is of “{clean(part.name)}”, which is not there" if part.name else "it names none"
+        left = [file for file in usable if file.path not in found | wrong]
+        for file in left if len(files) == 1 else _long_enough(part, left)[:1]:
+            wrong[file.path] = _refusal(name, cue.SheetError(why))
+    return found, {path: why for path, why in wrong.items() if path not in found}
+
+
+def _refusal(name: str, error: cue.SheetError) -> str:
+    return f"taken as one song, as its CUE sheet does not fit ({name}): {error}"
+
+
+def _called(name: str, files: Sequence[File]) -> list[File]:
+    """The files of this name; if there is none, those with another suffix, or one more."""
+    same = [file for file in files if _folded(file.name) == _folded(name)]
+    return same or [file for file in files if _stem(name) in (_stem(file.name), _folded(file.name))]
+
+
+def _long_enough(part: cue.Part, files: Sequence[File]) -> list[File]:
+    """The files that a sheet may be of although it names another.
+
+    An album that was split into its tracks often has its sheet yet. None of them is as long.
+    """
+    last_s = max(track.start or 0 for track in part.tracks) / cue.FRAMES_PER_S
+    return [file for file in files if (file.duration_s or 0) > last_s]
+
+
+def _only_part(sheet: cue.Sheet) -> cue.Part:
+    if len(sheet.parts) > 1:
+        raise cue.SheetError("it is of several files")
+    return sheet.parts[0]
+
+
+def _song(recording: str, sheet: cue.Sheet, cut: cue.Cut) -> dict[str, Any]:
+    own, of_all = cut.track.tags, sheet.tags
+
+    def text(*given: str | None) -> str | None:
+        return next(filter(None, (clean(each or "") for each in given)), None)
+
+    place = f"{recording} {cut.start} {'' if cut.end is None else cut.end}"
+    return {
+        "track_id": hashlib.blake2b(place.encode(), digest_size=16).hexdigest(),
+        "start": cut.start,
+        "end": cut.end,
+        "track_number": cut.track.number,
+        "title": text(own.title),
+        "artist": text(own.performer, of_all.performer),
+        "album": text(of_all.title),
+        "album_artist": text(of_all.performer),
+        "genre": text(own.genre, of_all.genre),
+        "year": year(own.date or of_all.date),
+    }
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _stem(name: str) -> str:
+    return os.path.splitext(_folded(name))[0]
+
+
+def _read_all(folder: str) -> list[Beside]:
+    try:
+        names = sorted(filter(is_sheet, os.listdir(folder)))
+    except OSError:
+        return []  # It was there when it was listed; next time its files have changed or are gone.
+    return [Beside(name, _read(os.path.join(folder, name))) for name in names]
+
+
+def _read(path: str) -> cue.Sheet | cue.SheetError:
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            return cue.SheetError("it is not a file")
+        if status.st_size > LARGEST_BYTES:
+            return cue.SheetError(f"it is larger than any: {status.st_size / 1e6:,.0f} MB")
+        with open(path, "rb") as file:
+            return cue.parse(cue.decode(file.read(LARGEST_BYTES)))
+    except OSError as error:
+        return Unreadable(f"it cannot be read: {error.strerror}")
+    except cue.SheetError as error:
+        return error

@@ -1,0 +1,388 @@
+"""Albums in one file: the songs that a sheet makes of it, and what is said if it does not fit."""
+
+import os
+import shutil
+import struct
+import unicodedata
+from pathlib import Path
+
+import polars as pl
+import pytest
+from cue_album import END, FRAME, SHEET, write
+
+from fastdino import ingestion, spectrograms
+from fastdino.core.home import Home
+from fastdino.core.summary import Summary
+from fastdino.ingestion import catalog, flac_sheet, identify, sheets
+from fastdino.spectrograms import SpectrogramSettings, shards, stage
+from tests.editing import retag
+from tests.faults.child import in_this_process
+
+SONGS = [
+    (1, "Low", "The Sheet", 0.0, 311 / 75, 311 / 75),
+    (2, "Middle", "A Guest", 311 / 75, 8.0, 8.0 - 311 / 75),
+    (3, "High", "The Sheet", 8.0, None, 4.0),
+]
+
+
+@pytest.fixture(autouse=True)
+def _no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identify, "map_in_workers", in_this_process)
+    monkeypatch.setattr(stage, "map_in_workers", in_this_process)
+
+
+@pytest.fixture(scope="module")
+def flac(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("flac") / "album.flac", {"album_artist": "Of the File"})
+
+
+@pytest.fixture
+def album(flac: Path, tmp_path: Path) -> Path:
+    """A folder with the album and its sheet."""
+    folder = tmp_path / "music" / "Three Tones"
+    folder.mkdir(parents=True)
+    shutil.copy(flac, folder)
+    (folder / "album.cue").write_text(SHEET, encoding="utf-8")
+    return folder
+
+
+def songs(home: Home) -> pl.DataFrame:
+    return catalog.tracks(catalog.read(home)).sort("path", "start_s")
+
+
+def ids(home: Home) -> list[str]:
+    return songs(home)["track_id"].to_list()
+
+
+def kinds(summary: Summary) -> list[object]:
+    return [change["kind"] for change in summary.tables["changes"]]
+
+
+def error(home: Home) -> str | None:
+    (found,) = catalog.read(home)["sheet_error"].to_list()
+    return found
+
+
+def test_the_tracks_of_a_sheet_are_the_songs(album: Path, home: Home) -> None:
+    summary = ingestion.run(home, [album.parent])
+    assert summary.headline == "3 songs in 1 files: 1 new"
+    found = songs(home)
+    columns = ("track_number", "title", "artist", "start_s", "end_s", "duration_s")
+    for row, expected in zip(found.select(columns).iter_rows(), SONGS, strict=True):
+        assert row == pytest.approx(expected)
+    for column, value in (
+        ("album", "Three Tones"), ("genre", "Chamber Pop"), ("year", 1997),
+        ("album_artist", "Of the File"), ("n_files", 1), ("path", str(album / "album.flac")),
+    ):  # fmt: skip
+        assert found[column].unique().to_list() == [value]
+    assert found["track_id"].n_unique() == 3
+    assert catalog.read(home)["track_id"].item() not in ids(home)
+    assert not ingestion.run(home, [album.parent]).did_work
+
+
+def test_each_has_its_own_spectrogram(album: Path, home: Home) -> None:
+    ingestion.run(home, [album.parent])
+    assert spectrograms.run(home).counts["new_tracks"] == 3
+    folder = home.shards(SpectrogramSettings().spec_id)
+    pieces = {p.track_id: p for s in shards.list_shards(folder) for p in shards.iter_pieces(s)}
+    loudest = []
+    for track_id, length in zip(ids(home), (415, 385, 400), strict=True):
+        assert len(pieces[track_id].frames) == pytest.approx(length, abs=1)
+        loudest.append(pieces[track_id].frames.mean(0).argmax())
+    assert loudest[0] < loudest[1] < loudest[2]
+    assert not spectrograms.run(home).did_work
+
+
+@pytest.mark.parametrize("suffix", [".flac", ".wv"])
+def test_a_sheet_within_the_file_says_the_same(
+    suffix: str, album: Path, home: Home, tmp_path: Path
+) -> None:
+    within = write(tmp_path / "other" / f"x{suffix}", {"Cuesheet": SHEET})
+    ingestion.run(home, [within.parent])
+    columns = ("track_number", "title", "artist", "start_s", "end_s")
+    told = songs(home).select(columns).rows()
+    assert told == [pytest.approx(song[:5]) for song in SONGS]
+    ingestion.run(home, [album.parent])
+    assert songs(home).select(columns).rows() == told
+
+
+def with_block(flac: Path, tracks: list[tuple[int, list[tuple[int, int]]]]) -> None:
+    """Write a FLAC file anew with a block of the kind for CUE sheets, by number and indexes."""
+    block = bytes(128 + 8 + 259) + bytes([len(tracks) + 1])
+    for number, indexes in [*tracks, (170, [])]:
+        offset = indexes[0][1] if indexes else END * FRAME
+        block += struct.pack(">QB12sB13xB", offset, number, b"", 0, len(indexes))
+        for index, at in indexes:
+            block += struct.pack(">QB3x", at - offset, index)
+    content = flac.read_bytes()
+    after = 4 + 4 + 34  # the first block, which is that of the samples' rate
+    header = bytes([5]) + len(block).to_bytes(3)
+    flac.write_bytes(content[:after] + header + block + content[after:])
+
+
+def test_a_block_of_a_flac_file_says_where_songs_are_but_not_their_names(
+    album: Path, home: Home
+) -> None:
+    ingestion.run(home, [album.parent])
+    before = ids(home)
+    os.remove(album / "album.cue")
+    tracks = [
+        (1, [(1, 0)]), (2, [(0, 250 * FRAME), (1, 311 * FRAME)]), (3, [(1, 600 * FRAME)]),
+    ]  # fmt: skip
+    with_block(album / "album.flac", tracks)
+    ingestion.run(home, [album.parent])
+    assert ids(home) == before
+    found = songs(home).select("title", "artist", "album_artist", "start_s", "track_number")
+    assert found.rows() == [
+        pytest.approx(("album 01", None, "Of the File", 0.0, 1)),
+        pytest.approx(("album 02", None, "Of the File", 311 / 75, 2)),
+        pytest.approx(("album 03", None, "Of the File", 8.0, 3)),
+    ]
+
+
+@pytest.mark.parametrize("keep", [60, 440, 470, 500])
+def test_a_block_that_breaks_off_is_none(keep: int, flac: Path, tmp_path: Path) -> None:
+    path = tmp_path / "cut.flac"
+    shutil.copy(flac, path)
+    with_block(path, [(1, [(1, 0)]), (2, [(1, 100 * FRAME)])])
+    assert flac_sheet.read(path)
+    os.truncate(path, keep)
+    assert flac_sheet.read(path) is None
+
+
+def test_a_song_is_the_same_whichever_sheet_tells_of_it(
+    album: Path, home: Home, tmp_path: Path
+) -> None:
+    ingestion.run(home, [album.parent])
+    before = ids(home)
+    os.remove(album / "album.cue")
+    retag(album / "album.flac", tmp_path / "x.flac", {"CUESHEET": SHEET})
+    shutil.move(tmp_path / "x.flac", album / "album.flac")
+    assert kinds(ingestion.run(home, [album.parent])) == ["retagged"]
+    assert ids(home) == before
+
+
+def test_a_sheet_beside_a_file_is_believed_over_the_one_within(
+    album: Path, home: Home, tmp_path: Path
+) -> None:
+    retag(album / "album.flac", tmp_path / "x.flac", {"CUESHEET": SHEET.replace("Low", "Within")})
+    shutil.move(tmp_path / "x.flac", album / "album.flac")
+    ingestion.run(home, [album.parent])
+    assert songs(home)["title"][0] == "Low"
+    # It is there again, without the file being opened, when the other goes.
+    os.remove(album / "album.cue")
+    assert kinds(ingestion.run(home, [album.parent])) == ["retagged"]
+    assert songs(home)["title"][0] == "Within"
+
+
+def test_a_title_that_is_mended_in_the_sheet_is_no_new_song(
+    album: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingestion.run(home, [album.parent])
+    spectrograms.run(home)
+    before = ids(home)
+    (album / "album.cue").write_text(SHEET.replace("Middle", "Mended"), encoding="utf-8")
+    monkeypatch.setattr(identify, "identify", None)  # whoever opens the file fails
+    assert kinds(ingestion.run(home, [album.parent])) == ["retagged"]
+    assert songs(home)["title"].to_list() == ["Low", "Mended", "High"]
+    assert ids(home) == before
+    assert not spectrograms.run(home).did_work
+
+
+def test_a_moved_album_keeps_its_songs(album: Path, home: Home) -> None:
+    ingestion.run(home, [album.parent])
+    before = songs(home).select("track_id", "added_at", "title")
+    album.rename(album.with_name("elsewhere"))
+    assert kinds(ingestion.run(home, [album.parent])) == ["moved"]
+    assert songs(home).select("track_id", "added_at", "title").equals(before)
+    assert "elsewhere" in songs(home)["path"][0]
+
+
+def test_a_file_whose_sheet_is_gone_is_one_song_and_its_songs_come_back_with_it(
+    album: Path, home: Home
+) -> None:
+    ingestion.run(home, [album.parent])
+    spectrograms.run(home)
+    before = ids(home)
+    (album / "album.cue").rename(album / "aside")
+    assert kinds(ingestion.run(home, [album.parent])) == ["recut"]
+    found = songs(home)
+    assert found.select("title", "start_s", "end_s").rows() == [("album", None, None)]
+    summary = spectrograms.run(home)
+    assert (summary.counts["new_tracks"], summary.counts["left_the_collection"]) == (1, 3)
+    (album / "aside").rename(album / "album.cue")
+    assert kinds(ingestion.run(home, [album.parent])) == ["recut"]
+    assert ids(home) == before
+    assert spectrograms.run(home).counts["new_tracks"] == 0
+
+
+def test_a_song_that_begins_elsewhere_is_another_one(album: Path, home: Home) -> None:
+    ingestion.run(home, [album.parent])
+    before = ids(home)
+    moved = SHEET.replace("00:08:00", "00:08:01")
+    (album / "album.cue").write_text(moved, encoding="utf-8")
+    assert kinds(ingestion.run(home, [album.parent])) == ["recut"]
+    assert [a == b for a, b in zip(ids(home), before, strict=True)] == [True, False, False]
+
+
+def test_a_copy_with_its_sheet_holds_the_same_songs(album: Path, home: Home) -> None:
+    shutil.copytree(album, album.with_name("copy"))
+    summary = ingestion.run(home, [album.parent])
+    assert summary.headline == "3 songs in 2 files: 1 new, 1 duplicate"
+    assert songs(home)["n_files"].to_list() == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("sheet", "file"),
+    [
+        ("album.cue", "album.flac"),
+        ("other.cue", "ALBUM.flac"),
+        ("other.cue", "Album.flac"),
+        ("other.CUE", "album.flac"),
+    ],
+)
+def test_a_file_is_found_by_the_name_in_the_sheet(
+    sheet: str, file: str, album: Path, home: Home
+) -> None:
+    (album / "album.cue").rename(album / sheet)
+    (album / "album.flac").rename(album / file)
+    ingestion.run(home, [album.parent])
+    assert len(ids(home)) == 3
+
+
+@pytest.mark.parametrize(
+    ("named", "sheet", "file"),
+    [
+        ("album.wav", "x.cue", "album.flac"),  # compressed since
+        ("CDImage.wav", "album.cue", "album.flac"),  # renamed since
+        ("CDImage.wav", "album.flac.cue", "album.flac"),
+        (unicodedata.normalize("NFD", "Ä.flac"), "x.cue", unicodedata.normalize("NFC", "Ä.flac")),
+        (r"C:\Rips\album.flac", "x.cue", "album.flac"),
+    ],
+)
+def test_a_file_that_was_compressed_or_renamed_since_is_found(
+    named: str, sheet: str, file: str, album: Path, home: Home
+) -> None:
+    (album / "album.flac").rename(album / file)
+    os.remove(album / "album.cue")
+    (album / sheet).write_text(SHEET.replace("album.flac", named), encoding="utf-8")
+    ingestion.run(home, [album.parent])
+    assert (len(ids(home)), error(home)) == (3, None)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (SHEET.replace("album.flac", "b.flac"), "it is of “b.flac”, which is not there"),
+        (SHEET.replace("FILE", "REM"), "it names none"),
+        (
+            SHEET.replace("00:08:00", "00:12:00"),
+            "track 3 begins at 0:12, and the file ends at 0:12",
+        ),
+        (SHEET.replace("00:08:00", "00:02:00"), "track 3 begins at 0:02, not after track 2"),
+        (SHEET.replace("INDEX 01 00:08", "INDEX 02 00:08"), "where track 3 begins cannot be read"),
+        ("Dear diary", "there are no tracks in it"),
+        ("\0\1\2" * 1000, "it is not text"),
+        (" " * (sheets.LARGEST_BYTES + 1), "it is larger than any: 1 MB"),
+    ],
+)
+def test_a_sheet_that_does_not_fit_is_told_and_the_file_is_one_song(
+    content: str, told: str, album: Path, home: Home
+) -> None:
+    os.remove(album / "album.cue")
+    (album / "x.cue").write_text(content, encoding="utf-8")
+    summary = ingestion.run(home, [album.parent])
+    assert len(ids(home)) == 1
+    found = error(home)
+    assert found
+    assert found.startswith("taken as one song, as its CUE sheet does not fit (x.cue): ")
+    assert told in found
+    assert summary.warnings == [f"{album / 'album.flac'} is {found}"]
+    # Told once, and mended by mending it.
+    again = ingestion.run(home, [album.parent])
+    assert (again.did_work, again.warnings) == (False, [])
+    (album / "x.cue").write_text(SHEET, encoding="utf-8")
+    assert kinds(ingestion.run(home, [album.parent])) == ["recut"]
+    assert error(home) is None
+
+
+def test_a_sheet_within_that_does_not_fit_is_told_as_well(home: Home, tmp_path: Path) -> None:
+    late = SHEET.replace("00:08:00", "99:08:00")
+    write(tmp_path / "music" / "album.flac", {"CUESHEET": late})
+    ingestion.run(home, [tmp_path / "music"])
+    assert "(the one within): track 3 begins at 99:08" in (error(home) or "")
+
+
+def test_a_pipe_that_is_called_a_sheet_is_not_waited_for(album: Path, home: Home) -> None:
+    os.remove(album / "album.cue")
+    os.mkfifo(album / "album.cue")
+    ingestion.run(home, [album.parent])
+    assert "it is not a file" in (error(home) or "")
+
+
+def test_a_sheet_whose_file_comes_later_is_of_that_file(album: Path, home: Home) -> None:
+    (album / "album.flac").rename(album / "x.flac")
+    ingestion.run(home, [album.parent])
+    assert error(home)
+    shutil.copy(write(album / "y.flac", seed=1), album / "album.flac")
+    os.remove(album / "y.flac")
+    ingestion.run(home, [album.parent])
+    told = catalog.read(home).select(pl.col("cue").list.len().fill_null(0), "sheet_error").rows()
+    assert told == [(3, None), (0, None)]
+
+
+def test_an_album_in_files_needs_no_sheet(album: Path, home: Home) -> None:
+    os.remove(album / "album.flac")
+    for number, (begin, end) in enumerate(((0, 311), (311, 600), (600, 900)), 1):
+        write(album / f"{number}.flac", begin=begin, end=end)
+    # One that names the file that was split, and one with a file for each track.
+    (album / "album.cue").write_text(SHEET.replace("album.flac", "CDImage.wav"), encoding="utf-8")
+    parts = "".join(
+        f'FILE "{number}.flac" WAVE\nTRACK 0{number} AUDIO\nINDEX 01 00:00:00\n'
+        for number in (1, 2, 3)
+    )
+    (album / "parts.cue").write_text(parts, encoding="utf-8")
+    summary = ingestion.run(home, [album.parent])
+    assert summary.warnings == []
+    assert songs(home)["title"].to_list() == ["1", "2", "3"]
+    assert catalog.read(home)["sheet_error"].is_null().all()
+
+
+def test_a_sheet_of_several_albums_in_files_cuts_each(album: Path, home: Home) -> None:
+    write(album / "other.wav", seed=1)
+    both = SHEET + SHEET.replace("album.flac", "other.wav").replace("TRACK 0", "TRACK 1")
+    (album / "album.cue").write_text(both, encoding="utf-8")
+    ingestion.run(home, [album.parent])
+    assert songs(home)["track_number"].to_list() == [1, 2, 3, 11, 12, 13]
+
+
+def test_of_two_albums_the_one_whose_sheet_names_another_file_is_told_of(
+    album: Path, home: Home
+) -> None:
+    write(album / "disc 2.flac", seed=1)
+    (album / "2.cue").write_text(SHEET.replace("album.flac", "CDImage.wav"), encoding="utf-8")
+    ingestion.run(home, [album.parent])
+    told = dict(catalog.read(home).select("path", "sheet_error").iter_rows())
+    assert told[str(album / "album.flac")] is None
+    assert "(2.cue): it is of “CDImage.wav”" in (told[str(album / "disc 2.flac")] or "")
+
+
+def test_what_a_mac_keeps_beside_a_sheet_is_none(album: Path, home: Home) -> None:
+    (album / "._album.cue").write_bytes(b"\0\5\x16\7")
+    ingestion.run(home, [album.parent])
+    assert (len(ids(home)), error(home)) == (3, None)
+
+
+def test_a_sheet_that_may_not_be_read_is_read_as_soon_as_it_may(
+    ordinary_user: Path,
+) -> None:
+    music, home = ordinary_user / "music", Home(ordinary_user / "home")
+    write(music / "album.flac")
+    (music / "album.cue").write_text(SHEET, encoding="utf-8")
+    (music / "album.cue").chmod(0)
+    ingestion.run(home, [music])
+    assert "it cannot be read: Permission denied" in (error(home) or "")
+    assert not ingestion.run(home, [music]).did_work
+    (music / "album.cue").chmod(0o600)
+    ingestion.run(home, [music])
+    assert len(ids(home)) == 3
