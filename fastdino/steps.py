@@ -17,6 +17,7 @@ from fastdino.core import environment
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.options import from_plain, option
+from fastdino.core.paths import to_path
 from fastdino.core.summary import Summary
 
 # PyTorch's threads wait for each other by spinning. Where a core is also needed elsewhere, as on
@@ -79,7 +80,7 @@ class Ingest(Step):
         if not folders:
             raise UserError("no music folder given: name one, or set FASTDINO_MUSIC")
         log.info("Looking for music in %s", ", ".join(map(str, folders)))
-        return ingestion.run(home, folders)
+        return ingestion.run(home, folders, environment.EXCLUDE.value())
 
 
 @dataclass(frozen=True)
@@ -347,7 +348,7 @@ def music_folders(home: Home, given: Sequence[str]) -> list[Path]:
 
     names = [name for text in given for name in _split(text)]
     if not names and home.catalog.exists():
-        names = catalog.read(home)["folder"].unique().sort().to_list()
+        names = [to_path(name) for name in catalog.read(home)["folder"].unique().sort()]
     return [Path(name).expanduser() for name in names]
 
 

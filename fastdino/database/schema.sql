@@ -57,7 +57,7 @@ CREATE TABLE files (
     added_at TIMESTAMPTZ
 );
 COMMENT ON TABLE files IS 'Music files found, one row a path';
-COMMENT ON COLUMN files.path IS 'Absolute path';
+COMMENT ON COLUMN files.path IS 'Absolute path; a byte that is not UTF-8 is the character of number 0x10FE00 plus that byte';
 COMMENT ON COLUMN files.folder IS 'The music folder it was found under';
 COMMENT ON COLUMN files.track_id IS 'The recording it holds; null if it cannot be used, see failures';
 COMMENT ON COLUMN files.size IS 'Bytes';
@@ -84,6 +84,18 @@ COMMENT ON COLUMN failures.reason IS 'What was wrong';
 COMMENT ON COLUMN failures.size IS 'Bytes when it failed';
 COMMENT ON COLUMN failures.modified_at IS 'When the file had last been changed when it failed';
 COMMENT ON COLUMN failures.failed_at IS 'When it failed, if known';
+
+CREATE TABLE skipped (
+    path VARCHAR PRIMARY KEY,
+    folder VARCHAR NOT NULL,
+    kind VARCHAR NOT NULL,
+    why VARCHAR NOT NULL
+);
+COMMENT ON TABLE skipped IS 'Files and folders that were not looked at. What lies beside music, such as covers, is not listed, nor is what skipped folders hold';
+COMMENT ON COLUMN skipped.path IS 'Absolute path';
+COMMENT ON COLUMN skipped.folder IS 'The music folder it was found under';
+COMMENT ON COLUMN skipped.kind IS 'format: of a kind that is not read; excluded, excluded folder: named by FASTDINO_EXCLUDE; marked folder: with a file .nomedia or an empty .ndignore; junk, junk folder: kept by a system or a program for itself';
+COMMENT ON COLUMN skipped.why IS 'What it was left out for';
 
 CREATE TABLE models (
     model_id VARCHAR PRIMARY KEY,

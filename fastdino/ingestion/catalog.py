@@ -9,10 +9,11 @@ import polars as pl
 from fastdino.core import tables
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
+from fastdino.core.paths import SHOWN
 
 SCHEMA = pl.Schema(
     {
-        "path": pl.String(),  # absolute; the key
+        "path": pl.String(),  # absolute, as ``core.paths`` writes it; the key
         "folder": pl.String(),  # the music folder it was found under
         "size": pl.Int64(),
         "mtime_ns": pl.Int64(),
@@ -75,6 +76,7 @@ def tracks(files: pl.DataFrame) -> pl.DataFrame:
     without ``error``, and ``n_files``. A missing title is replaced by the file's name.
     """
     name = pl.col("path").str.extract(r"([^/]*)$").str.replace(r"(?s)\.[^.]*$", "")
+    name = name.str.replace_many(SHOWN)
     return (
         files.filter(pl.col("track_id").is_not_null())
         .sort("added_at", "path")

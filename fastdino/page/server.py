@@ -27,6 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
+from fastdino.core.text import one_line
 from fastdino.database import playlists
 from fastdino.database.connection import connect, rows
 from fastdino.page import sound
@@ -106,7 +107,7 @@ def application(home: Home, port: int) -> Starlette:
         try:
             return sound.response(path, request.headers.get("range"))
         except sound.SoundError as error:
-            raise HTTPException(415, f"{path} cannot be played: {error}.") from error
+            raise HTTPException(415, f"{one_line(str(path))} cannot be played: {error}.") from error
 
     def similar_moments(request: Request) -> Response:
         try:
@@ -144,7 +145,7 @@ def song_file(database: Path, track_id: str) -> Path:
     if not known:
         raise HTTPException(404, "This song is not in the collection any more: reload the page.")
     if path is None:
-        raise HTTPException(404, f"{known[0][0]} is not there. Is its disk mounted?")
+        raise HTTPException(404, f"{one_line(known[0][0])} is not there. Is its disk mounted?")
     return path
 
 

@@ -4,6 +4,7 @@ Belongs here: the two decoders, and which is asked first. Does not: what becomes
 No block is longer than a few seconds, whatever the file's length.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from fastdino.ingestion.identify import OPEN_OPTIONS
 SAMPLES_PER_BLOCK = 1 << 18
 # A damaged header can claim anything; at odd rates in the millions resampling eats all memory.
 PLAUSIBLE_RATES = range(1_000, 1_000_001)
+# Of DSD, 64 to 1024 times that of a CD or of DAT: FFmpeg counts bytes of eight one-bit samples.
+DSD_RATES = {64 * base // 8 << doubled for base in (44_100, 48_000) for doubled in range(5)}
 # libsndfile is the faster one on these alone. On Opus it is the slower by half, and gives up on
 # many a sound file.
 LIBSNDFILE_FIRST = {".mp3", ".wav", ".aif", ".aiff"}
@@ -46,9 +49,9 @@ class Sound:
 Decoder = Callable[[Path], Sound]
 
 
-def decoders(path: Path) -> tuple[Decoder, ...]:
-    """The decoders to try on a file, the faster one first."""
-    both = (with_libsndfile, with_ffmpeg)
+def decoders(path: Path) -> tuple[tuple[str, Decoder], ...]:
+    """The decoders to try on a file, by name, the faster one first."""
+    both = (("libsndfile", with_libsndfile), ("FFmpeg", with_ffmpeg))
     return both if path.suffix.lower() in LIBSNDFILE_FIRST else both[::-1]
 
 
@@ -67,7 +70,7 @@ def with_libsndfile(path: Path) -> Sound:
             return False
 
     try:
-        file = Forwards(path)
+        file = Forwards(os.fsencode(path))  # as text it would have to be UTF-8
     except (soundfile.LibsndfileError, OSError) as error:
         raise DecodeError(_reason(error)) from error
 
@@ -171,7 +174,7 @@ def with_ffmpeg(path: Path) -> Sound:
 
 
 def _check(rate: int) -> int:
-    if rate not in PLAUSIBLE_RATES:
+    if rate not in PLAUSIBLE_RATES and rate not in DSD_RATES:
         raise DecodeError(f"a sample rate of {rate} Hz is not plausible")
     return rate
 

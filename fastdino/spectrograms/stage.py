@@ -21,6 +21,7 @@ import polars as pl
 
 from fastdino.core import tables
 from fastdino.core.home import Home
+from fastdino.core.paths import to_path
 from fastdino.core.progress import progress
 from fastdino.core.storage import exclusive_lock, write_json
 from fastdino.core.summary import Summary
@@ -151,7 +152,7 @@ def find_work(
         if (row["path"], row["size"], row["mtime_ns"]) in tried:
             continue
         # A disk that is not mounted says nothing about the song: this is no failure of it.
-        if os.access(row["path"], os.R_OK):
+        if os.access(to_path(row["path"]), os.R_OK):
             by_track.setdefault(row["track_id"], []).append(Candidate(**row))
         else:
             missing.append(row["path"])
@@ -171,7 +172,10 @@ def _work(
     ):
         while candidates:
             by_spool = {scratch / c.track_id: c for c in candidates}
-            tasks = (extract.Task(Path(c.path), spool, settings) for spool, c in by_spool.items())
+            tasks = (
+                extract.Task(Path(to_path(c.path)), spool, settings)
+                for spool, c in by_spool.items()
+            )
             candidates = []
             found = map_in_workers(
                 extract.in_worker,

@@ -176,7 +176,7 @@ def test_what_the_first_decoder_refuses_the_second_may_play(
 def test_no_block_is_longer_than_a_few_seconds(record: Record) -> None:
     for suffix in (".wav", ".flac", ".mp3"):
         path = record(f"long{suffix}", seconds=60)
-        for open_ in decode.decoders(path):
+        for _, open_ in decode.decoders(path):
             longest = max(len(block) for block in open_(path).blocks)
             assert longest <= decode.SAMPLES_PER_BLOCK + 8192
 

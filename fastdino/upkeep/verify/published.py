@@ -12,7 +12,7 @@ import duckdb
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.database.publishing import fingerprint_of, unreadable
-from fastdino.ingestion import catalog
+from fastdino.ingestion import catalog, skipped
 from fastdino.training import registry
 from fastdino.upkeep.verify.finding import Finding, Mender
 
@@ -30,6 +30,7 @@ def check(home: Home, expected: set[str] | None, *, repair: bool) -> Findings:
     """
     try:
         files = catalog.read(home)
+        left_out = skipped.read(home)
         model_id = registry.current(home)["model_id"]
         fingerprint = fingerprint_of(home)
         can_publish = True
@@ -53,6 +54,7 @@ def check(home: Home, expected: set[str] | None, *, repair: bool) -> Findings:
         rows = {
             "tracks": files["track_id"].drop_nulls().n_unique(),
             "files": len(files),
+            "skipped": len(left_out),
             "embeddings": len(expected),
         }
         wrong = "; ".join(
@@ -78,7 +80,7 @@ def _published(database: Path, model_id: str) -> tuple[str, dict[str, int]]:
         fingerprint = db.execute("SELECT fingerprint FROM published").fetchall()
         counts = {
             name: db.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]
-            for name in ("tracks", "files")
+            for name in ("tracks", "files", "skipped")
         }
         counts["embeddings"] = db.execute(
             "SELECT count(*) FROM embeddings WHERE model_id = ?", [model_id]
