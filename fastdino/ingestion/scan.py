@@ -176,21 +176,24 @@ def scan(
                     why = f"{end} is no format that is read" if end else "its name has no ending"
                     left_out.append((to_text(entry.path), top, "format", why))
         if len(rows) == before:
-            by_wish = any(kind in skipped.WANTED for _, _, kind, _ in left_out[left_out_before:])
-            if not by_wish:
-                raise UserError(_empty(top, held))
+            others = _frame(left_out[left_out_before:])
+            if others.filter(pl.col("kind").is_in(skipped.WANTED)).is_empty():
+                raise UserError(_empty(top, held, skipped.told(others)))
             empty.append((top, held))
     if empty and not rows:
         raise UserError(_all_left_out(*empty[0]))
     files = pl.DataFrame(rows, schema=SCHEMA, orient="row")
-    others = pl.DataFrame(left_out, schema=skipped.SCHEMA, orient="row")
     return Listing(
         files.unique("path", keep="first").sort("path"),
         tops,
         tuple(unlisted),
-        others.unique("path", keep="first").sort("path"),
+        _frame(left_out).unique("path", keep="first").sort("path"),
         companions,
     )
+
+
+def _frame(left_out: list[tuple[str, str, str, str]]) -> pl.DataFrame:
+    return pl.DataFrame(left_out, schema=skipped.SCHEMA, orient="row")
 
 
 class _Patterns:
@@ -267,10 +270,11 @@ def _refusal(top: str, error: OSError, held: bool) -> str:
     return f"{what}{_reassurance() if held else ': check the name'}"
 
 
-def _empty(top: str, held: bool) -> str:
+def _empty(top: str, held: bool, instead: Sequence[str]) -> str:
     if held:
         return f"{top} held music before and is empty now{_reassurance()}"
-    return f"no music files in {top} (looked for {', '.join(SUFFIXES)})"
+    there = "".join(f"; {told}" for told in instead)
+    return f"no music files in {top}{there} (looked for {', '.join(SUFFIXES)})"
 
 
 def _all_left_out(top: str, held: bool) -> str:

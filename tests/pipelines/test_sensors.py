@@ -156,7 +156,7 @@ def test_every_change_counts(change: str, daemon: Daemon, folder: Path) -> None:
     assert daemon.later(minutes=2)
 
 
-@pytest.mark.parametrize("name", ["cover.jpg", "a/.hidden.mp3", "@eaDir/thumb.mp3"])
+@pytest.mark.parametrize("name", ["cover.jpg", "a/._hidden.mp3", "@eaDir/thumb.mp3"])
 def test_what_is_no_music_does_not_count(name: str, daemon: Daemon, folder: Path) -> None:
     put(folder / name)
     daemon.tick()
