@@ -74,7 +74,7 @@ def files(home: Home) -> pl.DataFrame | None:
             path, folder, size, ? AS mtime_ns, track_id,
             CASE WHEN track_id IS NULL THEN 'not looked into again yet' END AS error,
             title, artist, album, album_artist, genre, year, track_number, duration_s,
-            codec, sample_rate, channels, files.added_at
+            codec, sample_rate, channels, files.added_at, NULL AS identified_by
         FROM files LEFT JOIN (SELECT * EXCLUDE (path, added_at) FROM tracks) USING (track_id)
         ORDER BY path
     """
