@@ -109,7 +109,7 @@ MUSIC = Variable[tuple[str, ...]](
 EXCLUDE = Variable[tuple[str, ...]](
     "FASTDINO_EXCLUDE",
     "files and folders of the music folders to leave out",
-    f"patterns such as *.instrumental.mp3 or */Podcasts/*, with '{os.pathsep}' between several",
+    f"patterns as `*.instrumental.mp3` or `*/Podcasts/*`, with '{os.pathsep}' between several",
     "none",
     (),
     _patterns,

@@ -121,7 +121,11 @@ def unreadable(database: Path) -> str | None:
     """
     try:
         with duckdb.connect(str(database), read_only=True) as db:
-            for name in ("published", *COUNTED):
+            there = {
+                row[0] for row in db.execute("SELECT table_name FROM duckdb_tables()").fetchall()
+            }
+            # One that an older version has published lacks some.
+            for name in sorted(there.intersection(("published", *COUNTED))):
                 # All of a vector is read for a part of it, and to hash it takes twice as long.
                 what = "bit_xor(hash(t))"
                 if name in ("embeddings", "segments"):

@@ -309,6 +309,14 @@ def test_names_in_any_bytes_are_songs(music: Path, home: Home) -> None:
     assert files["folder"].unique().to_list() == [paths.to_text(odd)]
     assert not ingestion.run(home, [odd]).did_work
     assert music_folders(home, []) == [odd]
+    # As older versions had it in their catalogues.
+    old = pl.lit(f"{music}/f\\xfcr Elise.mp3")
+    why = pl.lit("has a name that is not valid UTF-8: rename it")
+    catalog.write(home, files.with_columns(path=old, error=why, track_id=None).head(1))
+    assert {kind for kind, *_ in changes(ingestion.run(home, [odd]))} == {
+        "new", "duplicate", "removed",
+    }  # fmt: skip
+    assert catalog.read(home)["path"].equals(files["path"])
     untagged = files.with_columns(title=pl.lit(None, pl.String))
     assert r"f\xfcr Elise" in {
         catalog.tracks(untagged.slice(row, 1))["title"].item() for row in range(3)

@@ -162,6 +162,20 @@ def test_damage_is_named_and_after_repair_and_a_run_all_tables_are_as_before(
     assert found(home) == []
 
 
+def test_what_an_older_version_has_published_is_published_anew_and_not_damaged(
+    collection: tuple[Home, Path],
+) -> None:
+    home, music = collection
+    before = tables(home)
+    with duckdb.connect(home.database) as db:
+        db.execute("DROP TABLE skipped; UPDATE published SET fingerprint = 'of old'")
+    home.skipped.unlink()  # nor did it write this
+    (finding,) = found(home)
+    assert (finding.path, finding.mender) == (home.database, Mender.RUN)
+    assert run(home, music)["publish"].did_work
+    assert tables(home) == before
+
+
 @pytest.mark.parametrize("what", FILES)
 def test_no_stage_ends_with_anything_but_an_error_that_says_what_to_do(
     collection: tuple[Home, Path], what: str
