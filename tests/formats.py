@@ -1,8 +1,8 @@
 """A real file of every format that is read: one and a half seconds of a tone, over and over.
 
 Belongs here: writing such files, with PyAV where it has an encoder. Where it has none, the frame
-that an encoder made of the tone stands here as text, and is repeated; DSD and MPEG layer I are
-written by hand. Of Monkey's Audio and TAK there is neither.
+that an encoder made of the tone stands here as text, and is repeated; DSD, MPEG layer I and
+Shorten are written by hand. Of Monkey's Audio and TAK there is neither.
 """
 
 import base64
@@ -156,6 +156,42 @@ def musepack(target: Path) -> None:
     target.write_bytes(MPC_HEADER + MPC_FRAME * 62 + b"SE\x03")
 
 
+def shorten(target: Path) -> None:
+    """Write Shorten: a square wave, each of its blocks without any prediction."""
+    bits: list[str] = []
+
+    def number(value: int, low: int) -> None:
+        # Rice's code: as many noughts as the upper bits say, a one, the lower bits.
+        bits.append("0" * (value >> low) + "1" + (f"{value:0{low}b}"[-low:] if low else ""))
+
+    def option(value: int) -> None:
+        low = value.bit_length()
+        number(low, 2)
+        number(value, low)
+
+    rate, block, steps = 8_000, 256, int(SECONDS * 8_000) // 256
+    # Type of samples (16 bits, low byte first), channels, size of a block, and what is not used.
+    for value in (5, 1, block, 0, 0, 0):
+        option(value)
+    size = 2 * block * steps
+    head = struct.pack("<4sI4s4sI", b"RIFF", 36 + size, b"WAVE", b"fmt ", 16)
+    head += struct.pack("<HHIIHH4sI", 1, 1, rate, 2 * rate, 2, 16, b"data", size)
+    number(9, 2)  # these bytes come first
+    number(len(head), 5)
+    for byte in head:
+        number(byte, 8)
+    for _ in range(steps):
+        number(0, 2)  # a block without prediction
+        number(13, 3)  # lower bits of each sample, less one
+        for at in range(block):
+            number(16_000 if at % 16 < 8 else 2 * 8_000 - 1, 14)
+    number(4, 2)  # the end
+    text = "".join(bits)
+    text += "0" * (-len(text) % 32)
+    content = int(text, 2).to_bytes(len(text) // 8, "big")
+    target.write_bytes(b"ajkg\2" + content + bytes(64))
+
+
 def speex(target: Path) -> None:
     """Write Speex in Ogg, a packet a page."""
     header = b"Speex   1.2.1".ljust(28, b"\0")
@@ -201,6 +237,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     ),
     ".mp1": layer_1,
     ".mpc": musepack,
+    ".shn": shorten,
     ".spx": speex,
     ".thd": repeated(
         "c-mu#V~Y4ul)sCCp@DIG5CahO)C;nP0qKSY28Me^3cep-F*Ps>00qSN9srU|^MAWIR)qh5`htN$vUBEVVdH0N>1TY-"

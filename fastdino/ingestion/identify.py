@@ -22,7 +22,7 @@ from fastdino.core.workers import WorkerFailure, map_in_workers
 # and only from disk.
 OPEN_OPTIONS = {
     "format_whitelist": "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,eac3,flac,flv,iff,matroska,"
-    "mlp,mov,mp3,mpc,mpc8,ogg,rm,tak,truehd,tta,voc,w64,wav,wv",
+    "mlp,mov,mp3,mpc,mpc8,ogg,rm,shn,tak,truehd,tta,voc,w64,wav,wv",
     "protocol_whitelist": "file",
 }
 # To be raised when more, or other things, are read of a file: all files are then opened once more.

@@ -22,11 +22,11 @@ from fastdino.ingestion import skipped
 
 # Each is the ending of a file that a test has decoded, but for those that it names.
 SUFFIXES = (
-    ".3g2", ".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".avi",
-    ".caf", ".dff", ".dsf", ".dts", ".eac3", ".ec3", ".flac", ".flv", ".m4a", ".m4b", ".m4r",
-    ".m4v", ".mka", ".mkv", ".mlp", ".mov", ".mp1", ".mp2", ".mp3", ".mp4", ".mpc", ".mpga",
-    ".oga", ".ogg", ".ogv", ".ogx", ".opus", ".ra", ".rm", ".snd", ".spx", ".tak", ".thd", ".tta",
-    ".voc", ".w64", ".wav", ".wave", ".weba", ".webm", ".wma", ".wmv", ".wv",
+    ".3g2", ".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".avi", ".caf",
+    ".dff", ".dsf", ".dts", ".eac3", ".ec3", ".flac", ".flv", ".m4a", ".m4b", ".m4r", ".m4v",
+    ".mka", ".mkv", ".mlp", ".mov", ".mp1", ".mp2", ".mp3", ".mp4", ".mpc", ".mpga", ".oga", ".ogg",
+    ".ogv", ".ogx", ".opus", ".ra", ".rm", ".shn", ".snd", ".spx", ".tak", ".thd", ".tta", ".voc",
+    ".w64", ".wav", ".wave", ".weba", ".webm", ".wma", ".wmv", ".wv",
 )  # fmt: skip
 # What lies beside music and is none: pictures, texts, lists, checksums, and what players and
 # editors keep. No one misses these, so they are counted and not listed.

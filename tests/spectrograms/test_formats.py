@@ -43,7 +43,7 @@ def test_the_formats_that_are_read_are_those_that_can_be_and_are_in_the_readme()
     assert re.findall(r"\.\w+", told) == list(SUFFIXES)
 
 
-@pytest.mark.parametrize("rate", [64, 128, 256, 512])
+@pytest.mark.parametrize("rate", [64, 128, 256, 512, 1024])
 @pytest.mark.parametrize("write", [formats.dsf, formats.dff])
 def test_dsd_is_decoded_at_every_rate(
     write: Callable[..., None], rate: int, tmp_path: Path, extracted: Extract
