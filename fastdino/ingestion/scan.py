@@ -43,7 +43,7 @@ COMPANIONS = frozenset((
 ))  # fmt: skip
 # What systems, file servers and programs keep for themselves, in any case; it may well be full of
 # songs that were deleted, or of copies. A dot alone hides nothing: there is "...And Justice".
-JUNK_FOLDERS = frozenset((
+JUNK = frozenset((
     "__macosx", "@eadir", "#recycle", "@recycle", "@recently-snapshot", "@snapshot", "#snapshot",
     "@sharebin", "@tmp", "$recycle.bin", "lost+found", ".@__thumb", ".@upload_cache",
     ".appledouble", ".appledb", ".appledesktop", ".apdisk", ".cache", ".documentrevisions-v100",
@@ -147,34 +147,15 @@ def scan(
                 left_out.append((to_text(here), top, "marked folder", f"it holds a file {mark}"))
                 continue
             for entry in found:
-                inside = entry.path[root:]
-                try:
-                    is_folder = entry.is_dir()
-                except OSError:
-                    is_folder = False  # A link in a circle: as a file it gets its row below.
-                if is_folder:
-                    if why := _junk(entry.name):
-                        left_out.append((to_text(entry.path), top, "junk folder", why))
-                    elif why := excluded.match(entry.name, inside, is_folder=True):
-                        left_out.append((to_text(entry.path), top, "excluded folder", why))
-                    else:
-                        (links if entry.is_symlink() else queue).append(entry.path)
-                    continue
-                end = skipped.ending(entry.name)
-                if why := _junk(entry.name):
-                    if end in SUFFIXES:
-                        left_out.append((to_text(entry.path), top, "junk", why))
-                    else:
-                        companions += 1
-                elif end in COMPANIONS or (not end and entry.name.startswith(".")):
-                    companions += 1
-                elif why := excluded.match(entry.name, inside):
-                    left_out.append((to_text(entry.path), top, "excluded", why))
-                elif end in SUFFIXES:
+                is_folder = _is_folder(entry)
+                if reason := _left_out(entry.name, entry.path[root:], excluded, is_folder):
+                    left_out.append((to_text(entry.path), top, *reason))
+                elif is_folder:
+                    (links if entry.is_symlink() else queue).append(entry.path)
+                elif skipped.ending(entry.name) in SUFFIXES:
                     rows += _row(entry, top)
                 else:
-                    why = f"{end} is no format that is read" if end else "its name has no ending"
-                    left_out.append((to_text(entry.path), top, "format", why))
+                    companions += 1
         if len(rows) == before:
             others = _frame(left_out[left_out_before:])
             if others.filter(pl.col("kind").is_in(skipped.WANTED)).is_empty():
@@ -204,7 +185,7 @@ class _Patterns:
             (each, re.compile(fnmatch.translate(each), re.IGNORECASE)) for each in patterns
         ]
 
-    def match(self, name: str, inside: str, *, is_folder: bool = False) -> str | None:
+    def match(self, name: str, inside: str, is_folder: bool) -> str | None:
         """Why an entry is left out, if it is; ``inside`` is its path within the music folder."""
         # With a slash before it, so that */Podcasts/* is also the one right in the music folder;
         # behind a folder one too, so that it is not even entered.
@@ -215,11 +196,35 @@ class _Patterns:
         return None
 
 
-def _junk(name: str) -> str | None:
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # A link in a circle, which as a file gets a row with the reason.
+
+
+def _left_out(
+    name: str, inside: str, excluded: _Patterns, is_folder: bool
+) -> tuple[str, str] | None:
+    """Kind and reason of what is left out; None for songs, companions and folders to enter."""
+    end = "" if is_folder else skipped.ending(name)
+    if _is_junk(name):
+        why = "a system or a program keeps it for itself"
+        if is_folder:
+            return "junk folder", why
+        return ("junk", why) if end in SUFFIXES else None
+    if not is_folder and (end in COMPANIONS or (not end and name.startswith("."))):
+        return None
+    if why_excluded := excluded.match(name, inside, is_folder):
+        return "excluded folder" if is_folder else "excluded", why_excluded
+    if is_folder or end in SUFFIXES:
+        return None
+    return "format", f"{end} is no format that is read" if end else "its name has no ending"
+
+
+def _is_junk(name: str) -> bool:
     plain = name.lower()
-    if plain in JUNK_FOLDERS or name in JUNK_EXACTLY or plain.startswith(JUNK_BEGINS):
-        return "a system or a program keeps it for itself"
-    return None
+    return plain in JUNK or name in JUNK_EXACTLY or plain.startswith(JUNK_BEGINS)
 
 
 def _mark(entries: "Sequence[os.DirEntry[str]]") -> str | None:

@@ -321,3 +321,14 @@ def test_names_in_any_bytes_are_songs(music: Path, home: Home) -> None:
     assert r"f\xfcr Elise" in {
         catalog.tracks(untagged.slice(row, 1))["title"].item() for row in range(3)
     }
+
+
+def test_a_folder_of_which_all_is_excluded_was_given_all_the_same(
+    music: Path, home: Home, tmp_path: Path
+) -> None:
+    (tmp_path / "talks").mkdir()
+    shutil.copy(song(music, ".wav"), tmp_path / "talks/one.wav")
+    ingestion.run(home, [music, tmp_path / "talks"])
+    summary = ingestion.run(home, [music, tmp_path / "talks"], ["one.wav"])
+    assert summary.counts["removed"] == 1
+    assert [text for text in summary.warnings if "was not given" in text] == []

@@ -7,7 +7,7 @@ import pytest
 from fastdino.core.errors import UserError
 from fastdino.core.paths import to_path, to_text
 from fastdino.ingestion import skipped
-from fastdino.ingestion.scan import COMPANIONS, JUNK_FOLDERS, SUFFIXES, Listing, scan
+from fastdino.ingestion.scan import COMPANIONS, JUNK, SUFFIXES, Listing, scan
 
 
 def put(path: Path, content: bytes = b"sound") -> Path:
@@ -103,7 +103,7 @@ def test_no_ending_is_of_two_kinds_and_known_names_are_in_small_letters() -> Non
     assert set(skipped.FOLDERS) | set(skipped.WANTED) <= set(skipped.KINDS)
     for name in (*COMPANIONS, *SUFFIXES):
         assert skipped.ending(f"a{name.upper()}") == name
-    assert all(name == name.lower() for name in JUNK_FOLDERS)
+    assert all(name == name.lower() for name in JUNK)
 
 
 def test_a_folder_may_ask_to_be_left_alone(tmp_path: Path) -> None:
