@@ -38,9 +38,9 @@ def catalog(
     One row per file; files that hold the same recording share a `track_id`, which moving,
     renaming or retagging does not change. Files that cannot be read have a reason in `error`,
     those that a CUE sheet says hold several songs have them in `cue`.
-    Unchanged files are not opened again.
+    Unchanged files are not opened again. What was not looked at, and why, is in `skipped.parquet`.
 
-    - Lies in: `catalog/files.parquet`
+    - Lies in: `catalog/files.parquet`, `catalog/skipped.parquet`
     - Look at it: `polars.read_parquet("var/catalog/files.parquet")`
     - Without Dagster: `fastdino ingest FOLDER`
     """

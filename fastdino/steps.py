@@ -17,6 +17,7 @@ from fastdino.core import environment
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home, expanded
 from fastdino.core.options import from_plain, option
+from fastdino.core.paths import to_path
 from fastdino.core.summary import Summary
 
 # PyTorch's threads wait for each other by spinning. Where a core is also needed elsewhere, as on
@@ -84,7 +85,7 @@ class Ingest(Step):
         if not folders:
             raise UserError("no music folder given: name one, or set FASTDINO_MUSIC")
         log.info("Looking for music in %s", ", ".join(map(str, folders)))
-        return ingestion.run(home, folders, rescan=self.rescan)
+        return ingestion.run(home, folders, environment.EXCLUDE.value(), rescan=self.rescan)
 
 
 @dataclass(frozen=True)
@@ -361,7 +362,7 @@ def music_folders(home: Home, given: Sequence[str]) -> list[Path]:
 
     names = [name for text in given for name in _split(text)]
     if not names and home.catalog.exists():
-        names = catalog.read(home)["folder"].unique().sort().to_list()
+        names = [to_path(name) for name in catalog.read(home)["folder"].unique().sort()]
     return [expanded(name) for name in names]
 
 

@@ -167,7 +167,8 @@ def refresh_when_music_changes(
             quiet_s = 60 * environment.QUIET_MINUTES.value()
             known = files_catalog.read(home.open())
             folders = music_folders(home.open(), environment.MUSIC.value())
-            listing = scan.scan(folders, populated=frozenset(known["path"]))
+            exclude = environment.EXCLUDE.value()
+            listing = scan.scan(folders, frozenset(known["path"]), exclude)
     except UserError as error:
         return dg.SkipReason(str(error))
     now_s = time.time()

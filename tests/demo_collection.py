@@ -16,6 +16,7 @@ import synthetic
 from fastdino import demo, reports
 from fastdino.core.home import Home
 from fastdino.database import publish
+from fastdino.ingestion import skipped
 from fastdino.spectrograms.settings import SpectrogramSettings
 from fastdino.spectrograms.shards import ShardWriter, TrackInfo
 
@@ -36,6 +37,14 @@ def write(home: Home, music: Path) -> list[dict[str, object]]:
     broken = {**songs[0], "track_id": None, "error": "not audio", "path": f"{music}/broken.m4a"}
     twin = {**songs[0], "path": f"{music}/copy.mp3", "added_at": synthetic.START.replace(year=2026)}
     synthetic.write_catalog(home, [*songs, broken, twin])
+    bins = "a system or a program keeps it for itself"
+    left_out = [
+        ("#recycle", "junk folder", bins),
+        ("a.mid", "format", ".mid is no format that is read"),
+        ("b.mid", "format", ".mid is no format that is read"),
+    ]
+    rows = [(f"{music}/{name}", str(music), kind, why) for name, kind, why in left_out]
+    skipped.write(home, pl.DataFrame(rows, skipped.SCHEMA, orient="row"))
     folder = home.shards(SpectrogramSettings().spec_id)
     folder.mkdir(parents=True)
     names = ("track_id", "path", "size", "mtime_ns")

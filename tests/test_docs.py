@@ -118,6 +118,7 @@ EXPECTED: dict[str, Callable[[Rows], bool]] = {
         == [("Paper Notebook", "Polka", "Electronic")]
     ),
     "What could not be used, and why.": lambda rows: len(rows) == 2,
+    "What was not looked at, and why.": lambda rows: [row["found"] for row in rows] == [2, 1],
     "Model A against model B.": lambda rows: rows[0]["songs"] == 59 and 0 < rows[0]["overlap"] < 1,
     "Where they disagree.": lambda rows: all(row["shared_of_ten"] < 10 for row in rows),
     "How good is the model?": lambda rows: [row["is_current"] for row in rows].count(True) == 1,

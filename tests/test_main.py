@@ -83,11 +83,35 @@ def test_comparing_before_there_are_spectrograms_ends_with_2_and_says_what_to_ru
     assert "fastdino spectrograms" in capsys.readouterr().err
 
 
-def test_the_commands_that_are_printed_at_the_end_open_the_home_that_was_named(
-    demo_home: tuple[Home, list[Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", ["a?b", "a?access_mode=x", "a\\b"])
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_home_in_which_no_database_can_be_written_is_told_before_anything_is_done(
+    name: str, linked: bool, library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    named = tmp_path / "my music's results"
+    home = tmp_path / name
+    if linked:
+        home.mkdir()
+        (tmp_path / "link").symlink_to(home)
+        home = tmp_path / "link"
+    assert main(["run", str(library), "--home", str(home)]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert f"{name}, whose name has a {'?' if '?' in name else chr(92)} in it" in err
+    assert not list(tmp_path.rglob("*/*"))
+
+
+@pytest.mark.parametrize(
+    "name", ["my music's results", "100%25 [a-z]* #1; {x} ~ $HOME & co.", "ä ö"]
+)
+def test_the_commands_that_are_printed_at_the_end_open_the_home_that_was_named(
+    name: str,
+    demo_home: tuple[Home, list[Path]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    named = tmp_path / name
     shutil.copytree(demo_home[0].root, named)
+    (named / "music.duckdb").unlink()  # so that it is made here
     assert main(["report", "--home", str(named)]) == 0
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     (serve,) = (shlex.split(line, comments=True) for line in lines if "serve" in line)

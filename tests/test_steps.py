@@ -47,6 +47,15 @@ def test_a_folder_that_is_named_or_set_goes_before_those_of_last_time(
     assert music_folders(home, [f"{tmp_path}/c"]) == [tmp_path / "c"]
 
 
+def test_what_is_to_be_left_out_is_set_once_for_every_way_to_start(
+    home: Home, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FASTDINO_EXCLUDE", "*.WAV:*/nothing/*")
+    excluded = len(list(library.rglob("*.wav")))
+    assert f"; {excluded} excluded" in ingest(home, library).headline
+    assert catalog.read(home).filter(path=str(next(library.rglob("*.wav")))).is_empty()
+
+
 def test_where_no_folder_is_known_the_demo_is_taken_if_that_was_asked_for(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:

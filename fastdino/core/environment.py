@@ -94,6 +94,10 @@ def _folders(text: str) -> tuple[str, ...]:
     return (text,)
 
 
+def _patterns(text: str) -> tuple[str, ...]:
+    return tuple(each.strip() for each in text.split(os.pathsep) if each.strip())
+
+
 MUSIC = Variable[tuple[str, ...]](
     "FASTDINO_MUSIC",
     "the music folders",
@@ -101,6 +105,14 @@ MUSIC = Variable[tuple[str, ...]](
     "those of last time",
     (),
     _folders,
+)
+EXCLUDE = Variable[tuple[str, ...]](
+    "FASTDINO_EXCLUDE",
+    "files and folders of the music folders to leave out",
+    f"patterns as `*.instrumental.mp3` or `*/Podcasts/*`, with '{os.pathsep}' between several",
+    "none",
+    (),
+    _patterns,
 )
 HOME = Variable(
     "FASTDINO_HOME",
@@ -134,7 +146,7 @@ QUIET_MINUTES = Variable(
     2.0,
     _minutes_or_none_at_all,
 )
-VARIABLES: tuple[Variable[Any], ...] = (MUSIC, HOME, PRESET, MINUTES, QUIET_MINUTES)
+VARIABLES: tuple[Variable[Any], ...] = (MUSIC, EXCLUDE, HOME, PRESET, MINUTES, QUIET_MINUTES)
 
 
 def load() -> None:

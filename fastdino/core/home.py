@@ -3,6 +3,7 @@
 Belongs here: folder and file names under ``FASTDINO_HOME``. Does not: reading or writing them.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,14 @@ class Home:
                 f"{self.root} is not valid UTF-8: choose another folder with --home or "
                 "FASTDINO_HOME"
             ) from None
+        # DuckDB takes the first for the beginning of parameters and the second for a slash, also
+        # where a link leads to such a folder.
+        real = os.path.realpath(self.root)
+        if found := next((character for character in "?\\" if character in real), None):
+            raise UserError(
+                f"no database can be written in {real}, whose name has a {found} in it: choose "
+                "another folder with --home or FASTDINO_HOME"
+            )
 
     @classmethod
     def from_environment(cls) -> "Home":
@@ -48,6 +57,11 @@ class Home:
     def catalog(self) -> Path:
         """Parquet: one row per file of the collection, see ``fastdino.ingestion.catalog``."""
         return self.root / "catalog" / "files.parquet"
+
+    @property
+    def skipped(self) -> Path:
+        """Parquet: one row per file or folder left out, see ``fastdino.ingestion.skipped``."""
+        return self.root / "catalog" / "skipped.parquet"
 
     def shards(self, spec_id: str) -> Path:
         """Folder of spectrogram shards made with the settings that ``spec_id`` stands for."""

@@ -7,6 +7,8 @@ the places that write those do.
 import logging
 import unicodedata
 
+from fastdino.core.paths import shown
+
 # Control characters, broken ones, ends of lines and of paragraphs.
 _UNSEEN = ("Cc", "Cs", "Zl", "Zp")
 # What follows these is shown from right to left, or from left to right, whatever it is.
@@ -14,8 +16,11 @@ _TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 def one_line(text: str) -> str:
-    """``text`` without what would end a line or steer a terminal; odd spaces become plain ones."""
-    return " ".join("".join(" " if steers(c) else c for c in text).split())
+    """``text`` without what would end a line or steer a terminal; odd spaces become plain ones.
+
+    Bytes of a file's name that are not UTF-8 are written as numbers.
+    """
+    return " ".join("".join(" " if steers(c) else c for c in shown(text)).split())
 
 
 def steers(character: str) -> bool:

@@ -1,16 +1,20 @@
 """Running a function over many tasks in processes that can be killed.
 
 Belongs here: worker processes with a time limit per task and a limit of memory, for code that reads
-untrusted files and may hang, crash or eat memory. Does not: what the tasks do.
+untrusted files and may hang, crash, eat memory or talk on the terminal. Does not: what the tasks
+do.
 
 Every worker has a pipe of its own, so that one killed in the middle of anything harms no other.
 """
 
+import contextlib
+import logging
 import multiprocessing
 import os
 import re
 import resource
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -21,6 +25,9 @@ from typing import Any, Generic, TypeVar
 
 from fastdino.core.errors import UserError
 from fastdino.core.failures import FILE, MACHINE
+from fastdino.core.text import one_line
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -28,6 +35,8 @@ R = TypeVar("R")
 # What a process may take beside what it has when it starts. Opening and decoding a sound song takes
 # a tenth of it, of any length, and PyTorch a quarter; a small file can make others of any size.
 MEMORY_BYTES = 3 << 30
+# Of what libraries say of a task; what is more than a pipe holds is not even kept.
+HEARD_BYTES = 2000
 
 
 @dataclass(frozen=True)
@@ -150,6 +159,9 @@ class _Worker(Generic[T, R]):
                     self._ready = True
                     self._hand_over()
                     continue
+                answer, heard = answer
+                if heard:
+                    log.debug("%s: %s", self._task, one_line(heard))
                 if isinstance(answer, UserError):
                     raise answer
                 self.idle, self.deadline = True, float("inf")
@@ -191,6 +203,7 @@ def _serve(pipe: "connection.Connection[Any, Any]", function: Callable[[T], R]) 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _limit_memory()
+    heard = _hear_libraries()
     pipe.send("ready")
     while True:
         try:
@@ -206,7 +219,35 @@ def _serve(pipe: "connection.Connection[Any, Any]", function: Callable[[T], R]) 
             answer = WorkerFailure("takes more memory than any sound file should", MACHINE)
         except Exception as error:
             answer = WorkerFailure(f"{type(error).__name__}: {error}".removesuffix(": "))
-        pipe.send(answer)
+        pipe.send((answer, _heard(heard)))
+
+
+def _hear_libraries() -> int:
+    """Take what libraries in C say on standard error; returns where it is to be read.
+
+    They name no file, and would say it amid all else on the terminal. What Python says, such as a
+    log, goes where it went before.
+    """
+    try:
+        before = os.dup(2)
+    except OSError:  # it was closed
+        before = os.open(os.devnull, os.O_WRONLY)
+    sys.stderr = os.fdopen(before, "w", buffering=1, errors="backslashreplace")
+    reading, writing = os.pipe()
+    # Whoever says more than the pipe holds is to lose it, and not to wait.
+    for end in (reading, writing):
+        os.set_blocking(end, False)
+    os.dup2(writing, 2)
+    os.close(writing)
+    return reading
+
+
+def _heard(reading: int) -> str:
+    said = bytearray()
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            said += os.read(reading, 1 << 16)
+    return said[:HEARD_BYTES].decode(errors="replace").strip()
 
 
 def _limit_memory() -> None:

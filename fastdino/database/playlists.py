@@ -16,6 +16,7 @@ from typing import Any
 import duckdb
 
 from fastdino.core.errors import UserError
+from fastdino.core.paths import shown, to_path
 from fastdino.core.storage import atomic_replace
 from fastdino.core.text import one_line, steers
 from fastdino.database.connection import rows
@@ -117,7 +118,7 @@ def _chosen(
             if there := file_of(db, track_id):
                 songs.append(Song(track_id, title, artist, duration_s, there, *place))
             else:
-                gone.append((track_id, Path(path)))
+                gone.append((track_id, Path(to_path(path))))
         if not songs:
             raise UserError(_nothing(gone[0][1] if gone else None))
         if not gone:
@@ -132,7 +133,7 @@ def file_of(db: duckdb.DuckDBPyConnection, track_id: str) -> Path | None:
         SELECT files.path FROM files JOIN tracks USING (track_id) WHERE track_id = $track_id
         ORDER BY files.path <> tracks.path, files.path
     """
-    paths = (Path(path) for (path,) in rows(db, query, {"track_id": track_id}))
+    paths = (Path(to_path(path)) for (path,) in rows(db, query, {"track_id": track_id}))
     return next((path for path in paths if path.is_file()), None)
 
 
@@ -146,6 +147,7 @@ def m3u8(playlist: Playlist, folder: Path | None = None) -> str:
     """The playlist as text; paths are absolute, or relative to ``folder``.
 
     Where a song lies in a file of several is told as VLC reads it. The format has no words for it.
+    They are those of the system: ``os.fsencode`` makes what is to be written of it.
     """
     lines = [HEADER, f"#PLAYLIST:{one_line(playlist.name)}"]
     for song in playlist.songs:
@@ -163,8 +165,11 @@ def m3u8(playlist: Playlist, folder: Path | None = None) -> str:
 def _entry(path: Path, folder: Path | None) -> str:
     # Of a folder that is a link, players go up from where it leads.
     text = os.path.relpath(path, os.path.realpath(folder)) if folder else str(path)
+    # Bytes that are not UTF-8 go into an address too, for players that want all of the file to be
+    # UTF-8; but there are no relative ones.
+    plain = shown(text) if folder else text
     # What would end the line, lose its spaces, or be taken for a comment or an address.
-    if any(map(steers, text)) or text != text.strip() or text.startswith("#") or "://" in text:
+    if any(map(steers, plain)) or text != text.strip() or text.startswith("#") or "://" in text:
         return path.as_uri()
     return text
 
@@ -193,7 +198,7 @@ def write(playlist: Playlist, target: Path, *, relative: bool = False) -> None:
             raise UserError(f"{target} is there and is no playlist: choose another name with -o")
         with atomic_replace(target) as part:
             text = m3u8(playlist, target.parent if relative else None)
-            part.write_text(text, encoding="utf-8", newline="\n")
+            part.write_bytes(os.fsencode(text))
     except OSError as error:
         raise UserError(f"cannot write {target}: {error.strerror}") from error
 

@@ -28,7 +28,7 @@ from fastdino.core.home import Home
 from fastdino.core.storage import atomic_replace, read_json
 from fastdino.core.summary import Summary
 from fastdino.embeddings.vectors import read_vectors, schema, vector_files
-from fastdino.ingestion import catalog
+from fastdino.ingestion import catalog, skipped
 from fastdino.reports import map_files
 from fastdino.spectrograms.shards import empty_index, is_short, list_shards, read_index
 from fastdino.spectrograms.stage import read_failures
@@ -42,8 +42,8 @@ MEMORY = "1GB"
 READABLE_FROM = "v1.4.0"
 # Not the past of the maps (map_history, cluster_changes): the same songs may have another one.
 COUNTED = (
-    "tracks", "files", "failures", "models", "embeddings", "segments", "neighbors", "maps",
-    "map_points", "clusters", "cluster_members",
+    "tracks", "files", "failures", "skipped", "models", "embeddings", "segments", "neighbors",
+    "maps", "map_points", "clusters", "cluster_members",
 )  # fmt: skip
 
 
@@ -51,7 +51,8 @@ def publish(home: Home) -> Summary:
     """Build ``music.duckdb`` and put it in place, unless the standing one is already this.
 
     Raises:
-        UserError: there is no catalogue or no model yet, or a file of vectors is damaged.
+        UserError: there is no catalogue or no model yet, or a file of vectors, or of what was left
+            out, is damaged.
     """
     files = catalog.read(home)
     model = registry.current(home)
@@ -122,7 +123,11 @@ def unreadable(database: Path) -> str | None:
     """
     try:
         with duckdb.connect(str(database), read_only=True) as db:
-            for name in ("published", *COUNTED):
+            there = {
+                row[0] for row in db.execute("SELECT table_name FROM duckdb_tables()").fetchall()
+            }
+            # One that an older version has published lacks some.
+            for name in sorted(there.intersection(("published", *COUNTED))):
                 # All of a vector is read for a part of it, and to hash it takes twice as long.
                 what = "bit_xor(hash(t))"
                 if name in ("embeddings", "segments"):
@@ -164,6 +169,8 @@ def fingerprint_of(home: Home) -> str:
 
 def _inputs(home: Home) -> Iterator[Path]:
     yield home.catalog
+    if home.skipped.exists():
+        yield home.skipped
     yield home.models / "current.json"
     for model in registry.models(home)[0]:
         yield home.model(model["model_id"]) / "model.json"
@@ -245,6 +252,7 @@ def _fill_catalog(
         undecoded = failures.join(wanted, on="track_id", how="semi")
         undecoded = undecoded.with_columns(stage=pl.lit("spectrograms"), modified_at=modified_at)
         _insert(db, "failures", undecoded)
+    _insert(db, "skipped", skipped.read(home))
 
 
 def _with_lengths(tracks: pl.DataFrame, shards: Path) -> pl.DataFrame:

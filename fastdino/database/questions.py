@@ -4,6 +4,7 @@ Belongs here: which song or cluster a person means by a few words, and what is p
 the answers, which are the database's macros and ``playlists``.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -189,7 +190,9 @@ def playlist(
     for path in made.missing:
         console.print(f"! not there, so left out: {one_line(str(path))}", style="yellow")
     if target == STDOUT:
-        sys.stdout.write(playlists.m3u8(made, Path.cwd() if relative else None))
+        text = playlists.m3u8(made, Path.cwd() if relative else None)
+        sys.stdout.flush()
+        sys.stdout.buffer.write(os.fsencode(text))
         return 0
     target = target or Path(playlists.file_name(made))
     playlists.write(made, target, relative=relative)

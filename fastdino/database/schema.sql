@@ -67,7 +67,7 @@ CREATE TABLE files (
     added_at TIMESTAMPTZ
 );
 COMMENT ON TABLE files IS 'Music files found, one row a path; of a file with a CUE sheet one for each song in it';
-COMMENT ON COLUMN files.path IS 'Absolute path';
+COMMENT ON COLUMN files.path IS 'Absolute path; a byte that is not UTF-8 is the character of number 0x10FE00 plus that byte';
 COMMENT ON COLUMN files.folder IS 'The music folder it was found under';
 COMMENT ON COLUMN files.track_id IS 'The recording it holds; null if it cannot be used, see failures';
 COMMENT ON COLUMN files.start_s IS 'Where in the file that begins, in seconds; null if it is all of it';
@@ -102,6 +102,18 @@ COMMENT ON COLUMN failures.failed_at IS 'When it failed, if known';
 COMMENT ON COLUMN failures.kind IS 'What is to blame: file (damaged, silent, too short), format (nothing here decodes it) or machine (killed, out of memory or time, a disk that failed)';
 COMMENT ON COLUMN failures.attempts IS 'How often it was tried so far';
 COMMENT ON COLUMN failures.next_try_at IS 'When it is tried again although it has not changed; null if it is not';
+
+CREATE TABLE skipped (
+    path VARCHAR PRIMARY KEY,
+    folder VARCHAR NOT NULL,
+    kind VARCHAR NOT NULL,
+    why VARCHAR NOT NULL
+);
+COMMENT ON TABLE skipped IS 'Files and folders that were not looked at. What lies beside music, such as covers, is not listed, nor is what skipped folders hold';
+COMMENT ON COLUMN skipped.path IS 'Absolute path';
+COMMENT ON COLUMN skipped.folder IS 'The music folder it was found under';
+COMMENT ON COLUMN skipped.kind IS 'format: of a kind that is not read; excluded, excluded folder: named by FASTDINO_EXCLUDE; marked folder: with a file .nomedia or an empty .ndignore; junk, junk folder: kept by a system or a program for itself';
+COMMENT ON COLUMN skipped.why IS 'What it was left out for';
 
 CREATE TABLE models (
     model_id VARCHAR PRIMARY KEY,

@@ -9,6 +9,7 @@ import polars as pl
 from fastdino.core import tables
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
+from fastdino.core.paths import SHOWN
 from fastdino.ingestion.cue import FRAMES_PER_S
 
 # A song in a file that holds several, as a CUE sheet says: its place in 1/75 s, and its tags. The
@@ -29,7 +30,7 @@ CUE_SONG = pl.Struct(
 )
 SCHEMA = pl.Schema(
     {
-        "path": pl.String(),  # absolute; the key
+        "path": pl.String(),  # absolute, as ``core.paths`` writes it; the key
         "folder": pl.String(),  # the music folder it was found under
         "size": pl.Int64(),
         "mtime_ns": pl.Int64(),
@@ -67,7 +68,9 @@ ADDED = (
 )  # fmt: skip
 
 # The file's name without its suffix.
-NAME = pl.col("path").str.extract(r"([^/]*)$").str.replace(r"(?s)\.[^.]*$", "")
+NAME = (
+    pl.col("path").str.extract(r"([^/]*)$").str.replace(r"(?s)\.[^.]*$", "").str.replace_many(SHOWN)
+)
 
 
 def empty() -> pl.DataFrame:

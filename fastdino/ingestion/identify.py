@@ -15,15 +15,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastdino.core.failures import FORMAT
+from fastdino.core.paths import to_path
 from fastdino.core.text import one_line
 from fastdino.core.workers import WorkerFailure, map_in_workers
 from fastdino.ingestion import flac_sheet, ogg, trailers
 
 # Left to itself FFmpeg believes content over names: a playlist called x.mp3 would make it open
-# whatever files or addresses the playlist names. So only plain audio containers, only from disk.
+# whatever files or addresses the playlist names. So only containers of sound, or of films with it,
+# and only from disk.
 OPEN_OPTIONS = {
-    "format_whitelist": "aac,ac3,aiff,ape,asf,au,caf,dsf,eac3,flac,matroska,mov,mp3,mpc,mpc8,ogg,"
-    "tak,tta,w64,wav,wv",
+    "format_whitelist": "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,eac3,flac,flv,iff,matroska,"
+    "mlp,mov,mp3,mpc,mpc8,ogg,rm,shn,tak,truehd,tta,voc,w64,wav,wv",
     "protocol_whitelist": "file",
 }
 # To be raised when more, or other things, are read of a file: all files are then opened once more.
@@ -85,9 +87,10 @@ class Identified:
 
 
 def identify(path: str) -> Identified:
-    """Demux the file at ``path`` once. Never raises for what the file holds."""
+    """Demux the file at ``path``, as the catalogue has it, once. Never raises for what it holds."""
     import av
 
+    path = to_path(path)
     try:
         with av.open(path, metadata_errors="replace", options=OPEN_OPTIONS) as container:
             return _read(path, [container])
@@ -151,7 +154,7 @@ def _read(path: str, containers: Sequence[Any]) -> Identified:
         # Ogg keeps tags with the stream, the others with the container.
         **normalised({**stream.metadata, **container.metadata}),
         own_sheet=own_sheet({**stream.metadata, **container.metadata})
-        or (flac_sheet.read(container.name) if container.format.name == "flac" else None),
+        or (flac_sheet.read(path) if container.format.name == "flac" else None),
     )
 
 

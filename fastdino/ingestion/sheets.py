@@ -19,6 +19,7 @@ from typing import Any
 
 import polars as pl
 
+from fastdino.core.paths import to_path
 from fastdino.ingestion import cue
 from fastdino.ingestion.identify import clean, year
 
@@ -101,7 +102,7 @@ def applied(rows: pl.DataFrame, listed: pl.DataFrame, opened: Collection[str]) -
             folders[os.path.dirname(file.path)].append(file)
     told = []
     for folder, files in folders.items():
-        besides = _read_all(folder) if now[files[0].path] else []
+        besides = _read_all(to_path(folder)) if now[files[0].path] else []
         found, wrong = songs_of(files, besides)
         again = any(isinstance(beside.says, Unreadable) for beside in besides)
         for path in (file.path for file in files):

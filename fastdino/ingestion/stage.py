@@ -1,10 +1,11 @@
 """The ingestion stage: bring the catalogue up to date with the music folders.
 
 Belongs here: the steps in order: list (``scan``), open what is new (``identify``), compare
-(``diff``), write (``catalog``). Does not: any of these.
+(``diff``), write (``catalog``, ``skipped``). Does not: any of these.
 """
 
 import datetime
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, fields
@@ -12,18 +13,25 @@ from pathlib import Path
 
 import polars as pl
 
+from fastdino.core.errors import UserError
 from fastdino.core.failures import MACHINE, WAITS, next_try
 from fastdino.core.home import Home
 from fastdino.core.progress import progress
 from fastdino.core.storage import exclusive_lock
 from fastdino.core.summary import Summary
-from fastdino.ingestion import catalog, diff, identify, scan, sheets
+from fastdino.ingestion import catalog, diff, identify, scan, sheets, skipped
+
+log = logging.getLogger(__name__)
 
 SHOWN = 200  # rows of a table in the summary
 
 
-def run(home: Home, folders: Sequence[Path], *, rescan: bool = False) -> Summary:
+def run(
+    home: Home, folders: Sequence[Path], exclude: Sequence[str] = (), *, rescan: bool = False
+) -> Summary:
     """Bring the catalogue up to date with what ``folders`` hold; they are the whole collection.
+
+    What ``exclude`` names is left out, see ``scan.scan``.
 
     Files whose size and times have not changed are not opened, unless a ``rescan`` is asked for. If
     nothing changed, nothing is written.
@@ -33,13 +41,18 @@ def run(home: Home, folders: Sequence[Path], *, rescan: bool = False) -> Summary
     """
     with exclusive_lock(home.catalog.parent):
         before = catalog.read(home) if home.catalog.exists() else catalog.empty()
-        listing = scan.scan(folders, populated=frozenset(before["path"]))
+        listing = scan.scan(folders, frozenset(before["path"]), exclude)
         after = look(before, listing, rescan=rescan)
         changed = diff.changes(before, after)
         after = diff.first_seen_kept(before, after, changed)
         if did_work := not after.equals(before):
             catalog.write(home, after)
-    return _summary(home, before, after, changed, listing, did_work)
+        known = _known_skipped(home)
+        left_out = _left_out(known, listing)
+        if known is None or not left_out.equals(known):
+            skipped.write(home, left_out)
+            did_work = True
+    return _summary(home, before, after, changed, listing, left_out, did_work)
 
 
 def look(before: pl.DataFrame, listing: scan.Listing, *, rescan: bool = False) -> pl.DataFrame:
@@ -97,6 +110,24 @@ def _with_next_try(fresh: pl.DataFrame, now: datetime.datetime) -> pl.DataFrame:
     )
 
 
+def _known_skipped(home: Home) -> pl.DataFrame | None:
+    """What the last run left out; None if what it wrote is damaged, and must be written anew."""
+    try:
+        return skipped.read(home)
+    except UserError as error:
+        log.warning("%s", error)
+        return None
+
+
+def _left_out(known: pl.DataFrame | None, listing: scan.Listing) -> pl.DataFrame:
+    """What is left out now, and what was in folders that cannot be read at the moment."""
+    if known is None:
+        return listing.skipped
+    unknown = known.filter(_inside(listing.unlisted))
+    rows = pl.concat([listing.skipped, unknown.join(listing.skipped, on="path", how="anti")])
+    return rows.sort("path")
+
+
 def _inside(folders: Sequence[str]) -> pl.Expr:
     prefixes = [pl.col("path").str.starts_with(os.path.join(folder, "")) for folder in folders]
     return pl.any_horizontal(pl.lit(False), *prefixes)
@@ -108,6 +139,7 @@ def _summary(
     after: pl.DataFrame,
     changed: pl.DataFrame,
     listing: scan.Listing,
+    left_out: pl.DataFrame,
     did_work: bool,
 ) -> Summary:
     unreadable = after.filter(pl.col("error").is_not_null())
@@ -119,14 +151,17 @@ def _summary(
     counts |= {"unchanged": len(still), "unreadable": len(unreadable)}
     songs = len(catalog.track_ids(after))
     told = ", ".join(f"{n:,} {kind}" for kind, n in counts.items() if n)
+    found = f"{songs:,} songs in {len(after):,} files: {told}"
+    of_others = {"skipped": len(left_out), "companions": listing.companions}
     return Summary(
         stage="ingest",
-        headline=f"{songs:,} songs in {len(after):,} files: {told}",
+        headline="; ".join([found, *skipped.told(left_out)]),
         did_work=did_work,
-        counts={"songs": songs, "files": len(after), **counts},
+        counts={"songs": songs, "files": len(after), **counts, **of_others},
         tables={
             "changes": changed.cast({"kind": pl.String}).head(SHOWN).to_dicts(),
             "unreadable": unreadable.select("path", "error").head(SHOWN).to_dicts(),
+            "skipped": left_out.select("path", "kind", "why").head(SHOWN).to_dicts(),
         },
         paths={"catalogue": home.catalog},
         warnings=_warnings(before, after, changed, listing),
@@ -141,7 +176,9 @@ def _warnings(
         for folder in listing.unlisted
     ]
     for folder in sorted(set(before["folder"]) - set(after["folder"])):
-        if not any(folder.startswith(os.path.join(top, "")) for top in listing.folders):
+        # One that was given may have had all of its music excluded.
+        tops = [(top, os.path.join(top, "")) for top in listing.folders]
+        if not any(folder == top or folder.startswith(inside) for top, inside in tops):
             told.append(
                 f"{folder} was not given this time, so its files count as removed; "
                 "name all folders of the collection together to keep them"

@@ -21,6 +21,7 @@ import duckdb
 import numpy as np
 
 from fastdino.core.home import Home
+from fastdino.core.paths import shown
 from fastdino.core.storage import atomic_replace
 from fastdino.core.summary import Summary
 from fastdino.database.connection import connect, rows
@@ -181,10 +182,13 @@ def gather(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
             FROM models ORDER BY created_at, model_id
             """,
         ),
-        "failures": rows(
-            db,
-            f"SELECT path, stage, reason FROM failures ORDER BY path LIMIT {FAILURES_SHOWN}",
-        ),
+        "failures": [
+            (shown(path), stage, reason)
+            for path, stage, reason in rows(
+                db,
+                f"SELECT path, stage, reason FROM failures ORDER BY path LIMIT {FAILURES_SHOWN}",
+            )
+        ],
     }
 
 

@@ -27,6 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
+from fastdino.core.text import one_line
 from fastdino.database import playlists
 from fastdino.database.connection import connect, rows
 from fastdino.page import sound
@@ -112,7 +113,9 @@ def application(home: Home, port: int) -> Starlette:
         try:
             return sound.response(song.path, wanted, song.start_s or 0.0, song.duration_s)
         except sound.SoundError as error:
-            raise HTTPException(415, f"{song.path} cannot be played: {error}.") from error
+            raise HTTPException(
+                415, f"{one_line(str(song.path))} cannot be played: {error}."
+            ) from error
 
     def similar_moments(request: Request) -> Response:
         try:
@@ -159,7 +162,7 @@ def song_file(database: Path, track_id: str) -> SongFile:
         raise HTTPException(404, "This song is not in the collection any more: reload the page.")
     stated, start_s, duration_s = known[0]
     if path is None:
-        raise HTTPException(404, f"{stated} is not there. Is its disk mounted?")
+        raise HTTPException(404, f"{one_line(stated)} is not there. Is its disk mounted?")
     return SongFile(path, start_s, duration_s)
 
 

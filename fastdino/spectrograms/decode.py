@@ -7,6 +7,7 @@ No block is longer than a few seconds, whatever the file's length.
 import contextlib
 import functools
 import itertools
+import os
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ PLAUSIBLE_RATES = range(1_000, 1_000_001)
 # Of the power of two channels that have nothing to do with each other their mean keeps half, of
 # ordinary stereo more.
 LEAST_LEFT = 0.01
+# Of DSD, 64 to 1024 times that of a CD or of DAT: FFmpeg counts bytes of eight one-bit samples.
+DSD_RATES = {64 * base // 8 << doubled for base in (44_100, 48_000) for doubled in range(5)}
 # libsndfile is the faster one on these alone. On Opus it is the slower by half, and gives up on
 # many a sound file.
 LIBSNDFILE_FIRST = {".mp3", ".wav", ".aif", ".aiff"}
@@ -78,9 +81,9 @@ class Sound:
 Decoder = Callable[[Path, float, int | None], Sound]
 
 
-def decoders(path: Path) -> tuple[Decoder, ...]:
-    """The decoders to try on a file, the faster one first."""
-    both = (with_libsndfile, with_ffmpeg)
+def decoders(path: Path) -> tuple[tuple[str, Decoder], ...]:
+    """The decoders to try on a file, by name, the faster one first."""
+    both = (("libsndfile", with_libsndfile), ("FFmpeg", with_ffmpeg))
     return both if path.suffix.lower() in LIBSNDFILE_FIRST else both[::-1]
 
 
@@ -145,7 +148,7 @@ def with_libsndfile(path: Path, start_s: float = 0.0, channel: int | None = None
             return False
 
     try:
-        file = Forwards(path)
+        file = Forwards(os.fsencode(path))  # as text it would have to be UTF-8
     except (soundfile.LibsndfileError, OSError) as error:
         raise DecodeError(_reason(error)) from error
 
@@ -334,7 +337,7 @@ def _nothing() -> Blocks:
 
 
 def _check(rate: int) -> int:
-    if rate not in PLAUSIBLE_RATES:
+    if rate not in PLAUSIBLE_RATES and rate not in DSD_RATES:
         raise DecodeError(f"a sample rate of {rate} Hz is not plausible")
     return rate
 

@@ -94,8 +94,8 @@ def extract(task: Task) -> Extracted | WorkerFailure:
     """
     best: Extracted | None = None
     best_rank = (False, False, 0.0)
-    reason = ""
-    for attempt, decoder in enumerate(decoders(task.path), start=1):
+    reasons: dict[str, str] = {}
+    for attempt, (name, decoder) in enumerate(decoders(task.path), start=1):
         spool = task.spool.with_suffix(f".{attempt}")
         try:
             part = (task.path, decoder, task.start_s, task.end_s)
@@ -104,7 +104,7 @@ def extract(task: Task) -> Extracted | WorkerFailure:
             if sound.cancelled:  # one channel is the opposite of the other: the first one, then
                 result, loudest = _attempt(task, cut(*part, channel=0), spool, attempt)
         except DecodeError as error:
-            reason = str(error)
+            reasons[name] = str(error)
             continue
         except TooLong:
             return WorkerFailure(f"longer than {LONGEST_S / 3600:.0f} hours")
@@ -115,7 +115,7 @@ def extract(task: Task) -> Extracted | WorkerFailure:
         if best.sound:
             break
     if best is None:
-        return WorkerFailure(reason)
+        return WorkerFailure("; ".join(f"{name}: {reason}" for name, reason in reasons.items()))
     if best.decoded_s < SHORTEST_S:
         return WorkerFailure(f"too short: {best.decoded_s:.2f} s of sound")
     if not best_rank[1]:

@@ -22,6 +22,7 @@ import polars as pl
 from fastdino.core import tables
 from fastdino.core.failures import MACHINE, kind_of, next_try
 from fastdino.core.home import Home
+from fastdino.core.paths import to_path
 from fastdino.core.progress import progress
 from fastdino.core.storage import exclusive_lock, write_json
 from fastdino.core.summary import Summary
@@ -184,7 +185,7 @@ def find_work(
         if tuple(row[name] for name in columns[:4]) in tried:
             continue
         # A disk that is not mounted says nothing about the song: this is no failure of it.
-        if os.access(row["path"], os.R_OK):
+        if os.access(to_path(row["path"]), os.R_OK):
             by_track.setdefault(row["track_id"], []).append(Candidate(**row))
         else:
             missing.append(row["path"])
@@ -210,7 +211,9 @@ def _work(
         while candidates:
             by_spool = {scratch / c.track_id: c for c in candidates}
             tasks = (
-                extract.Task(Path(c.path), spool, settings, c.start_s or 0.0, c.end_s, c.duration_s)
+                extract.Task(
+                    Path(to_path(c.path)), spool, settings, c.start_s or 0.0, c.end_s, c.duration_s
+                )
                 for spool, c in by_spool.items()
             )
             candidates = []

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fastdino.core.errors import UserError
+from fastdino.core.paths import to_path, to_text
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ def read(catalog: Path, csv_files: Sequence[Path] = ()) -> dict[str, Labels]:
     for file in csv_files:
         named, strangers = 0, []
         for line, row in _rows(file):
-            named_here = tracks.get(os.path.abspath(file.parent / row["path"]))
+            named_here = tracks.get(to_text(os.path.abspath(file.parent / to_path(row["path"]))))
             if named_here is None:
                 strangers.append(f"line {line}: {row['path']}")
                 continue

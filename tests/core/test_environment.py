@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from fastdino.core import environment
-from fastdino.core.environment import HOME, MINUTES, MUSIC, PRESET, QUIET_MINUTES, VARIABLES
+from fastdino.core.environment import (
+    EXCLUDE,
+    HOME,
+    MINUTES,
+    MUSIC,
+    PRESET,
+    QUIET_MINUTES,
+    VARIABLES,
+)
 from fastdino.core.errors import UserError
 from fastdino.training.settings import PRESETS
 
@@ -36,6 +44,7 @@ def test_what_is_not_set_or_empty_is_as_usual(monkeypatch: pytest.MonkeyPatch) -
         (MUSIC, "/a:/b", ("/a:/b",)),
         (HOME, "/x", Path("/x")),
         (HOME, "~/x", Path.home() / "x"),
+        (EXCLUDE, " */Podcasts/* : *.instrumental.mp3:", ("*/Podcasts/*", "*.instrumental.mp3")),
         (PRESET, "tiny", "tiny"),
         (MINUTES, " 2.5 ", 2.5),
         (QUIET_MINUTES, "0", 0.0),

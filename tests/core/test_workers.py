@@ -1,5 +1,7 @@
 """Whatever a task does to its process, the other tasks get done."""
 
+import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -27,6 +29,14 @@ def misbehave(task: str) -> int:
             os._exit(0)
         case "raise":
             raise ValueError("no good")
+        case "talk":
+            os.write(2, b"\n[lib.c:42] error: bare\x1b[2J\n")
+            logging.getLogger("worker").warning("logged")
+            print("printed", file=sys.stderr)
+        case "babble":
+            for _ in range(100):
+                with contextlib.suppress(BlockingIOError):
+                    os.write(2, b"x" * 9_999)
         case "eat":
             return len(bytearray(2 * MEMORY_BYTES))
         case "disk full":
@@ -129,3 +139,17 @@ def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
+
+
+def test_what_libraries_say_is_told_with_the_task_and_never_bare(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "fastdino.core.workers")
+    tasks = ["talk", "fine", "babble", "fine", "talk"]
+    found = list(map_in_workers(misbehave, tasks, timeout_s=lambda _: 60.0, workers=1))
+    assert not [result for _, result in found if isinstance(result, WorkerFailure)]
+    assert capfd.readouterr().err.splitlines() == ["logged", "printed"] * 2
+    talk, babble, again = (record.getMessage() for record in caplog.records)
+    assert talk == again == "talk: [lib.c:42] error: bare [2J"
+    assert babble.startswith("babble: xxx")
+    assert len(babble) < 3_000

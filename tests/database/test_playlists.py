@@ -1,10 +1,11 @@
 """Playlists: which songs in which order, what is left out, and files that players can read."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import unquote, urlparse
+from urllib.parse import unquote, unquote_to_bytes, urlparse
 
 import av
 import duckdb
@@ -180,6 +181,17 @@ def test_a_relative_path_is_taken_neither_for_a_comment_nor_for_an_address(tmp_p
     made = Playlist("P", [song(tmp_path / name)], [])
     (line,) = entries(playlists.m3u8(made, tmp_path))
     assert line == "http:/x.mp3" or line.startswith(f"{tmp_path.as_uri()}/")
+
+
+def test_a_path_that_is_not_utf8_is_an_address_or_where_it_is_relative_its_own_bytes(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9 \xc3\xbc.mp3")
+    made = Playlist("P", [song(path)], [])
+    target = tmp_path / "p.m3u8"
+    playlists.write(made, target)
+    address = target.read_text(encoding="ascii").splitlines()[-1]
+    assert unquote_to_bytes(address.removeprefix("file://")) == os.fsencode(path)
+    playlists.write(made, target, relative=True)
+    assert target.read_bytes().splitlines()[-1] == b"caf\xe9 \xc3\xbc.mp3"
 
 
 def test_tags_stay_in_their_line_and_say_who_plays_for_how_long():

@@ -231,10 +231,19 @@ def test_what_is_no_audio_gets_a_reason(suffix: str, content: bytes, tmp_path: P
     assert found.error
 
 
+def test_no_format_is_opened_that_names_other_files() -> None:
+    formats = set(identify.OPEN_OPTIONS["format_whitelist"].split(","))
+    lists = {"applehttp", "concat", "dash", "hls", "image2", "imf", "lavfi", "sdp", "rtsp", "tty"}
+    assert not formats & lists
+    known = {name for each in av.formats_available for name in each.split(",")}
+    assert formats <= known | {"mpc8"}
+
+
+@pytest.mark.parametrize("suffix", [".mp3", ".mp4", ".mkv", ".avi", ".rm", ".flv", ".wmv", ".dts"])
 def test_a_playlist_does_not_make_us_open_the_files_it_names(
-    audio: np.ndarray, tmp_path: Path
+    suffix: str, audio: np.ndarray, tmp_path: Path
 ) -> None:
-    song, trap = tmp_path / "song.mp3", tmp_path / "trap.mp3"
+    song, trap = tmp_path / "song.mp3", tmp_path / f"trap{suffix}"
     demo.encode(song, audio, demo.RATE, TAGS)
     trap.write_text(f"ffconcat version 1.0\nfile '{song}'\n")
     assert identify.identify(str(trap)).track_id is None

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import random
 import shutil
@@ -9,9 +10,11 @@ import polars as pl
 import pytest
 
 from fastdino import demo, ingestion
+from fastdino.core import paths
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
-from fastdino.ingestion import catalog, diff, identify, scan, stage
+from fastdino.ingestion import catalog, diff, identify, scan, skipped, stage
+from fastdino.steps import music_folders
 from tests.editing import retag
 
 SONGS = 12  # in the small library, beside one copy and one damaged file
@@ -233,7 +236,7 @@ def test_what_a_locked_folder_holds_is_kept(music: Path) -> None:
     locked = str(music / demo.ARTISTS[0].name)
     listing = scan.scan([music])
     hidden = pl.col("path").str.starts_with(locked)
-    listing = scan.Listing(listing.files.filter(~hidden), listing.folders, (locked,))
+    listing = dataclasses.replace(listing, files=listing.files.filter(~hidden), unlisted=(locked,))
     assert stage.look(before, listing).equals(before)
 
 
@@ -251,3 +254,110 @@ def test_half_a_collection_gone_is_believed_but_said_aloud(music: Path, home: Ho
     summary = ingestion.run(home, [music])
     assert summary.counts["removed"] == 9
     assert any("9 of 14 files are gone" in warning for warning in summary.warnings)
+
+
+def test_what_was_left_out_is_told_kept_and_written_only_when_it_changes(
+    music: Path, home: Home
+) -> None:
+    ingestion.run(home, [music])
+    assert not home.skipped.exists()
+    for number in range(1_000):
+        (music / f"cover {number}.jpg").touch()
+    for name in ("a.mid", "b.mid", "c.xyz"):
+        (music / name).touch()
+    for folder in ("#recycle", "a/@eaDir", "b/@eaDir"):
+        (music / folder).mkdir(parents=True)
+        shutil.copy(song(music, ".wav"), music / folder / "deleted.wav")
+    summary = ingestion.run(home, [music])
+    assert summary.did_work
+    assert summary.headline.endswith(
+        "1 unreadable; 3 files not looked at: 2 .mid, 1 .xyz; 3 folders skipped: @eaDir, #recycle"
+    )
+    assert (summary.counts["skipped"], summary.counts["companions"]) == (6, 1_000)
+    assert [row["path"] for row in summary.tables["skipped"]][:2] == [
+        f"{music}/#recycle", f"{music}/a.mid",
+    ]  # fmt: skip
+    assert len(skipped.read(home)) == 6
+    assert skipped.read(home).schema == skipped.SCHEMA
+    written = home.skipped.stat()
+
+    again = ingestion.run(home, [music])
+    assert not again.did_work
+    assert again.headline.endswith("@eaDir, #recycle")
+    assert home.skipped.stat().st_ino == written.st_ino
+
+    home.skipped.write_bytes(b"not parquet")
+    with pytest.raises(UserError, match=r"skipped\.parquet is damaged"):
+        skipped.read(home)
+    assert ingestion.run(home, [music]).did_work
+    assert len(skipped.read(home)) == 6
+    for name in ("a.mid", "b.mid", "c.xyz", "#recycle", "a", "b"):
+        path = music / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert ingestion.run(home, [music]).did_work
+    assert skipped.read(home).is_empty()
+    assert not ingestion.run(home, [music]).did_work
+
+
+def test_what_a_locked_folder_left_out_is_kept(ordinary_user: Path) -> None:
+    (ordinary_user / "music/locked/#recycle").mkdir(parents=True)
+    (ordinary_user / "music/empty.mp3").touch()
+    home = Home(ordinary_user / "home")
+    ingestion.run(home, [ordinary_user / "music"])
+    before = skipped.read(home)
+    (ordinary_user / "music/locked").chmod(0)
+    assert ingestion.run(home, [ordinary_user / "music"]).counts["skipped"] == 1
+    (ordinary_user / "music/locked").chmod(0o700)
+    assert skipped.read(home).equals(before)
+
+
+def test_excluded_songs_leave_the_catalogue_and_come_back(music: Path, home: Home) -> None:
+    ingestion.run(home, [music])
+    artist = demo.ARTISTS[0].name
+    summary = ingestion.run(home, [music], [f"*/{artist.upper()}/*", "*.opus"])
+    assert summary.counts["removed"] == 5
+    assert summary.headline.endswith(f"; 2 excluded; 1 folder skipped: {artist}")
+    assert not ingestion.run(home, [music], [f"*/{artist.upper()}/*", "*.opus"]).did_work
+    assert ingestion.run(home, [music]).counts["songs"] == SONGS
+
+
+def test_names_in_any_bytes_are_songs(music: Path, home: Home) -> None:
+    odd = music / os.fsdecode(b"caf\xe9")
+    try:
+        odd.mkdir()
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    names = [os.fsdecode(b"f\xfcr Elise.mp3"), "\U0010fee9.mp3", "ü.mp3"]
+    for name in names:
+        shutil.copy(song(music, ".mp3"), odd / name)
+    summary = ingestion.run(home, [odd])
+    assert summary.counts["unreadable"] == 0
+    files = catalog.read(home)
+    assert {paths.to_path(path) for path in files["path"]} == {str(odd / name) for name in names}
+    assert files["track_id"].n_unique() == 1
+    assert files["folder"].unique().to_list() == [paths.to_text(odd)]
+    assert not ingestion.run(home, [odd]).did_work
+    assert music_folders(home, []) == [odd]
+    # As older versions had it in their catalogues.
+    old = pl.lit(f"{music}/f\\xfcr Elise.mp3")
+    why = pl.lit("has a name that is not valid UTF-8: rename it")
+    catalog.write(home, files.with_columns(path=old, error=why, track_id=None).head(1))
+    assert {kind for kind, *_ in changes(ingestion.run(home, [odd]))} == {
+        "new", "duplicate", "removed",
+    }  # fmt: skip
+    assert catalog.read(home)["path"].equals(files["path"])
+    untagged = files.with_columns(title=pl.lit(None, pl.String))
+    assert r"f\xfcr Elise" in {
+        catalog.tracks(untagged.slice(row, 1))["title"].item() for row in range(3)
+    }
+
+
+def test_a_folder_of_which_all_is_excluded_was_given_all_the_same(
+    music: Path, home: Home, tmp_path: Path
+) -> None:
+    (tmp_path / "talks").mkdir()
+    shutil.copy(song(music, ".wav"), tmp_path / "talks/one.wav")
+    ingestion.run(home, [music, tmp_path / "talks"])
+    summary = ingestion.run(home, [music, tmp_path / "talks"], ["one.wav"])
+    assert summary.counts["removed"] == 1
+    assert [text for text in summary.warnings if "was not given" in text] == []

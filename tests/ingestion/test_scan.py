@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from fastdino.core.errors import UserError
-from fastdino.ingestion.scan import Listing, scan
+from fastdino.core.paths import to_path, to_text
+from fastdino.ingestion import skipped
+from fastdino.ingestion.scan import COMPANIONS, JUNK, SUFFIXES, Listing, scan
 
 
 def put(path: Path, content: bytes = b"sound") -> Path:
@@ -26,7 +28,7 @@ def error_of(listing: Listing, path: Path | str) -> str | None:
 def test_music_is_found_at_any_depth_and_nothing_else_is(tmp_path: Path) -> None:
     for name in ("b.mp3", "a/x/y/c.FLAC", "a/d.Opus", "e.m4a"):
         put(tmp_path / name)
-    for name in ("cover.jpg", "notes.txt", "mp3", "._b.mp3", ".hidden/f.mp3", "__MACOSX/g.mp3",
+    for name in ("cover.jpg", "notes.txt", "mp3", "._b.mp3", ".Trash-1000/f.mp3", "__MACOSX/g.mp3",
                  "a/@eaDir/h.mp3"):  # fmt: skip
         put(tmp_path / name)
     listing = scan([tmp_path])
@@ -36,6 +38,139 @@ def test_music_is_found_at_any_depth_and_nothing_else_is(tmp_path: Path) -> None
     row = listing.files.row(2, named=True)
     assert (row["size"], row["mtime_ns"]) == (status.st_size, status.st_mtime_ns)
     assert row["folder"] == str(tmp_path)
+
+
+def left_out(listing: Listing, root: Path) -> dict[str, str]:
+    """Kind by path of all that was left out."""
+    rows = listing.skipped.select("path", "kind").iter_rows()
+    return {os.path.relpath(path, root): kind for path, kind in rows}
+
+
+def test_a_dot_alone_hides_nothing(tmp_path: Path) -> None:
+    songs = ["...And Justice for All/Blackened.mp3", "...Baby One More Time.mp3",
+             ".38 Special/Hold On.mp3", ".hidden/song.mp3", "Recycler/song.mp3"]  # fmt: skip
+    for name in songs:
+        put(tmp_path / name)
+    listing = scan([tmp_path])
+    assert names(listing, tmp_path) == sorted(songs)
+    assert (listing.skipped.height, listing.companions) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "#recycle", "#Recycle", "@Recycle", "#snapshot", "@Recently-Snapshot", "@Snapshot",
+        ".snapshot", ".snapshots", ".zfs", "$RECYCLE.BIN", "$Recycle.Bin", "RECYCLER",
+        "System Volume Information", "__MACOSX", "lost+found", "@eaDir", ".Trash", ".Trash-1000",
+        ".trash-0", ".Trashes", ".@__thumb", ".AppleDouble", ".Spotlight-V100", ".fseventsd",
+        ".TemporaryItems", ".stversions", ".stfolder", ".sync", ".git", ".cache", ".thumbnails",
+    ],
+)  # fmt: skip
+def test_bins_and_snapshots_are_left_out_and_named(folder: str, tmp_path: Path) -> None:
+    put(tmp_path / "a/song.mp3")
+    put(tmp_path / "a" / folder / "deep/deleted.mp3")
+    listing = scan([tmp_path])
+    assert names(listing, tmp_path) == ["a/song.mp3"]
+    assert left_out(listing, tmp_path) == {f"a/{folder}": "junk folder"}
+    assert skipped.told(listing.skipped) == [f"1 folder skipped: {folder}"]
+    # Whoever names it means it.
+    assert names(scan([tmp_path / "a" / folder]), tmp_path) == [f"a/{folder}/deep/deleted.mp3"]
+
+
+def test_what_is_not_looked_at_has_a_row_each_and_covers_are_counted(tmp_path: Path) -> None:
+    put(tmp_path / "song.mp3")
+    for name in ("a.mid", "b.MID", "c.xyz", "no ending", "07. A song", "._song.mp3", "x.zip"):
+        put(tmp_path / name)
+    for name in ("cover.JPG", "a.cue", "rip.log", ".DS_Store", "._cover.jpg", ".directory"):
+        put(tmp_path / name)
+    listing = scan([tmp_path])
+    assert names(listing, tmp_path) == ["song.mp3"]
+    assert left_out(listing, tmp_path) == {
+        "._song.mp3": "junk", "07. A song": "format", "a.mid": "format", "b.MID": "format",
+        "c.xyz": "format", "no ending": "format", "x.zip": "format",
+    }  # fmt: skip
+    assert listing.skipped["path"].is_sorted()
+    assert set(listing.skipped["folder"]) == {str(tmp_path)}
+    assert not listing.skipped["why"].has_nulls()
+    assert listing.companions == 6
+    assert skipped.told(listing.skipped) == [
+        "6 files not looked at: 2 .mid, 2 without an ending, 1 .xyz and 1 more kind"
+    ]
+
+
+def test_no_ending_is_of_two_kinds_and_known_names_are_in_small_letters() -> None:
+    assert not COMPANIONS & set(SUFFIXES)
+    assert set(skipped.FOLDERS) | set(skipped.WANTED) <= set(skipped.KINDS)
+    for name in (*COMPANIONS, *SUFFIXES):
+        assert skipped.ending(f"a{name.upper()}") == name
+    assert all(name == name.lower() for name in JUNK)
+
+
+def test_a_folder_may_ask_to_be_left_alone(tmp_path: Path) -> None:
+    put(tmp_path / "song.mp3")
+    put(tmp_path / "a/deep/one.mp3")
+    put(tmp_path / "a/.nomedia", b"")
+    put(tmp_path / "b/two.mp3")
+    put(tmp_path / "b/.NDIGNORE", b"")
+    put(tmp_path / "c/three.mp3")
+    put(tmp_path / "c/.ndignore", b"*.instrumental.mp3\n")
+    listing = scan([tmp_path])
+    assert names(listing, tmp_path) == ["c/three.mp3", "song.mp3"]
+    assert left_out(listing, tmp_path) == {"a": "marked folder", "b": "marked folder"}
+    assert names(scan([tmp_path / "a"]), tmp_path) == ["a/deep/one.mp3"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "gone"),
+    [
+        ("*.instrumental.mp3", {"a/x.Instrumental.MP3": "excluded"}),
+        ("*/Podcasts/*", {"podcasts": "excluded folder", "a/Podcasts": "excluded folder"}),
+        ("podcasts", {"podcasts": "excluded folder", "a/Podcasts": "excluded folder"}),
+        ("a/*", {"a": "excluded folder"}),
+        ("a/[yz].*", {"a/y.mp3": "excluded", "a/z.xyz": "excluded"}),
+        ("a", {"a": "excluded folder"}),
+        ("A/", {"a": "excluded folder"}),
+        ("[", {}),
+    ],
+)  # fmt: skip
+def test_patterns_leave_out_what_they_name_in_any_case(
+    pattern: str, gone: dict[str, str], tmp_path: Path
+) -> None:
+    everything = ["a/Podcasts/p.mp3", "a/x.Instrumental.MP3", "a/y.mp3", "podcasts/q.mp3",
+                  "song.mp3"]  # fmt: skip
+    for name in (*everything, "a/z.xyz", "a/cover.jpg"):
+        put(tmp_path / name)
+    listing = scan([tmp_path], exclude=["no such thing", pattern])
+    below = tuple(f"{path}/" for path in gone)
+    assert names(listing, tmp_path) == [
+        name for name in everything if name not in gone and not name.startswith(below)
+    ]
+    excluded = {path: kind for path, kind in left_out(listing, tmp_path).items() if path in gone}
+    assert excluded == gone
+    assert all(
+        why == f"FASTDINO_EXCLUDE has {pattern}"
+        for path, why in listing.skipped.select("path", "why").iter_rows()
+        if os.path.relpath(path, tmp_path) in gone
+    )
+
+
+def test_a_folder_of_which_all_is_excluded_is_there_but_an_empty_one_is_not_believed(
+    tmp_path: Path,
+) -> None:
+    put(tmp_path / "full/song.mp3")
+    put(tmp_path / "talk/Podcasts/one.mp3")
+    held = frozenset({str(tmp_path / "talk/Podcasts/one.mp3")})
+    both = [tmp_path / "full", tmp_path / "talk"]
+    listing = scan(both, held, exclude=["podcasts"])
+    assert names(listing, tmp_path) == ["full/song.mp3"]
+    assert listing.folders == tuple(map(str, both))
+    with pytest.raises(UserError, match=r"leave out all that is in .*talk.* Nothing was changed"):
+        scan([tmp_path / "talk"], held, exclude=["podcasts"])
+    (tmp_path / "talk/Podcasts").rename(tmp_path / "elsewhere")
+    (tmp_path / "talk/lost+found").mkdir()
+    put(tmp_path / "talk/cover.jpg")
+    with pytest.raises(UserError, match=r"talk held music before .* Nothing was changed"):
+        scan(both, held, exclude=["podcasts"])
 
 
 def test_a_link_in_a_circle_ends(tmp_path: Path) -> None:
@@ -66,16 +201,27 @@ def test_names_with_emoji_and_newlines_are_kept_as_they_are(tmp_path: Path) -> N
     assert error_of(listing, odd) is None
 
 
-def test_a_name_that_is_not_utf8_is_a_row_with_a_reason(tmp_path: Path) -> None:
-    put(tmp_path / "song.mp3")
+def test_names_that_are_not_utf8_are_listed_like_any_other(tmp_path: Path) -> None:
+    top = tmp_path / os.fsdecode(b"m\xfcsic")
     try:
-        put(tmp_path / os.fsdecode(b"caf\xe9.mp3"))
-        put(tmp_path / os.fsdecode(b"f\xe9") / "inside.mp3")
+        odd = [put(top / os.fsdecode(b"caf\xe9.mp3")), put(top / os.fsdecode(b"f\xe9") / "in.mp3")]
     except OSError:
         pytest.skip("this file system takes UTF-8 names only")
-    listing = scan([tmp_path])
-    assert names(listing, tmp_path) == ["caf\\xe9.mp3", "f\\xe9/inside.mp3", "song.mp3"]
-    assert "UTF-8" in (error_of(listing, tmp_path / "caf\\xe9.mp3") or "")
+    put(top / os.fsdecode(b"\xff.xyz"))
+    (top / os.fsdecode(b"\xfe.mp3")).symlink_to(top / os.fsdecode(b"nowhere\xe9"))
+    listing = scan([top], exclude=["*.none"])
+    assert listing.folders == (to_text(top),)
+    files = dict(listing.files.select("path", "error").iter_rows())
+    assert {path for path in files if files[path] is None} == {to_text(path) for path in odd}
+    assert {os.fsencode(to_path(path)) for path in listing.skipped["path"]} == {
+        os.fsencode(top) + b"/\xff.xyz"
+    }
+    for path in (*odd, top / os.fsdecode(b"\xfe.mp3")):
+        path.unlink()
+    with pytest.raises(UserError, match="held music before"):
+        scan([top], frozenset(files))
+    # What lies in it is found whichever of the two is given.
+    assert scan([put(top / "a.mp3").parent, tmp_path]).folders == (str(tmp_path),)
 
 
 def test_what_is_no_readable_file_is_a_row_with_a_reason(
@@ -124,6 +270,9 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 def test_an_empty_folder_is_named(tmp_path: Path) -> None:
     put(tmp_path / "notes.txt")
     with pytest.raises(UserError, match=r"no music files in .*mp3"):
+        scan([tmp_path])
+    put(tmp_path / "a.mid")
+    with pytest.raises(UserError, match=r"; 1 file not looked at: 1 \.mid \(looked for"):
         scan([tmp_path])
 
 

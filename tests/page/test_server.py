@@ -3,6 +3,8 @@
 import contextlib
 import http.client
 import json
+import os
+import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +17,7 @@ from starlette.datastructures import Headers
 from fastdino import reports
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
+from fastdino.core.paths import to_text
 from fastdino.database import publish
 from fastdino.page import server, write_page
 
@@ -70,6 +73,32 @@ def ask(published: Home) -> Iterator[Ask]:
 
 def file_of(home: Home, i: int) -> Path:
     return server.song_file(home.database, synthetic.track_id(i))[0]
+
+
+def test_a_song_whose_name_is_not_utf8_is_played(library: Path, tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    synthetic.write_home(home, 4)
+    paths = [tmp_path / os.fsdecode(name) for name in (b"caf\xe9.flac", b"\xff.mp3", b"\xe9.wav")]
+    try:
+        shutil.copy(next(library.rglob("*.flac")), paths[0])
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    paths[1].write_bytes(b"no song")
+    songs = [synthetic.song(i) for i in range(4)]
+    for song, path in zip(songs, paths, strict=False):
+        song["path"] = to_text(path)
+    synthetic.write_catalog(home, songs)
+    publish(home)
+    assert file_of(home, 0) == paths[0]
+    with serving(home) as ask:
+        status, headers, body = ask(f"/audio/{synthetic.track_id(0)}")
+        assert (status, headers["content-type"]) == (200, "audio/flac")
+        assert body == paths[0].read_bytes()
+        assert ask(f"/audio/{synthetic.track_id(0)}.wav")[0] == 200
+        status, _, body = ask(f"/audio/{synthetic.track_id(1)}.wav")
+        assert (status, body.split(b" cannot")[0]) == (415, f"{tmp_path}/\\xff.mp3".encode())
+        status, _, body = ask(f"/audio/{synthetic.track_id(2)}")
+        assert (status, body.split(b" is not")[0]) == (404, f"{tmp_path}/\\xe9.wav".encode())
 
 
 def test_the_page_is_at_the_root(ask: Ask, published: Home) -> None:

@@ -156,7 +156,19 @@ def test_every_change_counts(change: str, daemon: Daemon, folder: Path) -> None:
     assert daemon.later(minutes=2)
 
 
-@pytest.mark.parametrize("name", ["cover.jpg", "a/.hidden.mp3", "@eaDir/thumb.mp3"])
+def test_what_is_excluded_does_not_count(
+    daemon: Daemon, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FASTDINO_EXCLUDE", "*/podcasts/*")
+    put(folder / "Podcasts/new.mp3")
+    daemon.tick()
+    assert daemon.later(minutes=2) is None
+    monkeypatch.delenv("FASTDINO_EXCLUDE")
+    daemon.tick()
+    assert daemon.later(minutes=2) is not None
+
+
+@pytest.mark.parametrize("name", ["cover.jpg", "a/._hidden.mp3", "@eaDir/thumb.mp3"])
 def test_what_is_no_music_does_not_count(name: str, daemon: Daemon, folder: Path) -> None:
     put(folder / name)
     daemon.tick()

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import av
+import formats
 import numpy as np
 import pytest
 import soundfile
 
-from fastdino.core.workers import WorkerFailure
+from fastdino.core.workers import WorkerFailure, map_in_workers
 from fastdino.spectrograms import decode, extract
 from fastdino.spectrograms.extract import Extracted, is_short
+from fastdino.spectrograms.settings import SpectrogramSettings
 
 Extract = Callable[[Path], tuple[Any, np.ndarray]]
 Record = Callable[..., Path]
@@ -116,6 +118,56 @@ def test_what_is_no_music_has_a_reason(
     assert str(path) not in result.reason
 
 
+def test_where_nothing_decodes_each_decoder_has_its_say(tmp_path: Path, extracted: Extract) -> None:
+    for suffix, order in ((".mp3", ("libsndfile", "FFmpeg")), (".dsf", ("FFmpeg", "libsndfile"))):
+        path = tmp_path / f"a{suffix}"
+        path.write_bytes(b"DSD " + bytes(5_000))
+        result, _ = extracted(path)
+        told = [part.partition(": ") for part in result.reason.split("; ")]
+        assert tuple(name for name, _, _ in told) == order
+        assert all(reason for _, _, reason in told)
+
+
+def test_an_implausible_rate_is_the_reason_that_is_told(tmp_path: Path, extracted: Extract) -> None:
+    formats.dsf(tmp_path / "a.dsf", 8 * 2_000_001)
+    reason = extracted(tmp_path / "a.dsf")[0].reason
+    assert reason.startswith("FFmpeg: a sample rate of 2000001 Hz is not plausible; libsndfile: ")
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".mp3"])
+def test_a_name_in_any_bytes_is_decoded_by_both(suffix: str, record: Record) -> None:
+    path = record(f"plain{suffix}")
+    try:
+        path = path.rename(path.with_name(os.fsdecode(b"caf\xe9" + suffix.encode())))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    for _, open_ in decode.decoders(path):
+        assert sum(len(block) for block in open_(path).blocks) > 30_000
+        with pytest.raises(decode.DecodeError) as told:
+            open_(path.with_suffix(".gone"))
+        assert str(told.value) in ("No such file or directory", "System error.")
+
+
+def test_what_libraries_say_of_a_damaged_file_does_not_reach_the_terminal(
+    record: Record, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tasks = []
+    for name, damage in (("zeros", bytes(4_000)), ("page", b"<html>no song</html>" * 200)):
+        path = record(f"{name}.mp3", seconds=20, rate=44_100)
+        content = path.read_bytes()
+        at = len(content) // 2
+        path.write_bytes(content[:at] + damage + content[at:])
+        tasks.append(extract.Task(path, path.with_suffix(".spool"), SpectrogramSettings()))
+    for task in tasks:
+        extract.extract(task)
+    # Here, where nothing catches it.
+    assert "error" in capfd.readouterr().err
+    for _, result in map_in_workers(extract.in_worker, tasks, timeout_s=lambda _: 60.0):
+        assert isinstance(result, Extracted)
+        assert result.salvaged
+    assert capfd.readouterr().err == ""
+
+
 def test_a_playlist_in_disguise_opens_nothing(record: Record, extracted: Extract) -> None:
     song = record("real.wav")
     playlist = song.with_name("innocent.mp3")
@@ -176,7 +228,7 @@ def test_what_the_first_decoder_refuses_the_second_may_play(
 def test_no_block_is_longer_than_a_few_seconds(record: Record) -> None:
     for suffix in (".wav", ".flac", ".mp3"):
         path = record(f"long{suffix}", seconds=60)
-        for open_ in decode.decoders(path):
+        for _, open_ in decode.decoders(path):
             longest = max(len(block) for block in open_(path).blocks)
             assert longest <= decode.SAMPLES_PER_BLOCK + 8192
 

@@ -1,5 +1,6 @@
 import datetime
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
+from fastdino.core.paths import to_text
 from fastdino.ingestion import catalog
 from fastdino.training.labels import Labels, read
 
@@ -50,6 +52,16 @@ def test_where_there_is_no_catalogue_nothing_is_known(home: Home) -> None:
 
 def test_tags_are_those_of_a_tracks_first_file(files: Path) -> None:
     assert read(files) == {"1": TAGS, "2": Labels(None, None, None)}
+
+
+def test_a_song_whose_name_is_not_utf8_goes_by_what_the_catalogue_calls_it(
+    home: Home, music: Path
+) -> None:
+    name = to_text(os.fsdecode(b"caf\xe9.mp3"))
+    row = {"path": f"{music}/{name}", "track_id": "1", "added_at": DAY}
+    catalog.write(home, pl.DataFrame([row], schema=catalog.SCHEMA))
+    labels = read(home.catalog, [csv_file(music, f"path,label,artist\n{name},Pop,\n")])
+    assert labels == {"1": Labels(None, None, "Pop")}
 
 
 def test_a_csv_file_overrides_tags_and_its_empty_cells_keep_them(files: Path, music: Path) -> None:

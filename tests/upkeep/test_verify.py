@@ -38,6 +38,8 @@ def finished(library: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[H
     folder = tmp_path_factory.mktemp("verify")
     music = Path(shutil.copytree(library, folder / "music"))
     soundfile.write(music / "silence.wav", np.zeros(40_000), 16_000)
+    for number in range(50):
+        (music / f"tune {number}.mid").touch()
     home = Home(folder / "home")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(shards, "ROW_GROUP_BYTES", 100_000)
@@ -98,6 +100,7 @@ def map_of(home: Home) -> Path:
 
 FILES: dict[str, Callable[[Home], Path]] = {
     "catalogue": lambda home: home.catalog,
+    "skipped": lambda home: home.skipped,
     "shard": shard_of,
     "spec.json": lambda home: home.shards(SPEC.spec_id) / "spec.json",
     "failures": lambda home: home.shards(SPEC.spec_id) / "failures.parquet",
@@ -128,8 +131,8 @@ DAMAGES = [
     pytest.param(what, damage, marks=() if number % 3 == way else pytest.mark.thorough)
     for number, what in enumerate(FILES)
     for way, damage in enumerate((flip, cut, delete))
-    # That nothing failed is no damage: the next run finds what does.
-    if (what, damage) != ("failures", delete)
+    # That nothing failed or was left out is no damage: the next run finds what does or is.
+    if damage is not delete or what not in ("failures", "skipped")
 ]
 
 
@@ -157,6 +160,20 @@ def test_damage_is_named_and_after_repair_and_a_run_all_tables_are_as_before(
     assert not summaries["train"].did_work
     assert tables(home) == before
     assert found(home) == []
+
+
+def test_what_an_older_version_has_published_is_published_anew_and_not_damaged(
+    collection: tuple[Home, Path],
+) -> None:
+    home, music = collection
+    before = tables(home)
+    with duckdb.connect(home.database) as db:
+        db.execute("DROP TABLE skipped; UPDATE published SET fingerprint = 'of old'")
+    home.skipped.unlink()  # nor did it write this
+    (finding,) = found(home)
+    assert (finding.path, finding.mender) == (home.database, Mender.RUN)
+    assert run(home, music)["publish"].did_work
+    assert tables(home) == before
 
 
 @pytest.mark.parametrize("what", FILES)

@@ -117,8 +117,10 @@ const few = (members, typical, k = 12) => {
 };
 // As `fastdino playlist` writes them: one_line and _entry in playlists.py.
 const oneLine = text => text.replace(/[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069\s]+/gu, " ").trim();
-const entry = path => /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]|\s$|:\/\//u.test(path)
-  ? `file://${path.split("/").map(encodeURIComponent).join("/")}` : path;
+const entry = path => /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069\u{10fe80}-\u{10feff}]|\s$|:\/\//u.test(path)
+  ? `file://${path.split("/").map(encodeURIComponent).join("/").replace(/%F4%8F%BA%([89AB].)|%F4%8F%BB%([89AB].)/g, ownByte)}` : path;
+// A byte that is not UTF-8 is stored as a character, see core/paths.py.
+const ownByte = (_, low, high) => `%${low ?? (parseInt(high, 16) + 0x40).toString(16).toUpperCase()}`;
 const m3u8 = (name, list) => {
   const lines = ["#EXTM3U", `#PLAYLIST:${oneLine(name)}`];
   for (const i of list) {

@@ -1,7 +1,7 @@
-"""Checking the catalogue.
+"""Checking the catalogue, and what it says was left out.
 
-Belongs here: whether it can be read and makes sense. Does not: whether it is what the music folders
-hold now, which is for ingestion to see.
+Belongs here: whether they can be read and make sense. Does not: whether they are what the music
+folders hold now, which is for ingestion to see.
 """
 
 import os
@@ -11,17 +11,29 @@ import polars as pl
 
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
-from fastdino.ingestion import catalog
+from fastdino.ingestion import catalog, skipped
 from fastdino.upkeep.verify import recovery
 from fastdino.upkeep.verify.finding import Finding, reason
 
 
 def check(home: Home, *, repair: bool) -> Generator[Finding, None, set[str] | None]:
-    """Check the catalogue.
+    """Check the catalogue, and what was left out of it.
 
     Returns:
         The tracks of the collection; None if they cannot be told.
     """
+    known = yield from _check_files(home, repair=repair)
+    try:
+        skipped.read(home)
+    except UserError as error:
+        found = Finding(
+            home.skipped, reason(home.skipped, error), "deleted; the next ingestion writes it anew"
+        )
+        yield found.settled(home.skipped.unlink, repair=repair)
+    return known
+
+
+def _check_files(home: Home, *, repair: bool) -> Generator[Finding, None, set[str] | None]:
     wrong = _wrong(home)
     if wrong is None:
         return catalog.track_ids(catalog.read(home))

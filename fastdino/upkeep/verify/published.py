@@ -11,8 +11,8 @@ import duckdb
 
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
-from fastdino.database.publishing import fingerprint_of, unreadable
-from fastdino.ingestion import catalog
+from fastdino.database.publishing import fingerprint_of, published_fingerprint, unreadable
+from fastdino.ingestion import catalog, skipped
 from fastdino.training import registry
 from fastdino.upkeep.verify.finding import Finding, Mender
 
@@ -30,6 +30,7 @@ def check(home: Home, expected: set[str] | None, *, repair: bool) -> Findings:
     """
     try:
         files = catalog.read(home)
+        left_out = skipped.read(home)
         model_id = registry.current(home)["model_id"]
         fingerprint = fingerprint_of(home)
         can_publish = True
@@ -41,8 +42,7 @@ def check(home: Home, expected: set[str] | None, *, repair: bool) -> Findings:
         return
     wrong = unreadable(home.database)
     if wrong is None and can_publish and expected is not None:
-        published, counts = _published(home.database, model_id)
-        if published != fingerprint:
+        if published_fingerprint(home.database) != fingerprint:
             yield Finding(
                 home.database,
                 "it was published from other files than are there now",
@@ -50,9 +50,11 @@ def check(home: Home, expected: set[str] | None, *, repair: bool) -> Findings:
                 Mender.RUN,
             )
             return
+        counts = _counts(home.database, model_id)
         rows = {
             "tracks": len(catalog.track_ids(files)),
             "files": len(catalog.songs(files)),
+            "skipped": len(left_out),
             "embeddings": len(expected),
         }
         wrong = "; ".join(
@@ -72,15 +74,14 @@ def check(home: Home, expected: set[str] | None, *, repair: bool) -> Findings:
     yield found.settled(home.database.unlink, repair=repair)
 
 
-def _published(database: Path, model_id: str) -> tuple[str, dict[str, int]]:
-    """What it was published from, and rows of its tables; embeddings are of one model."""
+def _counts(database: Path, model_id: str) -> dict[str, int]:
+    """Rows of its tables; embeddings are of one model."""
     with duckdb.connect(str(database), read_only=True) as db:
-        fingerprint = db.execute("SELECT fingerprint FROM published").fetchall()
         counts = {
             name: db.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]
-            for name in ("tracks", "files")
+            for name in ("tracks", "files", "skipped")
         }
         counts["embeddings"] = db.execute(
             "SELECT count(*) FROM embeddings WHERE model_id = ?", [model_id]
         ).fetchall()[0][0]
-    return fingerprint[0][0] if fingerprint else "", counts
+    return counts
