@@ -50,6 +50,8 @@ def write(home: Home, music: Path) -> list[dict[str, object]]:
     names = ("track_id", "path", "size", "mtime_ns")
     failed = {name: songs[UNDECODED][name] for name in names} | {
         "reason": "stopped after its 61 s were up",
+        "kind": "machine",
+        "next_try_at": synthetic.START + datetime.timedelta(hours=1),
         "failed_at": synthetic.START,
     }
     pl.DataFrame([failed]).write_parquet(folder / "failures.parquet")

@@ -16,15 +16,8 @@ MACHINE = "machine"
 
 # After the first try, the second and so on; from then on always after so long as the last.
 WAITS = (timedelta(hours=1), timedelta(days=1), timedelta(weeks=1), timedelta(weeks=4))
-# As versions that kept no kinds told of the machine's.
-_MACHINE_S_WORDS = ("crashed its process (SIGKILL)", "stopped after its ")
 
 
 def next_try(kind: str, attempts: int, now: datetime) -> datetime | None:
     """When to try again after so many attempts; None if only a change of the file can help."""
     return now + WAITS[min(attempts, len(WAITS)) - 1] if kind == MACHINE else None
-
-
-def kind_of(reason: str) -> str:
-    """What was to blame, as far as the reason tells that older versions have kept alone."""
-    return MACHINE if reason.startswith(_MACHINE_S_WORDS) else FILE

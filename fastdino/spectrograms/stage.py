@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 
 from fastdino.core import tables
-from fastdino.core.failures import MACHINE, kind_of, next_try
+from fastdino.core.failures import FILE, MACHINE, next_try
 from fastdino.core.home import Home
 from fastdino.core.paths import to_path
 from fastdino.core.progress import progress
@@ -30,6 +30,7 @@ from fastdino.core.workers import WorkerFailure, available_cores, map_in_workers
 from fastdino.ingestion import catalog
 from fastdino.ingestion.identify import LEAST_BYTES_PER_S
 from fastdino.spectrograms import extract, shards
+from fastdino.spectrograms.decode import VERSION
 from fastdino.spectrograms.settings import SpectrogramSettings
 
 log = logging.getLogger(__name__)
@@ -61,12 +62,13 @@ FAILURES = pl.Schema(
         "kind": pl.String,  # what is to blame, see ``fastdino.core.failures``
         "attempts": pl.Int16,  # how often it was tried so far
         "next_try_at": pl.Datetime("us", "UTC"),  # null: when the file changes
+        "tried_by": pl.Int16,  # version of ``decode`` that failed
     }  # type: ignore[arg-type]
 )
 # By these a song in a file is the one that it was.
 SAME = ("track_id", "path", "size", "mtime_ns")
 # Columns that files of older versions lack.
-ADDED = ("kind", "attempts", "next_try_at")
+ADDED = ("kind", "attempts", "next_try_at", "tried_by")
 
 
 @dataclass(frozen=True)
@@ -147,20 +149,16 @@ def read_failures(folder: Path) -> pl.DataFrame:
     except ValueError as error:
         log.warning("%s; what failed is tried again", error)
         return FAILURES.to_frame()
-    # Older versions have blamed the file for all of it, and told the reason alone.
-    kinds = pl.col("reason").map_elements(kind_of, pl.String)
-    failures = failures.with_columns(
-        pl.col("kind").fill_null(kinds), pl.col("attempts").fill_null(1)
-    )
-    due = (pl.col("kind") == MACHINE) & pl.col("next_try_at").is_null()
-    return failures.with_columns(
-        pl.when(due).then("failed_at").otherwise("next_try_at").alias("next_try_at")
-    )
+    return failures.with_columns(pl.col("kind").fill_null(FILE), pl.col("attempts").fill_null(1))
 
 
 def not_yet_due(failures: pl.DataFrame, now: datetime) -> pl.DataFrame:
-    """Failures that are not to be tried again by ``now`` unless the file changes."""
-    return failures.filter(pl.col("next_try_at").is_null() | (pl.col("next_try_at") > now))
+    """Failures that are not to be tried again by ``now`` unless the file changes.
+
+    Those of another version of the decoders are: this one may know better.
+    """
+    waits = pl.col("next_try_at").is_null() | (pl.col("next_try_at") > now)
+    return failures.filter(waits, pl.col("tried_by").eq_missing(VERSION))
 
 
 def find_work(
@@ -311,7 +309,7 @@ def _failure(
     attempts = 1 + tried.get((c.track_id, c.path, c.size, c.mtime_ns), 0)
     again = next_try(failure.kind, attempts, now)
     file = (c.track_id, c.path, c.size, c.mtime_ns)
-    return (*file, failure.reason, now, failure.kind, attempts, again)
+    return (*file, failure.reason, now, failure.kind, attempts, again, VERSION)
 
 
 def _still_true(

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fastdino.core.failures import FILE, FORMAT, MACHINE, WAITS, kind_of, next_try
+from fastdino.core.failures import FILE, FORMAT, MACHINE, WAITS, next_try
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -21,17 +21,3 @@ def test_what_the_computer_did_is_tried_again_further_and_further_apart() -> Non
 @pytest.mark.parametrize("kind", [FILE, FORMAT])
 def test_what_the_file_is_to_blame_for_waits_for_another_file(kind: str) -> None:
     assert next_try(kind, 1, NOW) is None
-
-
-@pytest.mark.parametrize(
-    ("reason", "kind"),
-    [
-        ("crashed its process (SIGKILL)", MACHINE),
-        ("stopped after its 65 s were up", MACHINE),
-        ("crashed its process (SIGSEGV)", FILE),
-        ("silent throughout", FILE),
-        ("too short: 0.20 s of sound", FILE),
-    ],
-)
-def test_of_old_failures_the_reason_tells_who_was_to_blame(reason: str, kind: str) -> None:
-    assert kind_of(reason) == kind

@@ -22,6 +22,7 @@ from fastdino.core.failures import FILE, MACHINE, WAITS
 from fastdino.core.home import Home
 from fastdino.ingestion import catalog
 from fastdino.spectrograms import SpectrogramSettings, shards, stage
+from fastdino.spectrograms.decode import VERSION
 
 SETTINGS = SpectrogramSettings()
 
@@ -171,24 +172,21 @@ def test_a_home_made_before_sound_was_told_from_what_is_behind_it_decodes_nothin
     assert ingestion.run(home, [music]).counts["duplicate"] == 1
 
 
-def test_failures_of_before_kinds_were_kept_are_known_and_those_of_the_machine_are_due(
-    home: Home,
-) -> None:
+def test_what_an_older_version_could_not_decode_is_tried_once_more(home: Home) -> None:
     folder = home.shards(SETTINGS.spec_id)
     day = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
     old = pl.DataFrame(
-        [
-            ("a", "/a", 1, 1, "silent throughout", day),
-            ("b", "/b", 1, 1, "crashed its process (SIGKILL)", day),
-        ],
+        [("a", "/a", 1, 1, "a sample rate of 1411200 Hz is not plausible", day)],
         {n: t for n, t in stage.FAILURES.items() if n not in stage.ADDED},
         orient="row",
     )
     tables.write(folder / "failures.parquet", old)
     found = stage.read_failures(folder)
     assert found.schema == stage.FAILURES
-    assert found.select("kind", "attempts").rows() == [(FILE, 1), (MACHINE, 1)]
-    assert stage.not_yet_due(found, day)["track_id"].to_list() == ["a"]
+    assert found.select("kind", "attempts").rows() == [(FILE, 1)]
+    assert stage.not_yet_due(found, day).is_empty()
+    now = found.with_columns(tried_by=pl.lit(VERSION, pl.Int16))
+    assert stage.not_yet_due(now, day).equals(now)
 
 
 @pytest.mark.thorough
