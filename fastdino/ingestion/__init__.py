@@ -1,7 +1,8 @@
 """Ingestion: which songs there are.
 
-Belongs here: finding files (``scan``), telling recordings apart and reading tags (``identify``),
-what changed (``diff``), the catalogue (``catalog``), and the stage that does all that (``stage``).
+Belongs here: finding files (``scan``), telling recordings apart (``identify``), their tags
+(``tags``, from ``tag_blocks``, in the right ``encodings``), what changed (``diff``), the catalogue
+(``catalog``), and the stage that does all that (``stage``).
 Does not: decoding; the music folders are only ever read.
 """
 

@@ -19,12 +19,17 @@ SCHEMA = pl.Schema(
         "track_id": pl.String(),  # null if the file cannot be used, and only then
         "error": pl.String(),  # why it cannot
         "title": pl.String(),
-        "artist": pl.String(),
+        "artist": pl.String(),  # all of them, as people read them
+        "artists": pl.List(pl.String()),  # each by itself; null if there is none or not known yet
         "album": pl.String(),
         "album_artist": pl.String(),
         "genre": pl.String(),
+        "genres": pl.List(pl.String()),
         "year": pl.Int32(),
+        "original_year": pl.Int32(),  # of the first release
         "track_number": pl.Int32(),
+        "recording_mbid": pl.String(),  # MusicBrainz' identifier of the recording
+        "isrc": pl.String(),
         "duration_s": pl.Float64(),
         "codec": pl.String(),
         "sample_rate": pl.Int32(),
@@ -35,7 +40,7 @@ SCHEMA = pl.Schema(
 )
 # Columns that catalogues of older versions lack. They are null until the files have been read anew,
 # which the next ingest does.
-ADDED = ("identified_by",)
+ADDED = ("artists", "genres", "original_year", "recording_mbid", "isrc", "identified_by")
 
 
 def empty() -> pl.DataFrame:
@@ -72,7 +77,8 @@ def tracks(files: pl.DataFrame) -> pl.DataFrame:
     """One row per recording, sorted by ``track_id``.
 
     Everything is that of its first file (by ``added_at``, then path): the columns of ``SCHEMA``
-    without ``error``, and ``n_files``. A missing title is replaced by the file's name.
+    without ``error``, and ``n_files``. A missing title is replaced by the file's name; ``artists``
+    and ``genres`` are never null, and of files that an older version read hold the one text known.
     """
     name = pl.col("path").str.extract(r"([^/]*)$").str.replace(r"(?s)\.[^.]*$", "")
     return (
@@ -80,6 +86,10 @@ def tracks(files: pl.DataFrame) -> pl.DataFrame:
         .sort("added_at", "path")
         .with_columns(
             pl.col("title").fill_null(name),
+            *(
+                pl.coalesce(several, pl.concat_list(pl.col(one)).list.drop_nulls())
+                for one, several in (("artist", "artists"), ("genre", "genres"))
+            ),
             pl.len().over("track_id").cast(pl.Int32).alias("n_files"),
         )
         .drop("error")

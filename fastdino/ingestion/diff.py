@@ -8,7 +8,10 @@ import polars as pl
 from fastdino.ingestion.catalog import SCHEMA
 from fastdino.ingestion.identify import CANNOT_READ, VERSION
 
-TAGS = ("title", "artist", "album", "album_artist", "genre", "year", "track_number")
+TAGS = (
+    "title", "artist", "artists", "album", "album_artist", "genre", "genres", "year",
+    "original_year", "track_number", "recording_mbid", "isrc",
+)  # fmt: skip
 # The order in which people are told.
 KINDS = {
     "new": "a recording that was not there before",

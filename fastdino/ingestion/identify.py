@@ -1,20 +1,20 @@
 """What one file holds: which recording, with which tags.
 
-Belongs here: opening untrusted files with PyAV, hashing their audio packets, normalising tags, and
-doing so in processes that can be killed. Does not: decoding, or anything about the collection.
+Belongs here: opening untrusted files with PyAV, hashing their audio packets, and doing so in
+processes that can be killed. Does not: what tags say (``tags``), decoding, or anything about the
+collection.
 
 A recording is known by its encoded audio: the packets are hashed as one stream of bytes, without
 decoding, so a file can be moved, renamed and retagged and stays the same track.
 """
 
 import hashlib
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
-from fastdino.core.text import one_line
 from fastdino.core.workers import WorkerFailure, map_in_workers
+from fastdino.ingestion import tags
 
 # Left to itself FFmpeg believes content over names: a playlist called x.mp3 would make it open
 # whatever files or addresses the playlist names. So only plain audio containers, only from disk.
@@ -30,27 +30,18 @@ VERSION = 2
 CANNOT_READ = "cannot be read"
 NO_AUDIO = "holds no audio, whatever its name says"
 
-MAX_TEXT = 500
 READ_BYTES = 1 << 20
 BATCH = 16  # files a worker takes at once
 # A damaged file can claim any length: this is less than even silence takes.
 LEAST_BYTES_PER_S = 100
 PATIENCE_S = 20.0  # for one file, beside what reading it at a megabyte a second takes
 
-TAG_NAMES = {
-    "title": ("title",),
-    "artist": ("artist", "author", "performer"),
-    "album": ("album",),
-    "album_artist": ("album_artist", "albumartist", "album artist"),
-    "genre": ("genre",),
-    "year": ("date", "year", "originaldate", "originalyear", "tyer", "tdrc", "tdor"),
-    "track_number": ("track", "tracknumber"),
-}
-
 
 @dataclass(frozen=True)
 class Identified:
     """What a file holds. Either ``track_id`` or ``error`` is set; the rest is best effort.
+
+    Its texts may be in an encoding that only the whole album tells: see ``tags.settled``.
 
     Attributes:
         track_id: 32 hex characters, the hash of the audio packets.
@@ -64,11 +55,16 @@ class Identified:
     error: str | None = None
     title: str | None = None
     artist: str | None = None
+    artists: list[str] | None = None
     album: str | None = None
     album_artist: str | None = None
     genre: str | None = None
+    genres: list[str] | None = None
     year: int | None = None
+    original_year: int | None = None
     track_number: int | None = None
+    recording_mbid: str | None = None
+    isrc: str | None = None
     duration_s: float | None = None
     codec: str | None = None
     sample_rate: int | None = None
@@ -80,11 +76,12 @@ def identify(path: str) -> Identified:
     import av
 
     try:
-        with av.open(path, metadata_errors="replace", options=OPEN_OPTIONS) as container:
+        with av.open(path, metadata_errors="surrogateescape", options=OPEN_OPTIONS) as container:
             stream = container.streams.best("audio")
             if stream is None:
                 return Identified(error=NO_AUDIO)
-            return _read(container, stream)
+            with open(path, "rb") as file:
+                return _read(container, stream, file)
     except (av.FFmpegError, OSError, ValueError):
         return Identified(error=_why_unopened(path))
 
@@ -101,7 +98,7 @@ def _why_unopened(path: str) -> str:
     return "damaged, or not an audio file: its header cannot be understood"
 
 
-def _read(container: Any, stream: Any) -> Identified:
+def _read(container: Any, stream: Any, file: BinaryIO) -> Identified:
     import av
 
     digest = hashlib.blake2b(digest_size=16)
@@ -134,36 +131,8 @@ def _read(container: Any, stream: Any) -> Identified:
         sample_rate=codec.sample_rate or None,
         channels=codec.channels or None,
         # Ogg keeps tags with the stream, the others with the container.
-        **normalised({**stream.metadata, **container.metadata}),
+        **tags.read(file, {**stream.metadata, **container.metadata}),
     )
-
-
-def normalised(tags: Mapping[str, str]) -> dict[str, Any]:
-    """The catalogue's tag columns from whatever a container calls them; None where missing."""
-    lowered = {name.lower(): text for name, text in tags.items()}
-    found = {
-        column: next(filter(None, (clean(lowered.get(name, "")) for name in names)), None)
-        for column, names in TAG_NAMES.items()
-    }
-    return {**found, "year": year(found["year"]), "track_number": number(found["track_number"])}
-
-
-def clean(text: str) -> str:
-    """``text`` on one line: no control characters, no odd spaces, at most ``MAX_TEXT`` long."""
-    # Of a text that is larger than any tag, as its start; a compressed one has room for gigabytes.
-    return one_line(text[: 10 * MAX_TEXT])[:MAX_TEXT].strip()
-
-
-def year(text: str | None) -> int | None:
-    """The first plausible year: 2004 from ``2004-05-01``, ``20040501`` or ``(2004)``."""
-    found = re.search(r"(?<!\d)(1[89]\d\d|20\d\d)", text or "", re.ASCII)
-    return int(found[1]) if found else None
-
-
-def number(text: str | None) -> int | None:
-    """The leading number of ``text``: 3 from ``3/12`` or ``03``."""
-    found = re.match(r"\d{1,4}(?!\d)", text or "", re.ASCII)
-    return int(found[0]) if found else None
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,15 @@
 """The ingestion stage: bring the catalogue up to date with the music folders.
 
-Belongs here: the steps in order: list (``scan``), open what is new (``identify``), compare
-(``diff``), write (``catalog``). Does not: any of these.
+Belongs here: the steps in order: list (``scan``), open what is new (``identify``), settle in which
+encodings albums are (``tags``), compare (``diff``), write (``catalog``). Does not: any of these.
 """
 
 import datetime
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -16,7 +17,7 @@ from fastdino.core.home import Home
 from fastdino.core.progress import progress
 from fastdino.core.storage import exclusive_lock
 from fastdino.core.summary import Summary
-from fastdino.ingestion import catalog, diff, identify, scan
+from fastdino.ingestion import catalog, diff, identify, scan, tags
 
 SHOWN = 200  # rows of a table in the summary
 
@@ -51,12 +52,14 @@ def look(before: pl.DataFrame, listing: scan.Listing) -> pl.DataFrame:
     kept = diff.unchanged(before, candidates).drop("folder")
     kept = kept.join(listed.select("path", "folder"), on="path")
     to_open = candidates.join(kept, on="path", how="anti")
-    found: list[dict[str, object]] = []
-    if len(to_open):
-        with progress("Looking into files", len(to_open), "files") as shown:
-            for path, result in identify.identify_files(to_open.select("path", "size").rows()):
-                found.append({"path": path, **asdict(result)})
-                shown.advance()
+    found = _opened(to_open)
+    if len(kept) and (albums := {_folder(row) for row in found if tags.may_be_of_a_page(row)}):
+        # In which code page an album is, is told from all of it: as if none of it were known.
+        again = kept.filter(_folder_of().is_in(albums), _holds_foreign_text())
+        kept = kept.join(again, on="path", how="anti")
+        found += _opened(candidates.join(again, on="path", how="semi"))
+        to_open = candidates.join(kept, on="path", how="anti")
+    found = tags.settled(found)
     columns = {c: t for c, t in catalog.SCHEMA.items() if c == "path" or c not in listed.columns}
     results = pl.DataFrame(found, schema={**columns, "error": pl.String()}).drop(
         "added_at", "identified_by"
@@ -73,6 +76,29 @@ def look(before: pl.DataFrame, listing: scan.Listing) -> pl.DataFrame:
     unknown = before.filter(_inside(listing.unlisted)).join(listed, on="path", how="anti")
     rows = pl.concat([kept, fresh, unknown], how="diagonal")
     return rows.select(catalog.SCHEMA.names()).cast(catalog.SCHEMA).sort("path")
+
+
+def _opened(files: pl.DataFrame) -> list[dict[str, Any]]:
+    """What each of ``files`` holds, with its ``path``."""
+    found: list[dict[str, Any]] = []
+    if len(files):
+        with progress("Looking into files", len(files), "files") as shown:
+            for path, result in identify.identify_files(files.select("path", "size").rows()):
+                found.append({"path": path, **asdict(result)})
+                shown.advance()
+    return found
+
+
+def _folder(row: Mapping[str, Any]) -> str:
+    return os.path.dirname(row["path"])
+
+
+def _folder_of() -> pl.Expr:
+    return pl.col("path").str.replace(r"(?s)/[^/]*$", "")
+
+
+def _holds_foreign_text() -> pl.Expr:
+    return pl.any_horizontal(pl.col(column).str.contains(r"[^\x00-\x7f]") for column in tags.TEXTS)
 
 
 def _inside(folders: Sequence[str]) -> pl.Expr:
