@@ -19,7 +19,7 @@ from dataclasses import dataclass
 # Of a text that was wrongly read once, the result wrongly read again: more were never seen.
 MOST_TIMES = 3
 # What a code page is decided from, at least: letters beyond ASCII in words of nothing else.
-FEWEST_LETTERS = 8
+FEWEST_LETTERS, FEWEST_DIFFERENT = 8, 4
 # Of the bytes in words that hold any beyond ASCII, the share that is beyond ASCII. In Latin scripts
 # it is about a fifth, and far below this over a whole album. Of two bytes for a letter the second
 # one may be ASCII.
@@ -32,7 +32,8 @@ CLEARLY_LESS_CHAOS, CLEARLY_MORE_COHERENT = 0.05, 0.2
 TELLING_UNCASED = 24
 
 # Letters of Latin script past the first two blocks that languages do use; their neighbours are
-# phonetic signs, which a capital letter before a symbol ("CAFÉ®") would turn into.
+# phonetic signs, which a capital letter before a symbol ("CAFÉ®") would turn into. In capitals
+# ("CAFÉ™") there are no small ones.
 LATIN_BEYOND = frozenset("ƏəƠơƯưǍǎǏǐǑǒǓǔȘșȚțʻʼƁɓƊɗƘƙƝɲŊŋƆɔƐɛɣɩ")
 _WORD = re.compile(r"[^\W\d_]+")
 _BEYOND = re.compile(r"[\x80-\xff]")
@@ -94,18 +95,19 @@ def _bytes_of(text: str) -> bytes | None:
 def _makes_sense(text: str) -> bool:
     """Whether text that came out of a repair is one that people write."""
     alone, others = 0, 0
-    before = ""
-    for character in text:
+    for at, character in enumerate(text):
+        before = text[max(0, at - 2) : at]
         if character > "\x7f":
             kind = unicodedata.category(character)
             if kind in ("Cc", "Cn", "Co", "Cs"):
                 return False
-            if "\u0180" <= character <= "\u02ff" and character not in LATIN_BEYOND:
+            if "\u0180" <= character <= "\u02ff" and (
+                character not in LATIN_BEYOND or (before.isascii() and before.isupper())
+            ):
                 return False
             if kind[0] in "LMN" and character > "\u02ff" and not _is_latin(character):
                 others += 1
-                alone += before.isascii() and before.isalpha()
-        before = character
+                alone += before[-1:].isascii() and before[-1:].isalpha()
     # "Spaß…" is no German word with a letter of N'Ko behind it.
     return not others or alone < others
 
@@ -143,6 +145,7 @@ def _alphabet(letters: str, common: str, least: float) -> Callable[[list[str]], 
         text = "".join(words).lower()
         return (
             len(text) >= FEWEST_LETTERS
+            and len(set(text)) >= FEWEST_DIFFERENT
             and set(text) <= set(letters)
             and all(map(_cased, words))
             and sum(letter in common for letter in text) >= least * len(text)
