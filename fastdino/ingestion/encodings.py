@@ -102,7 +102,8 @@ def _makes_sense(text: str) -> bool:
             if kind in ("Cc", "Cn", "Co", "Cs"):
                 return False
             if "\u0180" <= character <= "\u02ff" and (
-                character not in LATIN_BEYOND or (before.isascii() and before.isupper())
+                character not in LATIN_BEYOND
+                or (len(before) == 2 and before.isascii() and before.isalpha() and before.isupper())
             ):
                 return False
             if kind[0] in "LMN" and character > "\u02ff" and not _is_latin(character):

@@ -82,7 +82,10 @@ def files(home: Home) -> pl.DataFrame | None:
         with _published(home) as db:
             found = db.sql(query, params=[LONG_AGO]).pl()
             added_at = pl.col("added_at").dt.convert_time_zone("UTC")
-            return found.with_columns(added_at).cast(catalog.SCHEMA)
+            # A database of an older version has none of these, and each file is read again anyway.
+            unknown = {name: pl.lit(None) for name in catalog.ADDED}
+            known = found.with_columns(added_at, **unknown).select(catalog.SCHEMA.names())
+            return known.cast(catalog.SCHEMA)
     except (duckdb.Error, pl.exceptions.PolarsError):
         return None
 
