@@ -29,9 +29,9 @@ class Labels:
     """What is known of one song; None where nothing is.
 
     Attributes:
-        artist: who plays.
+        artist: who plays; of several the first, as being the same artist is all or nothing here.
         album: the album's title.
-        label: what songs are told apart by, such as the genre.
+        label: what songs are told apart by, such as the genre; of several genres the first.
     """
 
     artist: str | None
@@ -92,8 +92,10 @@ def _tags(catalog: Path) -> tuple[dict[str, str], dict[str, Labels]]:
     """Track ids by path, and what the tags say by track id."""
     columns = ["path", "track_id", "artist", "album", "genre", "added_at"]
     try:
+        # Catalogues of older versions have no lists.
+        lists = [name for name in ("artists", "genres") if name in pq.read_schema(catalog).names]
         files = pq.read_table(
-            catalog, columns=columns, partitioning=None, page_checksum_verification=True
+            catalog, columns=columns + lists, partitioning=None, page_checksum_verification=True
         )
     except (pa.ArrowException, OSError) as error:
         raise UserError(
@@ -106,7 +108,9 @@ def _tags(catalog: Path) -> tuple[dict[str, str], dict[str, Labels]]:
     labels: dict[str, Labels] = {}
     for row in files.to_pylist():
         tracks[row["path"]] = row["track_id"]
-        labels.setdefault(row["track_id"], Labels(row["artist"], row["album"], row["genre"]))
+        artist = next(iter(row.get("artists") or ()), row["artist"])
+        genre = next(iter(row.get("genres") or ()), row["genre"])
+        labels.setdefault(row["track_id"], Labels(artist, row["album"], genre))
     return tracks, labels
 
 
