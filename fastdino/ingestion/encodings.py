@@ -36,12 +36,11 @@ TELLING_UNCASED = 24
 # ("CAFÉ™") there are no small ones.
 LATIN_BEYOND = frozenset("ƏəƠơƯưǍǎǏǐǑǒǓǔȘșȚțʻʼƁɓƊɗƘƙƝɲŊŋƆɔƐɛɣɩ")
 _WORD = re.compile(r"[^\W\d_]+")
-_BEYOND = re.compile(r"[\x80-\xff]")
 
 
 def undecided(text: str) -> bool:
     """Whether ``text`` may be bytes of any code page: it has some, and no other characters."""
-    return bool(_BEYOND.search(text)) and max(text) <= "\xff"
+    return not text.isascii() and max(text) <= "\xff"
 
 
 def of_utf8(content: bytes) -> str:
@@ -59,12 +58,16 @@ def of_utf8(content: bytes) -> str:
 
 def of_unknown(content: bytes) -> str:
     """Bytes in no known encoding: UTF-8 if they make sense as such, otherwise undecided."""
+    if content.isascii():
+        return content.decode("ascii")
     whole = of_utf8(content)
     return whole if _makes_sense(whole) and "\ufffd" not in whole else content.decode("latin-1")
 
 
 def repaired(text: str) -> str:
     """``text`` with UTF-8 that was read as Latin-1, or as Windows-1252, read as what it is."""
+    if text.isascii():
+        return text
     found = text
     for _ in range(MOST_TIMES):
         content = _bytes_of(text)

@@ -31,6 +31,8 @@ MP4_BYTES = 1 << 19
 MOST_VALUES = 2_000
 LONGEST_TEXT = 20_000
 MOST_ELEMENTS = 100_000
+# An ID3v1, and above it what an APEv2 ends with.
+TAIL = 128 + 32
 MATROSKA = b"\x1aE\xdf\xa3"
 ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 ID3_ENCODINGS = ("latin-1", "utf-16", "utf-16-be", "utf-8")
@@ -65,11 +67,17 @@ def read(file: BinaryIO) -> Blocks:
         own.append(_matroska(file, size))
     elif head.startswith((b"fLaC", b"OggS", ASF)) or head[4:8] == b"ftyp":
         own.append(_by_tinytag(file, MP4_BYTES if head[4:8] == b"ftyp" else LARGEST_BLOCK))
+    # One look at the end: a file on a slow disk is asked as seldom as can be.
+    tail = _at(file, max(0, size - TAIL), TAIL)
+    is_v1 = tail[-128:].startswith(b"TAG") and len(tail) >= 128
+    above = tail[:-128] if is_v1 else tail
     own += [id3v2(block) for block in _id3v2_blocks(file, head, size)]
-    tail = _at(file, size - 128, 128)
-    is_v1 = len(tail) == 128 and tail.startswith(b"TAG")
-    own.append(_ape(file, size - 128 if is_v1 else size))
-    return Blocks(own, [id3v1(tail)] if is_v1 else [])
+    for end, before in {size: tail, size - 128 if is_v1 else size: above}.items():
+        if before[-10:].startswith(b"3DI"):
+            own.append(id3v2(_id3v2_at(file, end - 20 - _seven_bits(before[-4:]))))
+        if before[-32:].startswith(b"APETAGEX"):
+            own.append(_ape(file, end, before[-32:]))
+    return Blocks(own, [id3v1(tail[-128:])] if is_v1 else [])
 
 
 def _at(file: BinaryIO, start: int, length: int) -> bytes:
@@ -129,7 +137,7 @@ def _by_tinytag(file: BinaryIO, most: int) -> Block:
 
 
 def _id3v2_blocks(file: BinaryIO, head: bytes, size: int) -> Iterator[bytes]:
-    """ID3v2 at the start, behind the sound, or in a chunk of WAV, AIFF and DSF."""
+    """ID3v2 at the start, or in a chunk of WAV, AIFF and DSF."""
     if head.startswith(b"ID3"):
         yield _id3v2_at(file, 0)
     elif head.startswith((b"RIFF", b"RF64", b"FORM")):
@@ -140,11 +148,6 @@ def _id3v2_blocks(file: BinaryIO, head: bytes, size: int) -> Iterator[bytes]:
         start = int.from_bytes(head[20:28], "little")
         if 0 < start < size:
             yield _id3v2_at(file, start)
-    for end in (size, size - 128):
-        footer = _at(file, end - 10, 10)
-        if footer.startswith(b"3DI") and len(footer) == 10:
-            yield _id3v2_at(file, end - 20 - _seven_bits(footer[6:10]))
-            return
 
 
 def _chunks(file: BinaryIO, order: str, size: int) -> Iterator[int]:
@@ -288,12 +291,9 @@ def id3v1(content: bytes) -> Block:
 # ---- APEv2
 
 
-def _ape(file: BinaryIO, end: int) -> Block:
-    """The APE tag that ends at ``end``, if one does."""
+def _ape(file: BinaryIO, end: int, footer: bytes) -> Block:
+    """The APE tag that ends at ``end`` with these 32 bytes."""
     block: Block = {}
-    footer = _at(file, end - 32, 32)
-    if len(footer) < 32 or not footer.startswith(b"APETAGEX"):
-        return block
     _, length, count = struct.unpack_from("<III", footer, 8)
     content = _at(file, end - length, length - 32)
     at = 0

@@ -9,6 +9,7 @@ A tag with several values is a list (``artists``, ``genres``) and one text for p
 never taken apart: AC/DC are one artist.
 """
 
+import functools
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -118,6 +119,7 @@ def _named(block: Block) -> Block:
     return found
 
 
+@functools.lru_cache(10_000)
 def _plain(name: str) -> str:
     """A name without what formats write differently, as ``WM/AlbumArtist`` and ``ALBUM_ARTIST``."""
     return re.sub(r"[^a-z0-9]", "", name.lower().removeprefix("wm/"))
@@ -139,7 +141,7 @@ def columns(blocks: Sequence[Block]) -> dict[str, Any]:
     def values(column: str) -> list[str]:
         for block in blocks:
             for name in NAMES[column]:
-                if found := _cleaned(block.get(name, ())):
+                if name in block and (found := _cleaned(block[name])):
                     return found
         return []
 
@@ -267,7 +269,7 @@ def _texts(row: Mapping[str, Any]) -> Iterator[str]:
 
 def _settle(row: dict[str, Any], page: str | None) -> None:
     def right(text: str) -> str:
-        return one_line(encodings.in_page(text, page))
+        return one_line(encodings.in_page(text, page)) if encodings.undecided(text) else text
 
     for text, of in (("artist", "artists"), ("genre", "genres")):
         before = row[of] or ()
