@@ -269,7 +269,7 @@ def _texts(row: Mapping[str, Any]) -> Iterator[str]:
 
 def _settle(row: dict[str, Any], page: str | None) -> None:
     def right(text: str) -> str:
-        return one_line(encodings.in_page(text, page)) if encodings.undecided(text) else text
+        return text if text.isascii() else one_line(encodings.in_page(text, page))
 
     for text, of in (("artist", "artists"), ("genre", "genres")):
         before = row[of] or ()
