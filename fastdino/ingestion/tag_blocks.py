@@ -16,7 +16,7 @@ import itertools
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, cast
 
 from fastdino.ingestion import encodings
@@ -25,8 +25,9 @@ from fastdino.ingestion import encodings
 Block = dict[str, list[str]]
 
 LARGEST_BLOCK = 16 << 20
-# Pictures in MP4 are not read; of a made-up file with more tinytag would take minutes.
-MP4_BYTES = 1 << 19
+# Of MP4 and WMA, where FFmpeg does not tell how many values there are: tinytag compares each with
+# all others, and of a made-up file would take minutes.
+FEW_BYTES = 1 << 19
 # Of one block. Text is hardly ever longer; lyrics and pictures in base64 may be and are not wanted.
 MOST_VALUES = 2_000
 LONGEST_TEXT = 20_000
@@ -46,27 +47,36 @@ class Blocks:
     """What a file holds, those to believe first.
 
     Attributes:
-        own: the format's own tags, ID3v2, APEv2.
+        by_tinytag: the format's own tags where tinytag reads them.
+        own: the format's own tags where we do, ID3v2, APEv2.
         last: an ID3v1, which has no room for long names.
     """
 
+    by_tinytag: Block = field(default_factory=dict)
     own: Sequence[Block] = ()
     last: Sequence[Block] = ()
 
 
-def read(file: BinaryIO) -> Blocks:
-    """The blocks of tags in ``file``.
+def read(file: BinaryIO, *, with_tinytag: bool = True) -> Blocks:
+    """The blocks of tags in ``file``; without those that tinytag reads if it had too much to do.
 
     Raises:
         OSError: the disk cannot read it.
     """
     size = file.seek(0, io.SEEK_END)
     head = _at(file, 0, 64)
+    by_tinytag: Block = {}
     own: list[Block] = []
+    # Some taggers put an ID3v2 before a FLAC.
+    start = 10 + _seven_bits(head[6:10]) if head.startswith(b"ID3") else 0
     if head.startswith(MATROSKA):
         own.append(_matroska(file, size))
-    elif head.startswith((b"fLaC", b"OggS", ASF)) or head[4:8] == b"ftyp":
-        own.append(_by_tinytag(file, MP4_BYTES if head[4:8] == b"ftyp" else LARGEST_BLOCK))
+    elif not with_tinytag:
+        pass
+    elif head.startswith(ASF) or head[4:8] == b"ftyp":
+        by_tinytag = _by_tinytag(file, 0, FEW_BYTES)
+    elif _at(file, start, 4) in (b"fLaC", b"OggS"):
+        by_tinytag = _by_tinytag(file, start, LARGEST_BLOCK)
     # One look at the end: a file on a slow disk is asked as seldom as can be.
     tail = _at(file, max(0, size - TAIL), TAIL)
     is_v1 = tail[-128:].startswith(b"TAG") and len(tail) >= 128
@@ -77,7 +87,7 @@ def read(file: BinaryIO) -> Blocks:
             own.append(id3v2(_id3v2_at(file, end - 20 - _seven_bits(before[-4:]))))
         if before[-32:].startswith(b"APETAGEX"):
             own.append(_ape(file, end, before[-32:]))
-    return Blocks(own, [id3v1(tail[-128:])] if is_v1 else [])
+    return Blocks(by_tinytag, own, [id3v1(tail[-128:])] if is_v1 else [])
 
 
 def _at(file: BinaryIO, start: int, length: int) -> bytes:
@@ -97,10 +107,11 @@ def _add(block: Block, name: str, text: str) -> None:
 
 
 class _Bounded(io.BufferedIOBase):
-    """A file of which no more is read in all than ``most``, whatever is asked for."""
+    """A file from ``start`` on, of which no more than ``most`` is read in all."""
 
-    def __init__(self, file: BinaryIO, most: int) -> None:
+    def __init__(self, file: BinaryIO, start: int, most: int) -> None:
         self.file = file
+        self.start = start
         self.left = most
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -109,17 +120,18 @@ class _Bounded(io.BufferedIOBase):
         return self.file.read(wanted)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        return self.file.seek(offset, whence)
+        at = offset + self.start if whence == io.SEEK_SET else offset
+        return self.file.seek(at, whence) - self.start
 
     def tell(self) -> int:
-        return self.file.tell()
+        return self.file.tell() - self.start
 
 
-def _by_tinytag(file: BinaryIO, most: int) -> Block:
+def _by_tinytag(file: BinaryIO, start: int, most: int) -> Block:
     from tinytag import TinyTag, TinyTagException
 
-    file.seek(0)
-    bounded = cast(BinaryIO, _Bounded(file, most))
+    file.seek(start)
+    bounded = cast(BinaryIO, _Bounded(file, start, most))
     try:
         given = TinyTag.get(file_obj=bounded, duration=False, image=False).as_dict()
     except TinyTagException:

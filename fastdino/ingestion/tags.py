@@ -49,13 +49,14 @@ NAMES = {
 TEXTS = ("title", "artist", "album", "album_artist", "genre")
 LISTS = ("artists", "genres")
 
-# By their numbers in ID3v1, with those that Winamp added.
+# By their numbers in ID3v1, with those that Winamp added, spelt as FFmpeg does: maps of before have
+# clusters that are called after these.
 GENRES = tuple(
     """
     Blues|Classic Rock|Country|Dance|Disco|Funk|Grunge|Hip-Hop|Jazz|Metal|New Age|Oldies|Other|Pop|
     R&B|Rap|Reggae|Rock|Techno|Industrial|Alternative|Ska|Death Metal|Pranks|Soundtrack|
     Euro-Techno|Ambient|Trip-Hop|Vocal|Jazz+Funk|Fusion|Trance|Classical|Instrumental|Acid|House|
-    Game|Sound Clip|Gospel|Noise|Alternative Rock|Bass|Soul|Punk|Space|Meditative|
+    Game|Sound Clip|Gospel|Noise|AlternRock|Bass|Soul|Punk|Space|Meditative|
     Instrumental Pop|Instrumental Rock|Ethnic|Gothic|Darkwave|Techno-Industrial|Electronic|
     Pop-Folk|Eurodance|Dream|Southern Rock|Comedy|Cult|Gangsta|Top 40|Christian Rap|Pop/Funk|
     Jungle|Native American|Cabaret|New Wave|Psychedelic|Rave|Showtunes|Trailer|Lo-Fi|Tribal|
@@ -65,9 +66,9 @@ GENRES = tuple(
     Acoustic|Humour|Speech|Chanson|Opera|Chamber Music|Sonata|Symphony|Booty Bass|Primus|
     Porn Groove|Satire|Slow Jam|Club|Tango|Samba|Folklore|Ballad|Power Ballad|Rhythmic Soul|
     Freestyle|Duet|Punk Rock|Drum Solo|A Cappella|Euro-House|Dance Hall|Goa|Drum & Bass|
-    Club-House|Hardcore|Terror|Indie|BritPop|Afro-Punk|Polsk Punk|Beat|Christian Gangsta Rap|
+    Club-House|Hardcore Techno|Terror|Indie|BritPop|Afro-Punk|Polsk Punk|Beat|Christian Gangsta Rap|
     Heavy Metal|Black Metal|Crossover|Contemporary Christian|Christian Rock|Merengue|Salsa|
-    Thrash Metal|Anime|JPop|Synthpop|Abstract|Art Rock|Baroque|Bhangra|Big Beat|Breakbeat|
+    Thrash Metal|Anime|Jpop|Synthpop|Abstract|Art Rock|Baroque|Bhangra|Big Beat|Breakbeat|
     Chillout|Downtempo|Dub|EBM|Eclectic|Electro|Electroclash|Emo|Experimental|Garage|Global|IDM|
     Illbient|Industro-Goth|Jam Band|Krautrock|Leftfield|Lounge|Math Rock|New Romantic|Nu-Breakz|
     Post-Punk|Post-Rock|Psytrance|Shoegaze|Space Rock|Trop Rock|World Music|Neoclassical|
@@ -95,13 +96,10 @@ def read(file: BinaryIO, metadata: Mapping[str, str]) -> dict[str, Any]:
         OSError: the disk cannot read the file.
     """
     few = all(text.count(";") <= MOST_SEMICOLONS for text in metadata.values())
-    said = {name: [_decoded(text)] for name, text in metadata.items()}
-    blocks = tag_blocks.read(file) if few else tag_blocks.Blocks()
-    own = [_named(block) for block in blocks.own]
-    ffmpeg = _named(said)
-    if own and "artists" in ffmpeg:
-        own[0] = _credit_apart(own[0], ffmpeg)
-    return columns([*own, ffmpeg, *map(_named, blocks.last)])
+    blocks = tag_blocks.read(file, with_tinytag=few)
+    ffmpeg = _named({name: [_decoded(text)] for name, text in metadata.items()})
+    first = _reconciled(_named(blocks.by_tinytag), ffmpeg)
+    return columns([first, *map(_named, blocks.own), ffmpeg, *map(_named, blocks.last)])
 
 
 def _decoded(text: str) -> str:
@@ -125,13 +123,21 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower().removeprefix("wm/"))
 
 
-def _credit_apart(block: Block, ffmpeg: Block) -> Block:
-    """Where a file has both ARTIST ("A feat. B") and ARTISTS (A, B), tinytag takes all for one."""
-    if "artists" in block or "artist" not in ffmpeg:
+def _reconciled(block: Block, ffmpeg: Block) -> Block:
+    """What tinytag says, without what FFmpeg knows better.
+
+    Where a file has both ARTIST ("A feat. B") and ARTISTS (A, B), tinytag takes all for one; and
+    some of the numbers that are genres in MP4 it takes for others.
+    """
+    if len(block.get("genre", ())) == 1 and "genre" in ffmpeg:
+        block = {name: values for name, values in block.items() if name != "genre"}
+    if "artists" not in ffmpeg:
         return block
-    credit = ffmpeg["artist"][0]
+    credit = next(iter(ffmpeg.get("artist", ())), "")
+    if "artists" in block or credit not in block.get("artist", ()):
+        return block
     single = {part.strip() for part in ffmpeg["artists"][0].split(";")}
-    others = [name for name in block.get("artist", ()) if name != credit or credit in single]
+    others = [name for name in block["artist"] if name != credit or credit in single]
     return {**block, "artist": [credit], "artists": others}
 
 
