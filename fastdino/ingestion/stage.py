@@ -44,7 +44,8 @@ def run(home: Home, folders: Sequence[Path]) -> Summary:
 
 def look(before: pl.DataFrame, listing: scan.Listing) -> pl.DataFrame:
     """The catalogue of what is ``listed`` now: known rows where files have not changed, fresh ones
-    where they have. Same columns as ``before``, sorted by path.
+    where they have, and where an album that may be in an old code page has new files. Same columns
+    as ``before``, sorted by path.
     """
     listed = listing.files
     refused = listed.filter(pl.col("error").is_not_null())

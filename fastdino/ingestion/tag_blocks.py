@@ -75,7 +75,7 @@ def read(file: BinaryIO, *, with_tinytag: bool = True) -> Blocks:
         pass
     elif head.startswith(ASF) or head[4:8] == b"ftyp":
         by_tinytag = _by_tinytag(file, 0, FEW_BYTES)
-    elif _at(file, start, 4) in (b"fLaC", b"OggS"):
+    elif (_at(file, start, 4) if start else head[:4]) in (b"fLaC", b"OggS"):
         by_tinytag = _by_tinytag(file, start, LARGEST_BLOCK)
     # One look at the end: a file on a slow disk is asked as seldom as can be.
     tail = _at(file, max(0, size - TAIL), TAIL)
