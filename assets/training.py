@@ -196,7 +196,7 @@ def new_songs_are_of_a_known_kind(home: HomeFolder) -> dg.AssetCheckResult:
     if not new.any():
         return _warning(True, "no song is newer than the model", new_songs=0)
     folder = pl.col("path").str.replace(r"/[^/]*$", "")
-    artists = tracks.select("track_id", artist=pl.coalesce("artist", folder))
+    artists = tracks.select("track_id", artist=pl.coalesce(pl.col("artists").list.first(), folder))
     order = pl.DataFrame({"track_id": ids}).join(artists, on="track_id", maintain_order="left")
     unlike = round(new.sum() * mostly_new_neighbors(vectors, order["artist"].to_list(), new).mean())
     worth = max(LEAST_NOVELTY, round(NOVELTY * (~new).sum()))

@@ -7,6 +7,7 @@ whatever the size of the collection, so that writing it with more songs adds to 
 import datetime
 import json
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -49,7 +50,7 @@ def _words(seed: int) -> tuple[str, str, str]:
 
 
 def song(i: int, groups: int = 6) -> dict[str, object]:
-    """Row of ``catalog/files.parquet`` for song ``i``."""
+    """Row of ``catalog/files.parquet`` for song ``i``, as versions without lists wrote it."""
     first, _, second = _words(10_000 + artist_of(i, groups))
     title = " ".join(_words(i)).capitalize() if i else "Paper Bridge"
     path = f"/music/{first} {second}/{i:05d} {title}.flac"
@@ -64,15 +65,18 @@ def song(i: int, groups: int = 6) -> dict[str, object]:
 
 
 def write_catalog(home: Home, songs: Iterable[dict[str, object]]) -> None:
-    schema = {
+    schema: dict[str, Any] = {
         "path": pl.String, "folder": pl.String, "size": pl.Int64, "mtime_ns": pl.Int64,
         "track_id": pl.String, "error": pl.String, "title": pl.String, "artist": pl.String,
         "album": pl.String, "album_artist": pl.String, "genre": pl.String, "year": pl.Int32,
         "track_number": pl.Int32, "duration_s": pl.Float64, "codec": pl.String,
         "sample_rate": pl.Int32, "channels": pl.Int32, "added_at": pl.Datetime("us", "UTC"),
     }  # fmt: skip
+    rows = list(songs)
+    lists = ("artists", "genres")
+    schema |= {name: pl.List(pl.String) for name in lists if any(name in row for row in rows)}
     home.catalog.parent.mkdir(parents=True, exist_ok=True)
-    pl.DataFrame(list(songs), schema=schema).write_parquet(home.catalog)
+    pl.DataFrame(rows, schema=schema).write_parquet(home.catalog)
 
 
 def vector(i: int, dim: int = DIM, groups: int = 6) -> np.ndarray:

@@ -18,7 +18,7 @@ from fastdino.core import tables
 from fastdino.core.home import Home
 from fastdino.core.summary import Summary
 from fastdino.database import publish
-from fastdino.ingestion import catalog, identify
+from fastdino.ingestion import catalog, identify, tags
 from fastdino.ingestion.scan import LARGEST_BYTES, scan
 
 HOSTILE = {
@@ -84,7 +84,7 @@ def test_hostile_tags_are_published_and_asked_for_as_text(hostile: Path, home: H
         if title:
             found[title] = synthetic.track_id(len(found))
     assert len(found) == len(HOSTILE)
-    assert all(len(title) <= identify.MAX_TEXT and not STEERING & set(title) for title in found)
+    assert all(len(title) <= tags.MAX_TEXT and not STEERING & set(title) for title in found)
     files = catalog.read(home)
     names = pl.Series([*found, *files["title"][len(found) :]])
     tables.write(home.catalog, files.with_columns(title=names, artist=names, album=names))
@@ -140,4 +140,4 @@ def test_a_tag_that_unpacks_to_far_more_than_the_file_is_read_as_its_start(
     path.write_bytes(compressed_tag(b"TIT2", 20_000_000) + song)
     assert path.stat().st_size < len(song) + 100_000
     found = identify.identify(str(path))
-    assert (found.error, found.title) == (None, "A" * identify.MAX_TEXT)
+    assert (found.error, found.title) == (None, "A" * tags.MAX_TEXT)

@@ -21,11 +21,16 @@ CREATE TABLE tracks (
     track_id VARCHAR PRIMARY KEY,
     title VARCHAR NOT NULL,
     artist VARCHAR,
+    artists VARCHAR[] NOT NULL,
     album VARCHAR,
     album_artist VARCHAR,
     genre VARCHAR,
+    genres VARCHAR[] NOT NULL,
     year INTEGER,
+    original_year INTEGER,
     track_number INTEGER,
+    recording_mbid VARCHAR,
+    isrc VARCHAR,
     duration_s DOUBLE,
     stated_s DOUBLE,
     is_cut BOOLEAN NOT NULL,
@@ -38,15 +43,20 @@ CREATE TABLE tracks (
 COMMENT ON TABLE tracks IS 'Recordings, one row each: files with the same audio are one track, whatever their names and tags; of a file with a CUE sheet each track of the sheet is one';
 COMMENT ON COLUMN tracks.track_id IS 'Hash of the encoded audio, and of the place in it: stays when a file is moved, renamed or retagged';
 COMMENT ON COLUMN tracks.title IS 'Title tag, or the file name where there is none';
-COMMENT ON COLUMN tracks.artist IS 'Artist tag';
+COMMENT ON COLUMN tracks.artist IS 'Artist tag; of several values all, with "; " between them';
+COMMENT ON COLUMN tracks.artists IS 'Every artist by itself, in the order of the tag; empty if there is none';
 COMMENT ON COLUMN tracks.album IS 'Album tag';
 COMMENT ON COLUMN tracks.album_artist IS 'Album artist tag';
-COMMENT ON COLUMN tracks.genre IS 'Genre tag';
+COMMENT ON COLUMN tracks.genre IS 'Genre tag; of several values all, with "; " between them';
+COMMENT ON COLUMN tracks.genres IS 'Every genre by itself, in the order of the tag; empty if there is none';
 COMMENT ON COLUMN tracks.year IS 'Year tag';
+COMMENT ON COLUMN tracks.original_year IS 'Year of the first release, where a tag says so; year is that of this one';
 COMMENT ON COLUMN tracks.track_number IS 'Track number tag';
 COMMENT ON COLUMN tracks.duration_s IS 'Length of its sound in seconds, as far as it can be decoded; as its packets tell it where it has not been decoded yet';
 COMMENT ON COLUMN tracks.stated_s IS 'Length in seconds that the file claims, if it does';
 COMMENT ON COLUMN tracks.is_cut IS 'Whether its sound is shorter than it claims, such as that of half a download';
+COMMENT ON COLUMN tracks.recording_mbid IS 'Identifier of the recording in MusicBrainz';
+COMMENT ON COLUMN tracks.isrc IS 'International Standard Recording Code, twelve characters';
 COMMENT ON COLUMN tracks.path IS 'Absolute path of one of its files: the one seen first, whose tags are shown here';
 COMMENT ON COLUMN tracks.start_s IS 'Where it begins in its file, in seconds, if a CUE sheet says that there are several songs in it; else null';
 COMMENT ON COLUMN tracks.end_s IS 'Where it ends there; null if the file ends with it';
@@ -324,8 +334,9 @@ COMMENT ON COLUMN current_clusters.top_artists IS 'Artists that stand out in it,
 
 CREATE VIEW songs AS
 SELECT
-    tracks.track_id, title, artist, album, album_artist, genre, year, track_number, duration_s,
-    path, start_s, end_s, cluster_id, clusters.name AS cluster, x, y
+    tracks.track_id, title, artist, artists, album, album_artist, genre, genres, year,
+    original_year, track_number, recording_mbid, isrc, duration_s, path, start_s, end_s,
+    cluster_id, clusters.name AS cluster, x, y
 FROM tracks
 LEFT JOIN (
     SELECT map_points.* FROM map_points SEMI JOIN maps
@@ -336,12 +347,17 @@ LEFT JOIN clusters USING (map_id, cluster_id);
 COMMENT ON VIEW songs IS 'Start here: every song with its tags, one path, and its place on the current map';
 COMMENT ON COLUMN songs.track_id IS 'The song';
 COMMENT ON COLUMN songs.title IS 'Title tag, or the file name where there is none';
-COMMENT ON COLUMN songs.artist IS 'Artist tag';
+COMMENT ON COLUMN songs.artist IS 'Artist tag; of several values all, with "; " between them';
+COMMENT ON COLUMN songs.artists IS 'Every artist by itself, in the order of the tag; empty if there is none';
 COMMENT ON COLUMN songs.album IS 'Album tag';
 COMMENT ON COLUMN songs.album_artist IS 'Album artist tag';
-COMMENT ON COLUMN songs.genre IS 'Genre tag';
+COMMENT ON COLUMN songs.genre IS 'Genre tag; of several values all, with "; " between them';
+COMMENT ON COLUMN songs.genres IS 'Every genre by itself, in the order of the tag; empty if there is none';
 COMMENT ON COLUMN songs.year IS 'Year tag';
+COMMENT ON COLUMN songs.original_year IS 'Year of the first release, where a tag says so; year is that of this one';
 COMMENT ON COLUMN songs.track_number IS 'Track number tag';
+COMMENT ON COLUMN songs.recording_mbid IS 'Identifier of the recording in MusicBrainz';
+COMMENT ON COLUMN songs.isrc IS 'International Standard Recording Code, twelve characters';
 COMMENT ON COLUMN songs.duration_s IS 'Length in seconds';
 COMMENT ON COLUMN songs.path IS 'Absolute path of one of its files';
 COMMENT ON COLUMN songs.start_s IS 'Where it begins in that file, in seconds, if a CUE sheet says that there are several songs in it; else null';
@@ -369,16 +385,21 @@ WITH named AS (
         tracks.*,
         lower(strip_accents(tracks.title)) AS plain_title,
         lower(strip_accents(concat_ws(' ', tracks.artist, tracks.title, tracks.album))) AS plain,
+        -- Of several artists each may be meant.
+        [lower(strip_accents(concat_ws(' ', one, tracks.title, tracks.album)))
+         FOR one IN tracks.artists IF one <> tracks.artist] AS plain_by_each,
         lower(strip_accents(trim(words))) AS wanted
     FROM tracks
 ), scored AS (
     SELECT
         *,
         greatest(
-            list_avg([CASE WHEN contains(plain, word) THEN 1 ELSE 0 END
+            list_avg([CASE WHEN contains(plain, word) OR contains(array_to_string(plain_by_each, chr(10)), word)
+                      THEN 1 ELSE 0 END
                       FOR word IN string_split_regex(wanted, '[^\p{L}\p{N}]+') IF word <> '']),
             jaro_winkler_similarity(plain_title, wanted),
-            jaro_winkler_similarity(plain, wanted)
+            jaro_winkler_similarity(plain, wanted),
+            list_max([jaro_winkler_similarity(each, wanted) FOR each IN plain_by_each])
         ) + CASE WHEN plain_title = wanted THEN 1 ELSE 0 END AS score
     FROM named
 )
@@ -467,18 +488,34 @@ FROM way JOIN tracks ON tracks.track_id = way.stop_id JOIN nearness ON near_id =
 ORDER BY way.stop;
 COMMENT ON MACRO TABLE songs_between IS 'songs_between(first_song, last_song, k := 8): k songs that lead from one song to another, in order; both given by track_id or title';
 
+CREATE MACRO is_by(artist, artists, name) AS
+    coalesce(lower(artist) = lower(name), false)
+    OR list_contains([lower(one) FOR one IN artists], lower(name));
+COMMENT ON MACRO is_by IS 'is_by(artist, artists, name): whether a song with this artist tag is by someone, alone or with others';
+
+CREATE MACRO songs_by(name) AS TABLE
+SELECT
+    tracks.track_id, tracks.title, tracks.artist, tracks.album, tracks.year, tracks.original_year,
+    coalesce(lower(tracks.artists[1]) <> lower(name), false)
+    AND coalesce(lower(tracks.artist) <> lower(name), false) AS with_others_first, tracks.path
+FROM tracks WHERE is_by(tracks.artist, tracks.artists, name)
+ORDER BY coalesce(tracks.original_year, tracks.year), tracks.album, tracks.track_number, tracks.title, tracks.track_id;
+COMMENT ON MACRO TABLE songs_by IS 'songs_by(name): the songs of an artist, the earliest first; with_others_first if someone else is named before them';
+
 CREATE MACRO artists_like(name, k := 10) AS TABLE
 WITH mine AS MATERIALIZED (
     SELECT a.vec AS mine_vec FROM current_embeddings AS a JOIN tracks AS t USING (track_id)
-    WHERE lower(t.artist) = lower(name)
+    WHERE is_by(t.artist, t.artists, name)
+), theirs AS MATERIALIZED (
+    SELECT t.track_id AS their_id, unnest(t.artists) AS their_name FROM tracks AS t
+    WHERE NOT is_by(t.artist, t.artists, name)
 )
 SELECT
-    tracks.artist, count(DISTINCT tracks.track_id) AS songs,
+    theirs.their_name AS artist, count(DISTINCT theirs.their_id) AS songs,
     avg(array_inner_product(other.vec, mine.mine_vec)) AS similarity
-FROM mine, current_embeddings AS other JOIN tracks USING (track_id)
-WHERE lower(tracks.artist) <> lower(name)
-GROUP BY tracks.artist ORDER BY similarity DESC, tracks.artist LIMIT k;
-COMMENT ON MACRO TABLE artists_like IS 'artists_like(name, k := 10): the artists whose songs are, on average, most similar to those of one';
+FROM mine, current_embeddings AS other JOIN theirs ON theirs.their_id = other.track_id
+GROUP BY theirs.their_name ORDER BY similarity DESC, theirs.their_name LIMIT k;
+COMMENT ON MACRO TABLE artists_like IS 'artists_like(name, k := 10): the artists whose songs are, on average, most similar to those of one; songs that they made together do not count';
 
 CREATE MACRO outliers(k := 20) AS TABLE
 SELECT
@@ -515,7 +552,8 @@ COMMENT ON MACRO TABLE model_overlap IS 'model_overlap(model_a, model_b, k := 10
 
 -- Playlists. At every place stands the most similar song of those whose artist has not been heard
 -- for longest, counted up to `apart` songs: an artist comes again only when so many places have
--- passed, or when no one else is left. Where there is no artist tag, a folder is taken for one.
+-- passed, or when no one else is left; of several artists each counts. Where there is no artist
+-- tag, a folder is taken for one.
 
 CREATE MACRO in_turn(first_id, last_id, group_id, k, apart, without) AS TABLE
 WITH RECURSIVE unwanted AS MATERIALIZED (
@@ -528,8 +566,10 @@ WITH RECURSIVE unwanted AS MATERIALIZED (
 ), pool AS MATERIALIZED (
     SELECT
         tracks.track_id AS song_id,
-        lower(coalesce(tracks.artist, regexp_replace(tracks.path, '/[^/]*$', ''))) AS whose,
-        whose || chr(10) || lower(tracks.title) AS called,
+        regexp_replace(tracks.path, '/[^/]*$', '') AS folder,
+        CASE WHEN len(tracks.artists) = 0 THEN [lower(folder)]
+             ELSE [lower(one) FOR one IN tracks.artists] END AS whose,
+        whose[1] || chr(10) || lower(tracks.title) AS called,
         array_inner_product(other.vec, ends.a_vec) AS to_a,
         coalesce(array_inner_product(other.vec, ends.b_vec), to_a) AS to_b,
         CASE song_id WHEN a_id THEN 'first' WHEN b_id THEN 'last' ELSE 'between' END AS part
@@ -539,25 +579,30 @@ WITH RECURSIVE unwanted AS MATERIALIZED (
 ), frame AS MATERIALIZED (
     SELECT
         k - count(*) AS room, coalesce(list(called), []) AS names,
-        max(whose) FILTER (part = 'first') AS opener, max(whose) FILTER (part = 'last') AS closer
+        any_value(whose) FILTER (part = 'first') AS opener,
+        any_value(whose) FILTER (part = 'last') AS closer
     FROM pool WHERE part <> 'between'
 ), way AS (
-    SELECT 0 AS stop, NULL::VARCHAR[] AS song, names AS taken, [opener] AS played FROM frame
+    SELECT
+        0 AS stop, NULL::STRUCT(song VARCHAR, called VARCHAR, whose VARCHAR[]) AS song,
+        names AS taken, [opener] AS played
+    FROM frame
     UNION ALL
     SELECT
         way.stop + 1,
-        max_by([song_id, called, whose], struct_pack(
-            gap := least(apart, coalesce(list_position(way.played, whose), apart),
-                         CASE WHEN whose = closer THEN room - way.stop ELSE apart END),
+        max_by(struct_pack(song := song_id, called := called, whose := whose), struct_pack(
+            gap := least(apart,
+                         coalesce(list_position([list_has_any(them, whose) FOR them IN way.played], true), apart),
+                         CASE WHEN list_has_any(whose, closer) THEN room - way.stop ELSE apart END),
             nearness := to_a + (to_b - to_a) * (way.stop + 1) / (room + 1),
             tie := song_id)) AS found,
-        list_append(way.taken, found[2]), list_prepend(found[3], way.played)
+        list_append(way.taken, found['called']), list_prepend(found['whose'], way.played)
     FROM way, frame, pool
     WHERE way.stop < room AND part = 'between' AND NOT list_contains(way.taken, called)
     GROUP BY way.stop, way.taken, way.played, room
 ), placed AS (
     SELECT CASE part WHEN 'first' THEN 0 ELSE k END AS stop, song_id FROM pool WHERE part <> 'between'
-    UNION ALL SELECT way.stop, way.song[1] FROM way WHERE way.stop > 0
+    UNION ALL SELECT way.stop, way.song['song'] FROM way WHERE way.stop > 0
 )
 SELECT
     row_number() OVER (ORDER BY placed.stop) AS place, tracks.track_id, tracks.title, tracks.artist,

@@ -1,8 +1,9 @@
 """Ingestion: which songs there are.
 
-Belongs here: finding files (``scan``), telling recordings apart and reading tags (``identify``),
-what changed (``diff``), the catalogue (``catalog``), what was left out (``skipped``), and the stage
-that does all that (``stage``).
+Belongs here: finding files (``scan``) and what was left out (``skipped``), telling recordings apart
+(``identify``), their tags (``tags``, from ``tag_blocks``, in the right ``encodings``), the songs in
+a file with a CUE sheet (``sheets``), what changed (``diff``), the catalogue (``catalog``), and the
+stage that does all that (``stage``).
 Does not: decoding; the music folders are only ever read.
 """
 

@@ -37,12 +37,17 @@ SCHEMA = pl.Schema(
         "track_id": pl.String(),  # null if the file cannot be used, and only then
         "error": pl.String(),  # why it cannot
         "title": pl.String(),
-        "artist": pl.String(),
+        "artist": pl.String(),  # all of them, as people read them
+        "artists": pl.List(pl.String()),  # each by itself; null if there is none or not known yet
         "album": pl.String(),
         "album_artist": pl.String(),
         "genre": pl.String(),
+        "genres": pl.List(pl.String()),
         "year": pl.Int32(),
+        "original_year": pl.Int32(),  # of the first release
         "track_number": pl.Int32(),
+        "recording_mbid": pl.String(),  # MusicBrainz' identifier of the recording
+        "isrc": pl.String(),
         "duration_s": pl.Float64(),
         "codec": pl.String(),
         "sample_rate": pl.Int32(),
@@ -63,6 +68,7 @@ SCHEMA = pl.Schema(
 # Columns that catalogues of older versions lack. They are null until the files have been read anew,
 # which the next ingest does.
 ADDED = (
+    "artists", "genres", "original_year", "recording_mbid", "isrc",
     "identified_by", "audio_id", "ctime_ns", "error_kind", "attempts", "next_try_at",
     "own_sheet", "sheets", "cue", "sheet_error",
 )  # fmt: skip
@@ -123,6 +129,16 @@ def songs(files: pl.DataFrame) -> pl.DataFrame:
         .explode("cue")
         .with_columns(
             *(pl.coalesce(song[name], name).alias(name) for name in shared),
+            *(
+                pl.when(song[one].is_null())
+                .then(many)
+                .otherwise(pl.concat_list(song[one]))
+                .alias(many)
+                for one, many in (("artist", "artists"), ("genre", "genres"))
+            ),
+            # Those are of one recording, and of which cannot be told.
+            recording_mbid=pl.lit(None, pl.String),
+            isrc=pl.lit(None, pl.String),
             track_id=song["track_id"],
             title=pl.coalesce(song["title"], pl.format("{} {}", NAME, number)),
             track_number=song["track_number"],
@@ -145,7 +161,8 @@ def tracks(files: pl.DataFrame) -> pl.DataFrame:
     """One row per song, sorted by ``track_id``.
 
     Everything is that of its first file (by ``added_at``, then path): the columns of ``songs``
-    without ``error``, and ``n_files``. A missing title is replaced by the file's name.
+    without ``error``, and ``n_files``. A missing title is replaced by the file's name; ``artists``
+    and ``genres`` are never null, and of files that an older version read hold the one text known.
     """
     return (
         songs(files)
@@ -153,6 +170,10 @@ def tracks(files: pl.DataFrame) -> pl.DataFrame:
         .sort("added_at", "path")
         .with_columns(
             pl.col("title").fill_null(NAME),
+            *(
+                pl.coalesce(several, pl.concat_list(pl.col(one)).list.drop_nulls())
+                for one, several in (("artist", "artists"), ("genre", "genres"))
+            ),
             pl.len().over("track_id").cast(pl.Int32).alias("n_files"),
         )
         .drop("error")

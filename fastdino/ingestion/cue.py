@@ -13,6 +13,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from fastdino.ingestion import encodings
+
 FRAMES_PER_S = 75  # sheets tell times in the sectors of a CD
 MOST_TRACKS = 999
 TIME = re.compile(r"(\d{1,2})\s+(\d{1,5}):([0-5]?\d):([0-6]?\d|7[0-4])\s*", re.ASCII)
@@ -86,13 +88,15 @@ class Cut:
 
 
 def decode(content: bytes) -> str:
-    """The text of a sheet's bytes: UTF-8, UTF-16 if it says so, or else that of old Windows."""
+    """The text of a sheet's bytes: UTF-8, UTF-16 if it says so, or else in an old code page."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16", "replace")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return content.decode("cp1252", "replace")
+        # What stands in quotes is a sheet's album; the rest is commands.
+        page = encodings.code_page(re.findall(r'"([^"\n]*)"', content.decode("latin-1")))
+        return content.decode(page or "cp1252", "replace")
 
 
 def parse(text: str) -> Sheet:

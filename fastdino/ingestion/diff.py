@@ -10,7 +10,10 @@ import polars as pl
 from fastdino.ingestion.catalog import SCHEMA
 from fastdino.ingestion.identify import CANNOT_READ, VERSION
 
-TAGS = ("title", "artist", "album", "album_artist", "genre", "year", "track_number", "cue")
+TAGS = (
+    "title", "artist", "artists", "album", "album_artist", "genre", "genres", "year",
+    "original_year", "track_number", "recording_mbid", "isrc", "cue",
+)  # fmt: skip
 # What may differ without anyone being told of it.
 QUIET = (
     "path", "identified_by", "audio_id", "ctime_ns", "attempts", "next_try_at", "own_sheet",

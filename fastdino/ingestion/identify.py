@@ -1,7 +1,8 @@
 """What one file holds: which recording, with which tags.
 
-Belongs here: opening untrusted files with PyAV, hashing their audio packets, normalising tags, and
-doing so in processes that can be killed. Does not: decoding, or anything about the collection.
+Belongs here: opening untrusted files with PyAV, hashing their audio packets, and doing so in
+processes that can be killed. Does not: what tags say (``tags``), decoding, or anything about the
+collection.
 
 A recording is known by its encoded audio: the packets are hashed as one stream of bytes, without
 decoding, so a file can be moved, renamed and retagged and stays the same track.
@@ -9,16 +10,14 @@ decoding, so a file can be moved, renamed and retagged and stays the same track.
 
 import contextlib
 import hashlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fastdino.core.failures import FORMAT
 from fastdino.core.paths import to_path
-from fastdino.core.text import one_line
 from fastdino.core.workers import WorkerFailure, map_in_workers
-from fastdino.ingestion import flac_sheet, ogg, trailers
+from fastdino.ingestion import cue, flac_sheet, ogg, tags, trailers
 
 # Left to itself FFmpeg believes content over names: a playlist called x.mp3 would make it open
 # whatever files or addresses the playlist names. So only containers of sound, or of films with it,
@@ -35,7 +34,6 @@ VERSION = 2
 CANNOT_READ = "cannot be read"
 NO_AUDIO = "holds no audio, whatever its name says"
 
-MAX_TEXT = 500
 READ_BYTES = 1 << 20
 LARGEST_SHEET = 1 << 20
 BATCH = 16  # files a worker takes at once
@@ -44,20 +42,12 @@ LEAST_BYTES_PER_S = 100
 LONGEST_PACKET_S = 60
 PATIENCE_S = 20.0  # for one file, beside what reading it at a megabyte a second takes
 
-TAG_NAMES = {
-    "title": ("title",),
-    "artist": ("artist", "author", "performer"),
-    "album": ("album",),
-    "album_artist": ("album_artist", "albumartist", "album artist"),
-    "genre": ("genre",),
-    "year": ("date", "year", "originaldate", "originalyear", "tyer", "tdrc", "tdor"),
-    "track_number": ("track", "tracknumber"),
-}
-
 
 @dataclass(frozen=True)
 class Identified:
     """What a file holds. Either ``track_id`` or ``error`` is set; the rest is best effort.
+
+    Its texts may be in an encoding that only the whole album tells: see ``tags.settled``.
 
     Attributes:
         track_id: 32 hex characters, the hash of the audio packets.
@@ -74,11 +64,16 @@ class Identified:
     error_kind: str | None = None
     title: str | None = None
     artist: str | None = None
+    artists: list[str] | None = None
     album: str | None = None
     album_artist: str | None = None
     genre: str | None = None
+    genres: list[str] | None = None
     year: int | None = None
+    original_year: int | None = None
     track_number: int | None = None
+    recording_mbid: str | None = None
+    isrc: str | None = None
     duration_s: float | None = None
     codec: str | None = None
     sample_rate: int | None = None
@@ -92,7 +87,7 @@ def identify(path: str) -> Identified:
 
     path = to_path(path)
     try:
-        with av.open(path, metadata_errors="replace", options=OPEN_OPTIONS) as container:
+        with av.open(path, metadata_errors="surrogateescape", options=OPEN_OPTIONS) as container:
             return _read(path, [container])
     except av.PatchWelcomeError:
         return _identify_links(path)
@@ -138,8 +133,11 @@ def _read(path: str, containers: Sequence[Any]) -> Identified:
     codec = stream.codec_context
     if codec is None:
         return Identified(error="holds audio of an unknown kind", error_kind=FORMAT)
+    # Ogg keeps tags with the stream, the others with the container.
+    metadata = {**stream.metadata, **container.metadata}
     with open(path, "rb") as file:
         end = trailers.sound_end(file, codec.codec.canonical_name)
+        said = tags.read(file, metadata)
     packets = _Packets(codec.codec.canonical_name, end)
     for part, part_stream in streams:
         packets.add(part, part_stream)
@@ -151,9 +149,8 @@ def _read(path: str, containers: Sequence[Any]) -> Identified:
         codec=codec.codec.canonical_name,
         sample_rate=codec.sample_rate or None,
         channels=codec.channels or None,
-        # Ogg keeps tags with the stream, the others with the container.
-        **normalised({**stream.metadata, **container.metadata}),
-        own_sheet=own_sheet({**stream.metadata, **container.metadata})
+        **said,
+        own_sheet=own_sheet(metadata)
         or (flac_sheet.read(path) if container.format.name == "flac" else None),
     )
 
@@ -222,38 +219,12 @@ class _Packets:
         return self.seconds
 
 
-def own_sheet(tags: Mapping[str, str]) -> str | None:
-    """The CUE sheet among the tags, as it stands there."""
-    found = next((text for name, text in tags.items() if name.lower() == "cuesheet"), "")
-    return found if found.strip() and len(found) <= LARGEST_SHEET else None
-
-
-def normalised(tags: Mapping[str, str]) -> dict[str, Any]:
-    """The catalogue's tag columns from whatever a container calls them; None where missing."""
-    lowered = {name.lower(): text for name, text in tags.items()}
-    found = {
-        column: next(filter(None, (clean(lowered.get(name, "")) for name in names)), None)
-        for column, names in TAG_NAMES.items()
-    }
-    return {**found, "year": year(found["year"]), "track_number": number(found["track_number"])}
-
-
-def clean(text: str) -> str:
-    """``text`` on one line: no control characters, no odd spaces, at most ``MAX_TEXT`` long."""
-    # Of a text that is larger than any tag, as its start; a compressed one has room for gigabytes.
-    return one_line(text[: 10 * MAX_TEXT])[:MAX_TEXT].strip()
-
-
-def year(text: str | None) -> int | None:
-    """The first plausible year: 2004 from ``2004-05-01``, ``20040501`` or ``(2004)``."""
-    found = re.search(r"(?<!\d)(1[89]\d\d|20\d\d)", text or "", re.ASCII)
-    return int(found[1]) if found else None
-
-
-def number(text: str | None) -> int | None:
-    """The leading number of ``text``: 3 from ``3/12`` or ``03``."""
-    found = re.match(r"\d{1,4}(?!\d)", text or "", re.ASCII)
-    return int(found[0]) if found else None
+def own_sheet(metadata: Mapping[str, str]) -> str | None:
+    """The CUE sheet among what FFmpeg read of a file, bytes that are not UTF-8 as surrogates."""
+    found = next((text for name, text in metadata.items() if name.lower() == "cuesheet"), "")
+    if not found.strip() or len(found) > LARGEST_SHEET:
+        return None
+    return cue.decode(found.encode("utf-8", "surrogateescape"))
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import polars as pl
 
 from fastdino.core.paths import to_path
 from fastdino.ingestion import cue
-from fastdino.ingestion.identify import clean, year
+from fastdino.ingestion.tags import clean, year
 
 SUFFIX = ".cue"
 # A sheet of ninety-nine tracks takes a hundredth of it.

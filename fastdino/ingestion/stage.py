@@ -1,15 +1,17 @@
 """The ingestion stage: bring the catalogue up to date with the music folders.
 
-Belongs here: the steps in order: list (``scan``), open what is new (``identify``), compare
-(``diff``), write (``catalog``, ``skipped``). Does not: any of these.
+Belongs here: the steps in order: list (``scan``), open what is new (``identify``), settle in which
+encodings albums are (``tags``), compare (``diff``), write (``catalog``, ``skipped``). Does not: any
+of these.
 """
 
 import datetime
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -19,7 +21,7 @@ from fastdino.core.home import Home
 from fastdino.core.progress import progress
 from fastdino.core.storage import exclusive_lock
 from fastdino.core.summary import Summary
-from fastdino.ingestion import catalog, diff, identify, scan, sheets, skipped
+from fastdino.ingestion import catalog, diff, identify, scan, sheets, skipped, tags
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +59,8 @@ def run(
 
 def look(before: pl.DataFrame, listing: scan.Listing, *, rescan: bool = False) -> pl.DataFrame:
     """The catalogue of what is ``listed`` now: known rows where files have not changed, fresh ones
-    where they have, or all if ``rescan`` is asked for. Same columns as ``before``, sorted by path.
+    where they have, and where an album that may be in an old code page has new files; or all if
+    ``rescan`` is asked for. Same columns as ``before``, sorted by path.
     """
     now = datetime.datetime.now(datetime.UTC)
     listed = listing.files
@@ -66,12 +69,14 @@ def look(before: pl.DataFrame, listing: scan.Listing, *, rescan: bool = False) -
     kept = diff.unchanged(before.clear() if rescan else before, candidates, now).drop("folder")
     kept = kept.join(listed.select("path", "folder"), on="path")
     to_open = candidates.join(kept, on="path", how="anti")
-    found: list[dict[str, object]] = []
-    if len(to_open):
-        with progress("Looking into files", len(to_open), "files") as shown:
-            for path, result in identify.identify_files(to_open.select("path", "size").rows()):
-                found.append({"path": path, **asdict(result)})
-                shown.advance()
+    found = _opened(to_open)
+    if len(kept) and (albums := {_folder(row) for row in found if tags.may_be_of_a_page(row)}):
+        # In which code page an album is, is told from all of it: as if none of it were known.
+        again = kept.filter(_folder_of().is_in(albums), _holds_foreign_text())
+        kept = kept.join(again, on="path", how="anti")
+        found += _opened(candidates.join(again, on="path", how="semi"))
+        to_open = candidates.join(kept, on="path", how="anti")
+    found = tags.settled(found)
     read = [field.name for field in fields(identify.Identified)]
     results = pl.DataFrame(found, schema={c: catalog.SCHEMA[c] for c in ("path", *read)})
     opened = to_open.drop("error").join(results.rename({"track_id": "audio_id"}), on="path")
@@ -126,6 +131,29 @@ def _left_out(known: pl.DataFrame | None, listing: scan.Listing) -> pl.DataFrame
     unknown = known.filter(_inside(listing.unlisted))
     rows = pl.concat([listing.skipped, unknown.join(listing.skipped, on="path", how="anti")])
     return rows.sort("path")
+
+
+def _opened(files: pl.DataFrame) -> list[dict[str, Any]]:
+    """What each of ``files`` holds, with its ``path``."""
+    found: list[dict[str, Any]] = []
+    if len(files):
+        with progress("Looking into files", len(files), "files") as shown:
+            for path, result in identify.identify_files(files.select("path", "size").rows()):
+                found.append({"path": path, **asdict(result)})
+                shown.advance()
+    return found
+
+
+def _folder(row: Mapping[str, Any]) -> str:
+    return os.path.dirname(row["path"])
+
+
+def _folder_of() -> pl.Expr:
+    return pl.col("path").str.replace(r"(?s)/[^/]*$", "")
+
+
+def _holds_foreign_text() -> pl.Expr:
+    return pl.any_horizontal(pl.col(column).str.contains(r"[^\x00-\x7f]") for column in tags.TEXTS)
 
 
 def _inside(folders: Sequence[str]) -> pl.Expr:

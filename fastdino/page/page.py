@@ -9,6 +9,7 @@ end the script element, and the page shows them through ``textContent`` alone.
 
 import base64
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -100,8 +101,8 @@ def gather(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     totals = rows(
         db,
         """
-        SELECT count(*), count(DISTINCT artist), coalesce(sum(duration_s), 0) / 3600,
-               count(x), (SELECT count(*) FROM failures)
+        SELECT count(*), coalesce(len(list_distinct(flatten(list(artists)))), 0),
+               coalesce(sum(duration_s), 0) / 3600, count(x), (SELECT count(*) FROM failures)
         FROM songs
         """,
     )[0]
@@ -111,18 +112,19 @@ def gather(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     songs = rows(
         db,
         """
-        SELECT songs.track_id, songs.path, songs.title, songs.artist, songs.album, songs.genre,
-               songs.year, coalesce(tracks.added_at::DATE::VARCHAR, ''),
+        SELECT songs.track_id, songs.path, songs.title, songs.artist, songs.artists, songs.album,
+               songs.genres, songs.year, coalesce(tracks.added_at::DATE::VARCHAR, ''),
                TRY_CAST(round(songs.duration_s) AS INTEGER), songs.start_s, songs.end_s,
                cluster_id, round(x, 3), round(y, 3)
         FROM songs JOIN tracks USING (track_id) WHERE x IS NOT NULL ORDER BY songs.track_id
         """,
     )
-    columns = zip(*songs, strict=True) if songs else [()] * 14
-    track_id, path, title, artist, album, genre, year, day, seconds, *rest = columns
+    columns = zip(*songs, strict=True) if songs else [()] * 15
+    track_id, path, title, artist, by, album, kinds, year, day, seconds, *rest = columns
     start_s, end_s, cluster, x, y = rest
     folder, file = zip(*map(os.path.split, path), strict=True) if path else ((), ())
-    artists, genres, albums, folders = map(_by_size, (artist, genre, album, folder))
+    artists, genres = (_by_size(itertools.chain.from_iterable(lists)) for lists in (by, kinds))
+    albums, folders = map(_by_size, (album, folder))
     days = {name: number for number, name in enumerate(sorted(set(day), reverse=True))}
     row_of = {name: row for row, name in enumerate(track_id)}
     clusters = rows(
@@ -148,9 +150,14 @@ def gather(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
             "folder": [folders[f] for f in folder],
             "file": file,
             "title": title,
-            "artist": [artists.get(a, -1) for a in artist],
+            "artists": [[artists[a] for a in several] for several in by],
+            # Only where it is worded in another way than by its artists, as in "A feat. B".
+            "credit": [
+                None if "; ".join(several) == (text or "") else text
+                for text, several in zip(artist, by, strict=True)
+            ],
             "album": [albums.get(a, -1) for a in album],
-            "genre": [genres.get(g, -1) for g in genre],
+            "genres": [[genres[g] for g in several] for several in kinds],
             "year": year,
             "day": [days[d] for d in day],
             "seconds": seconds,

@@ -10,7 +10,7 @@ as many songs without a group, and what one sees lying together is what carries 
 import logging
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -279,7 +279,7 @@ def describe(
     labels: np.ndarray,
     vectors: np.ndarray,
     titles: Sequence[str],
-    tags: Mapping[str, Sequence[str | None]],
+    tags: Mapping[str, Sequence[Sequence[str]]],
     before: Mapping[int, tuple[str, Sequence[str]]],
 ) -> list[Cluster]:
     """Name all groups, each differently.
@@ -288,19 +288,16 @@ def describe(
         labels: each song's group, [n].
         vectors: unit vectors, [n, dim].
         titles: each song's title.
-        tags: ``genre`` and ``artist`` of each song.
+        tags: every ``genre`` and every ``artist`` of each song.
         before: name and terms of groups on the map before, by number. A group keeps its name
             while a fair share of its songs still have its terms.
     """
-    overall = {field: Counter(v for v in values if v) for field, values in tags.items()}
+    overall = {field: _songs_with(values) for field, values in tags.items()}
     clusters: list[Cluster] = []
     for group in (int(g) for g in np.unique(labels) if g >= 0):
         members = np.flatnonzero(labels == group).tolist()
         typical = members[medoid(vectors[members])]
-        counts = {
-            field: Counter(v for v in (values[i] for i in members) if v)
-            for field, values in tags.items()
-        }
+        counts = {field: _songs_with(values[i] for i in members) for field, values in tags.items()}
         for common in COMMON:
             top = {
                 field: _standing_out(
@@ -324,6 +321,11 @@ def describe(
             Cluster(group, name, terms, len(members), typical, top["genre"], top["artist"])
         )
     return _told_apart(clusters, titles, {name for name, _ in before.values()})
+
+
+def _songs_with(values: Iterable[Sequence[str]]) -> Counter[str]:
+    """How many songs have each tag."""
+    return Counter(tag for of_one in values for tag in set(of_one))
 
 
 def _standing_out(

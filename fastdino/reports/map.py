@@ -41,6 +41,8 @@ from fastdino.training import registry
 log = logging.getLogger(__name__)
 
 NEIGHBORS = 20
+# What a map is drawn anew for when it changes, beside its songs.
+NAMING = ("title", "artist", "genre")
 # Maps shown in the summary's table of the past.
 RECENT = 20
 # Past this share of songs added or gone since all were laid out, all are laid out anew.
@@ -99,7 +101,7 @@ def draw_map(home: Home) -> Summary:
         drawn.labels,
         songs.vectors,
         songs.tags["title"].to_list(),
-        {field: songs.tags[field].to_list() for field in ("genre", "artist")},
+        {field: songs.tags[f"{field}s"].to_list() for field in ("genre", "artist")},
         standing.names if standing else {},
     )
     now = datetime.datetime.now(datetime.UTC)
@@ -141,14 +143,16 @@ def _read_songs(home: Home, model_id: str) -> Songs:
             "`fastdino train --afresh`"
         )
     order = pl.DataFrame({"track_id": ids})
-    columns = ["track_id", "title", "artist", "genre"]
+    columns = ["track_id", *NAMING, "artists", "genres"]
     tags = order.join(tracks.select(columns), on="track_id", how="left", maintain_order="left")
     return Songs(vectors, tags)
 
 
 def _fingerprint(model_id: str, songs: Songs) -> str:
     """Hash over all that a map depends on; a model's vector of a track never changes."""
-    text = json.dumps([VERSION, model_id, songs.tags.rows()])
+    # Without the lists: they are another form of the same tags, and older catalogues lack them.
+    tags = songs.tags.select("track_id", *NAMING)
+    text = json.dumps([VERSION, model_id, tags.rows()])
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 

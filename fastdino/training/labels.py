@@ -30,9 +30,9 @@ class Labels:
     """What is known of one song; None where nothing is.
 
     Attributes:
-        artist: who plays.
+        artist: who plays; of several the first, as being the same artist is all or nothing here.
         album: the album's title.
-        label: what songs are told apart by, such as the genre.
+        label: what songs are told apart by, such as the genre; of several genres the first.
     """
 
     artist: str | None
@@ -94,10 +94,11 @@ def _tags(catalog: Path) -> tuple[dict[str, list[str]], dict[str, Labels]]:
     """Track ids by path, several of an album in one file, and what the tags say by track id."""
     columns = ["path", "track_id", "artist", "album", "genre", "added_at"]
     try:
-        # Catalogues of older versions know of no file that holds several songs.
-        columns += {"cue"}.intersection(pq.read_schema(catalog).names)
+        # Catalogues of older versions have no lists, and know of no file that holds several songs.
+        there = set(pq.read_schema(catalog).names)
+        lists = [name for name in ("artists", "genres", "cue") if name in there]
         files = pq.read_table(
-            catalog, columns=columns, partitioning=None, page_checksum_verification=True
+            catalog, columns=columns + lists, partitioning=None, page_checksum_verification=True
         )
     except (pa.ArrowException, OSError) as error:
         raise UserError(
@@ -110,8 +111,14 @@ def _tags(catalog: Path) -> tuple[dict[str, list[str]], dict[str, Labels]]:
     labels: dict[str, Labels] = {}
     for row in files.to_pylist():
         # What a CUE sheet does not tell of a song is that of the file, as in ``catalog.songs``.
+        artist = next(iter(row.get("artists") or ()), row["artist"])
+        genre = next(iter(row.get("genres") or ()), row["genre"])
         for song in row.get("cue") or [{"track_id": row["track_id"]}]:
-            said = [song.get(name) or row[name] for name in ("artist", "album", "genre")]
+            said = [
+                song.get("artist") or artist,
+                song.get("album") or row["album"],
+                song.get("genre") or genre,
+            ]
             tracks.setdefault(row["path"], []).append(song["track_id"])
             labels.setdefault(song["track_id"], Labels(*said))
     return tracks, labels

@@ -426,6 +426,37 @@ def test_hostile_tags_are_text(context: BrowserContext, tmp_path: Path):
     assert not complaints
 
 
+def test_a_song_of_several_artists_and_genres_is_found_and_shown_with_each(
+    context: BrowserContext, tmp_path: Path
+):
+    home = Home(tmp_path / "home")
+    synthetic.write_home(home, 30)
+    duet = {"artist": "Owls feat. Ára", "artists": ["Owls", "Ára"], "genres": ["Zouk", "Rebetiko"]}
+    several = [{**synthetic.song(i), **(duet if i == 4 else {})} for i in range(30)]
+    synthetic.write_catalog(home, several)
+    reports.draw_map(home)
+    publish(home)
+    write_page(home)
+    page, complaints = watched(context)
+    page.goto(home.page.as_uri())
+    page.wait_for_selector(READY)
+    for asked in ("ara", "owls", "feat ara", "rebetiko", "zouk"):
+        assert page.evaluate("text => search(text)[0]", asked) == 4, asked
+    for by, names in (("Artist", ["Owls", "Ára"]), ("Genre", ["Zouk", "Rebetiko"])):
+        for name in names:
+            number = f"ways.{by}.groups.findIndex(group => group.name === '{name}')"
+            assert page.evaluate(f"ways.{by}.members[{number}]") == [4]
+    assert page.evaluate("ways.Artist.groups[ways.Artist.of[4]].name") == "Owls"
+    page.evaluate("open(4)")
+    expect(page.locator("#view .facts")).to_contain_text("Owls; Ára")
+    expect(page.locator("#now")).to_contain_text("Owls feat. Ára")
+    page.get_by_role("button", name="All by Ára").click()
+    expect(page.locator("#view h2")).to_have_text("Ára")
+    assert titles(page) == [several[4]["title"]]
+    assert page.evaluate("spaced([4, 4, 5])") == [4, 5]
+    assert not complaints
+
+
 def test_a_picture_is_taken_if_asked_for(request: pytest.FixtureRequest, chromium: Browser):
     target: Path | None = request.config.getoption("--picture")
     if target is None:

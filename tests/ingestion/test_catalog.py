@@ -82,6 +82,17 @@ def test_a_track_is_described_by_its_first_file() -> None:
     assert "error" not in found.columns
 
 
+def test_artists_and_genres_of_files_read_by_an_older_version_are_the_one_text_known() -> None:
+    found = catalog.tracks(
+        rows(
+            {"path": "/a", "track_id": "1", "artist": "A; B", "artists": ["A", "B"]},
+            {"path": "/b", "track_id": "2", "artist": "A;B", "genre": "Dub"},
+        )
+    )
+    assert found["artists"].to_list() == [["A", "B"], ["A;B"]]
+    assert found["genres"].to_list() == [[], ["Dub"]]
+
+
 def test_a_song_without_a_title_is_called_after_its_file() -> None:
     paths = ["/a.b/My. Song.mp3", "/x/no suffix", "/x/line\nbreak.ogg"]
     found = catalog.tracks(rows(*({"path": p, "track_id": str(i)} for i, p in enumerate(paths))))

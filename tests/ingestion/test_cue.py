@@ -181,3 +181,15 @@ def test_what_is_written_is_read(tracks: list[tuple[str, int]]) -> None:
     assert [cut.track.tags.title for cut in found] == [title for title, _ in tracks]
     assert [cut.start for cut in found] == starts
     assert [cut.end for cut in found] == [*starts[1:], None]
+
+
+def test_a_sheet_in_an_old_code_page_is_read_in_it() -> None:
+    titles = ["Группа крови", "Закрой за мной дверь, я ухожу", "Война", "Спокойная ночь"]
+    lines = ['PERFORMER "Кино"', 'TITLE "Группа крови"', 'FILE "a.flac" WAVE']
+    for number, title in enumerate(titles, 1):
+        lines += [f"TRACK {number:02} AUDIO", f'TITLE "{title}"', f"INDEX 01 {number:02}:00:00"]
+    text = "\r\n".join(lines)
+    for encoding in ("utf-8", "utf-8-sig", "utf-16", "cp1251"):
+        assert cue.decode(text.encode(encoding)) == text
+    latin = 'PERFORMER "Motörhead"\nTITLE "Café del Mar"'
+    assert cue.decode(latin.encode("cp1252")) == latin

@@ -72,6 +72,16 @@ def test_two_copies_of_a_new_song_are_one_new_song_and_a_duplicate() -> None:
     ]  # fmt: skip
 
 
+def test_another_list_of_artists_is_retagged() -> None:
+    before = files(a={"track_id": "1", "artist": "A; B", "artists": ["A", "B"]})
+    after = files(a={"track_id": "1", "artist": "A; B", "artists": ["A; B"]})
+    assert told(before, before) == []
+    assert told(before, after) == [("retagged", "a", None, "1")]
+    assert told(before, files(a={"track_id": "1", "artist": "A; B"})) == [
+        ("retagged", "a", None, "1")
+    ]
+
+
 def test_other_tags_are_retagged() -> None:
     after = files(a={"track_id": "1", "title": "New"})
     assert told(files(a="1"), after) == [("retagged", "a", None, "1")]

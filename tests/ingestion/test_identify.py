@@ -7,13 +7,12 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from fastdino import demo
 from fastdino.ingestion import identify
 from fastdino.ingestion.identify import Identified
 from tests.editing import retag
+from tests.tagging import ogg_checksum
 
 TAGS = {
     "title": "Grüße, 世界 🎵",
@@ -70,15 +69,6 @@ def test_times_that_cannot_be_true_are_no_length(audio: np.ndarray, tmp_path: Pa
     found = identify.identify(str(path))
     assert found.track_id
     assert found.duration_s is None
-
-
-def ogg_checksum(page: bytes) -> int:
-    value = 0
-    for byte in page:
-        value ^= byte << 24
-        for _ in range(8):
-            value = (value << 1 ^ (0x04C11DB7 if value >> 31 else 0)) & 0xFFFFFFFF
-    return value
 
 
 @pytest.mark.parametrize("suffix", demo.FORMATS)
@@ -314,40 +304,3 @@ def test_a_file_that_hangs_is_given_up_and_its_neighbours_are_not(
     found = dict(identify.identify_files([(str(pipe), 0), (str(song), song.stat().st_size)]))
     assert "stopped" in (found[str(pipe)].error or "")
     assert found[str(song)] == identify.identify(str(song))
-
-
-@pytest.mark.parametrize(
-    ("text", "year"),
-    [
-        ("2004", 2004), ("2004-05-01", 2004), ("20040501", 2004), ("(1987)", 1987),
-        ("1.5.1999", 1999), ("05/2011", 2011), ("", None), ("0", None), ("199", None),
-        ("3024", None), ("99999", None), ("٢٠٠٤", None),
-    ],
-)  # fmt: skip
-def test_years_are_found_in_dates(text: str, year: int | None) -> None:
-    assert identify.year(text) == year
-
-
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [("3", 3), ("03", 3), ("3/12", 3), ("A1", None), ("", None), ("123456789", None), ("²", None)],
-)
-def test_track_numbers_are_found(text: str, number: int | None) -> None:
-    assert identify.number(text) == number
-
-
-@given(st.dictionaries(st.sampled_from(["TITLE", "date", "Track", "ARTIST"]), st.text()))
-def test_no_tag_can_break_the_catalogue(tags: dict[str, str]) -> None:
-    found = identify.normalised(tags)
-    assert set(found) == set(identify.TAG_NAMES)
-    for text in (found["title"], found["artist"]):
-        assert text is None or 0 < len(text) <= identify.MAX_TEXT
-        assert text is None or not set(text) & set("\0\n\r\t\x1b\x7f\x85\u2028")
-    assert found["year"] is None or 1800 <= found["year"] < 2100
-    assert found["track_number"] is None or 0 <= found["track_number"] < 10_000
-
-
-def test_tags_are_one_clean_line() -> None:
-    assert identify.clean(" a\0b\x1b[31m\n c\ud800 ") == "a b [31m c"
-    assert identify.clean("👩‍🚀") == "👩‍🚀"
-    assert len(identify.clean("x" * 10_000)) == identify.MAX_TEXT

@@ -37,10 +37,12 @@ def test_the_page_shows_every_song_with_its_tags_and_cluster(home):
     data = embedded(make(home, 30))
     songs = data["songs"]
     assert songs["title"] == [synthetic.song(i)["title"] for i in range(30)]
-    assert [data["artists"][a] for a in songs["artist"]] == [
-        synthetic.song(i)["artist"] for i in range(30)
+    assert [[data["artists"][a] for a in by] for by in songs["artists"]] == [
+        [synthetic.song(i)["artist"]] for i in range(30)
     ]
-    assert [data["genres"][g] for g in songs["genre"]] == [synthetic.genre_of(i) for i in range(30)]
+    assert [[data["genres"][g] for g in kinds] for kinds in songs["genres"]] == [
+        [synthetic.genre_of(i)] for i in range(30)
+    ]
     assert [data["albums"][a] for a in songs["album"]] == [
         synthetic.song(i)["album"] for i in range(30)
     ]
@@ -53,6 +55,19 @@ def test_the_page_shows_every_song_with_its_tags_and_cluster(home):
         assert songs["cluster"][cluster["typical"]] == cluster["id"]
     assert data["counts"]["songs"] == 30
     assert data["counts"]["failures"] == len(data["failures"]) == 1
+
+
+def test_a_song_of_several_artists_and_genres_is_there_for_each(home):
+    duet = {"artist": "A feat. B", "artists": ["A", "B"], "genre": "X; Y", "genres": ["X", "Y"]}
+    data = embedded(make(home, 30, **duet))
+    assert (data["artists"], data["genres"]) == (["A", "B"], ["X", "Y"])
+    assert data["songs"]["artists"] == data["songs"]["genres"] == [[0, 1]] * 30
+    assert set(data["songs"]["credit"]) == {"A feat. B"}
+    assert data["counts"]["artists"] == 2
+    data = embedded(make(home, 30, artist="A; B", artists=["A", "B"]))
+    assert set(data["songs"]["credit"]) == {None}
+    data = embedded(make(home, 30, artist=None, genre=None))
+    assert data["songs"]["artists"] == data["songs"]["genres"] == [[]] * 30
 
 
 def test_the_page_knows_every_songs_nearest_in_their_order(home):

@@ -126,9 +126,14 @@ def test_every_group_that_comes_or_goes_is_told_once(songs):
         assert (change.other_id is None) == (change.kind in ("born", "died"))
 
 
+def listed(values) -> list[list[str]]:
+    """A text is all that a song has, a tuple is several."""
+    return [[value] if isinstance(value, str) else [*value] for value in values]
+
+
 def names(labels, genres, artists=None, before=None) -> list[str]:
     n = len(labels)
-    tags = {"genre": genres, "artist": artists or [None] * n}
+    tags = {"genre": listed(genres), "artist": listed(artists or [()] * n)}
     vectors = np.eye(n, dtype=np.float32)
     titles = [f"Song {i}" for i in range(n)]
     found = clusters.describe(np.array(labels), vectors, titles, tags, before or {})
@@ -139,6 +144,12 @@ def test_names_come_from_tags_that_stand_out():
     genres = ["Lo-fi"] * 4 + ["Jazz"] * 4
     artists = ["Rusted"] * 4 + ["A", "B", "C", "D"]
     assert names([0] * 4 + [1] * 4, genres, artists) == ["Lo-fi, Rusted", "Jazz"]
+
+
+def test_of_several_genres_and_artists_each_counts():
+    genres = [("Lo-fi", "Jazz"), ("Jazz",), ("Dub", "Jazz"), ("Jazz", "Jazz"), *["Ska"] * 4]
+    artists = [("A", "Rusted"), ("Rusted",), ("Rusted", "B"), ("C",), *"DEFG"]
+    assert names([0] * 4 + [1] * 4, genres, artists) == ["Jazz, Rusted", "Ska"]
 
 
 def test_a_tag_that_all_songs_have_names_nothing():

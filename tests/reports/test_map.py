@@ -25,6 +25,33 @@ def current(home: Home) -> tuple[dict, pl.DataFrame, pl.DataFrame]:
     return json.loads((folder / "map.json").read_text()), songs, clusters
 
 
+def with_lists(i: int) -> dict[str, object]:
+    """Song ``i`` in a catalogue that knows every artist and genre by itself."""
+    song = synthetic.song(i)
+    return {**song, "artists": [song["artist"]], "genres": [song["genre"]]}
+
+
+def test_a_map_of_before_stands_when_its_files_are_read_for_more(home):
+    synthetic.write_home(home, 72)
+    reports.draw_map(home)
+    before = current(home)[0]["map_id"]
+    synthetic.write_catalog(home, map(with_lists, range(72)))
+    assert reports.draw_map(home).headline == "the map of 72 songs is up to date"
+    assert current(home)[0]["map_id"] == before
+
+
+def test_a_map_whose_songs_turn_out_to_have_several_artists_moves_none_of_them(home):
+    synthetic.write_home(home, 72)
+    reports.draw_map(home)
+    _, before, _ = current(home)
+    several = {"artist": "A; B", "artists": ["A", "B"]}
+    synthetic.write_catalog(home, ({**with_lists(i), **several} for i in range(72)))
+    assert reports.draw_map(home).counts["drawn_by"] == "transform"
+    _, after, _ = current(home)
+    columns = ["track_id", "x", "y", "cluster_id"]
+    assert after.select(columns).equals(before.select(columns))
+
+
 def records(home: Home, name: str) -> pl.DataFrame:
     """What the standing map says of the past."""
     maps = home.maps(synthetic.MODEL_ID)

@@ -64,6 +64,19 @@ def test_a_song_whose_name_is_not_utf8_goes_by_what_the_catalogue_calls_it(
     assert labels == {"1": Labels(None, None, "Pop")}
 
 
+def test_of_several_artists_and_genres_the_first_is_the_label(home: Home) -> None:
+    row = {"path": "/a", "track_id": "1", "added_at": DAY, "album": "Album"}
+    both = {"artist": "A; B", "artists": ["A", "B"], "genre": "Dub; Ska", "genres": ["Dub", "Ska"]}
+    catalog.write(home, pl.DataFrame([{**row, **both}], schema=catalog.SCHEMA))
+    assert read(home.catalog) == {"1": Labels("A", "Album", "Dub")}
+
+
+def test_a_catalogue_of_before_there_were_lists_has_the_same_labels(files: Path) -> None:
+    known = read(files)
+    pl.read_parquet(files).drop(catalog.ADDED).write_parquet(files)
+    assert read(files) == known
+
+
 def test_a_csv_file_overrides_tags_and_its_empty_cells_keep_them(files: Path, music: Path) -> None:
     text = 'path,label,artist,title\na/one.mp3, Pop ,,x\n"two, too.mp3",,"Duo, The",y\n'
     assert read(files, [csv_file(music, text)]) == {

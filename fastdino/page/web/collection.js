@@ -26,9 +26,10 @@ const lasting = seconds => seconds < 7200 ? clock(seconds) : `${count(Math.round
 const day = text => text && new Date(`${text}T00:00Z`).toLocaleDateString(
   "en-GB", {day: "numeric", month: "long", year: "numeric", timeZone: "UTC"});
 
-const artist = i => data.artists[songs.artist[i]];
+const listed = (names, of) => of.map(g => names[g]).join("; ") || undefined;
+const artist = i => songs.credit[i] ?? listed(data.artists, songs.artists[i]);
 const album = i => data.albums[songs.album[i]];
-const genre = i => data.genres[songs.genre[i]];
+const genre = i => listed(data.genres, songs.genres[i]);
 const path = i => `${data.folders[songs.folder[i]].replace(/\/$/, "")}/${songs.file[i]}`;
 const spoken = i => artist(i) ? `${songs.title[i]} by ${artist(i)}` : songs.title[i];
 
@@ -51,11 +52,12 @@ const neighbors = i => {
   return found;
 };
 
-// ---- ways to group songs: each song's group number, and the groups with their members
+// ---- ways to group songs: each song's group number, and the groups with their members. A song of
+// several artists or genres has the colour of the first and is a member of each.
 const fresh = 8;   // days of adding that are told apart
 const clusterRow = new Map(data.clusters.map((cluster, g) => [cluster.id, g]));
-const tagged = (of, names, none) => ({
-  of, none, groups: names.map((name, g) => ({name, color: data.palette[g]})),
+const tagged = (all, names, none) => ({
+  all, of: all.map(groups => groups[0] ?? -1), none, groups: names.map((name, g) => ({name, color: data.palette[g]})),
 });
 const ways = {
   Cluster: {
@@ -63,8 +65,8 @@ const ways = {
     groups: data.clusters.map(({name, color, typical}) => ({name, color, typical})),
     none: "In no cluster",
   },
-  Genre: tagged(songs.genre, data.genres, "No genre tag"),
-  Artist: tagged(songs.artist, data.artists, "No artist tag"),
+  Genre: tagged(songs.genres, data.genres, "No genre tag"),
+  Artist: tagged(songs.artists, data.artists, "No artist tag"),
   Year: (() => {
     const decade = songs.year.map(year => year ? Math.floor(year / 10) : null);
     const found = [...new Set(decade)].filter(d => d !== null).sort((a, b) => b - a);
@@ -87,7 +89,10 @@ const ways = {
 for (const way of Object.values(ways)) {
   way.members = way.groups.map(() => []);
   way.rest = [];
-  way.of.forEach((g, i) => (g < 0 ? way.rest : way.members[g]).push(i));
+  way.of.forEach((g, i) => {
+    if (g < 0) way.rest.push(i);
+    else for (const each of way.all ? way.all[i] : [g]) way.members[each].push(i);
+  });
 }
 
 // ---- playlists
@@ -95,8 +100,8 @@ for (const way of Object.values(ways)) {
 const spaced = list => {
   const left = [...new Set(list)], order = [];
   while (left.length) {
-    const last = order.length && artist(order[order.length - 1]);
-    const other = left.findIndex(i => !last || artist(i) !== last);
+    const last = order.length ? songs.artists[order[order.length - 1]] : [];
+    const other = left.findIndex(i => !songs.artists[i].some(a => last.includes(a)));
     order.push(...left.splice(Math.max(other, 0), 1));
   }
   return order;

@@ -143,9 +143,11 @@ const oneSong = ({song, lens}) => {
   top.append(backButton(), heading(songs.title[song]));
   const facts = make("p", undefined, "facts");
   const parts = [album(song), songs.year[song], genre(song), clock(songs.seconds[song])].filter(Boolean).join(" · ");
-  if (artist(song)) {
-    facts.append(button(artist(song), `All by ${artist(song)}`, () => openGroup("Artist", songs.artist[song]), "link"), make("br"));
-  }
+  songs.artists[song].forEach((a, k) => {
+    if (k) facts.append("; ");
+    facts.append(button(data.artists[a], `All by ${data.artists[a]}`, () => openGroup("Artist", a), "link"));
+  });
+  if (songs.artists[song].length) facts.append(make("br"));
   facts.append(parts);
   const chip = button(g < 0 ? ways.Cluster.none : ways.Cluster.groups[g].name, "", () => openGroup("Cluster", g), "chip");
   chip.prepend(dot(g < 0 ? null : ways.Cluster.groups[g].color));

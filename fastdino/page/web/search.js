@@ -1,4 +1,4 @@
-// Search: songs by words of title, artist and album, with slips of the finger.
+// Search: songs by words of title, artists, album and genres, with slips of the finger.
 
 const plain = text => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase();
 const words = text => plain(text).match(/[\p{L}\p{N}]+/gu) || [];
@@ -18,11 +18,13 @@ const index = () => {
   songs.title.forEach((title, i) => add(title, [i], 1));
   const groups = (names, of, weight) => {
     const rows = names.map(() => []);
-    of.forEach((g, i) => g >= 0 && rows[g].push(i));
+    of.forEach((g, i) => { for (const each of [g].flat()) if (each >= 0) rows[each].push(i); });
     names.forEach((name, g) => add(name, rows[g], weight));
   };
-  groups(data.artists, songs.artist, .9);
+  groups(data.artists, songs.artists, .9);
+  songs.credit.forEach((text, i) => text && add(text, [i], .9));
   groups(data.albums, songs.album, .6);
+  groups(data.genres, songs.genres, .4);
   return vocabulary;
 };
 

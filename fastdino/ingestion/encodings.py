@@ -1,0 +1,289 @@
+"""Text that was written in one encoding and read as another, made right where that is beyond doubt.
+
+Belongs here: pure functions over texts and bytes. Does not: which texts belong together, which the
+stage knows, and reading tags (``tags``).
+
+Two mistakes are mended. UTF-8 read as Latin-1, once or several times over ("BjÃ¶rk"), is so each
+text by itself: bytes that are valid UTF-8 and make sense as such are hardly ever anything else.
+Code pages of before Unicode read as Latin-1 ("Êèíî") are so only for all of an album together, and
+only where there are enough letters and a single reading makes sense; otherwise all stays as it is.
+Both are undone from the text alone, since no byte is lost: a repaired text written in its encoding
+and read as Latin-1 is what the file seemed to say. The file itself is never touched.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+# Of a text that was wrongly read once, the result wrongly read again: more were never seen.
+MOST_TIMES = 3
+# What a code page is decided from, at least: letters beyond ASCII in words of nothing else.
+FEWEST_LETTERS, FEWEST_DIFFERENT = 8, 4
+# Of the bytes in words that hold any beyond ASCII, the share that is beyond ASCII. In Latin scripts
+# it is about a fifth, and far below this over a whole album. Of two bytes for a letter the second
+# one may be ASCII.
+DENSE, DENSE_WIDE = 0.85, 0.55
+# Ideographs from which a language can be told.
+TELLING = 10
+# By so much one guess of charset-normalizer has to be better than another, in one of the two.
+CLEARLY_LESS_CHAOS, CLEARLY_MORE_COHERENT = 0.05, 0.2
+# Without capitals it takes more letters to tell.
+TELLING_UNCASED = 24
+
+# Letters of Latin script past the first two blocks that languages do use; their neighbours are
+# phonetic signs, which a capital letter before a symbol ("CAFÉ®") would turn into. In capitals
+# ("CAFÉ™") there are no small ones.
+LATIN_BEYOND = frozenset("ƏəƠơƯưǍǎǏǐǑǒǓǔȘșȚțʻʼƁɓƊɗƘƙƝɲŊŋƆɔƐɛɣɩ")
+_WORD = re.compile(r"[^\W\d_]+")
+
+
+def undecided(text: str) -> bool:
+    """Whether ``text`` may be bytes of any code page: it has some, and no other characters."""
+    return not text.isascii() and max(text) <= "\xff"
+
+
+def of_utf8(content: bytes) -> str:
+    """What should be UTF-8; where it is something else, its bytes as Latin-1, undecided."""
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        # Cut off in the middle of a character.
+        if error.start and error.end == len(content) and error.reason == "unexpected end of data":
+            return of_utf8(content[: error.start])
+    replaced = content.decode("utf-8", "replace")
+    sound = sum("\x7f" < character != "\ufffd" for character in replaced)
+    return replaced if sound > replaced.count("\ufffd") else content.decode("latin-1")
+
+
+def of_unknown(content: bytes) -> str:
+    """Bytes in no known encoding: UTF-8 if they make sense as such, otherwise undecided."""
+    if content.isascii():
+        return content.decode("ascii")
+    whole = of_utf8(content)
+    return whole if _makes_sense(whole) and "\ufffd" not in whole else content.decode("latin-1")
+
+
+def repaired(text: str) -> str:
+    """``text`` with UTF-8 that was read as Latin-1, or as Windows-1252, read as what it is."""
+    if text.isascii():
+        return text
+    found = text
+    for _ in range(MOST_TIMES):
+        content = _bytes_of(text)
+        try:
+            text = content.decode("utf-8") if content else ""
+        except UnicodeDecodeError:
+            break
+        if not text or text.isascii():
+            break
+        if _makes_sense(text):
+            found = text
+    return found
+
+
+def _bytes_of(text: str) -> bytes | None:
+    """What ``text`` was read from, if every character may be a byte and one is beyond ASCII."""
+    if text.isascii():
+        return None
+    content = bytearray()
+    for character in text:
+        try:
+            content += character.encode("latin-1" if character <= "\xff" else "cp1252")
+        except UnicodeEncodeError:
+            return None
+    return bytes(content)
+
+
+def _makes_sense(text: str) -> bool:
+    """Whether text that came out of a repair is one that people write."""
+    alone, others = 0, 0
+    for at, character in enumerate(text):
+        before = text[max(0, at - 2) : at]
+        if character > "\x7f":
+            kind = unicodedata.category(character)
+            if kind in ("Cc", "Cn", "Co", "Cs"):
+                return False
+            if "\u0180" <= character <= "\u02ff" and (
+                character not in LATIN_BEYOND
+                or (len(before) == 2 and before.isascii() and before.isalpha() and before.isupper())
+            ):
+                return False
+            if kind[0] in "LMN" and character > "\u02ff" and not _is_latin(character):
+                others += 1
+                alone += before[-1:].isascii() and before[-1:].isalpha()
+    # "Spaß…" is no German word with a letter of N'Ko behind it.
+    return not others or alone < others
+
+
+def _is_latin(character: str) -> bool:
+    return "\u1e00" <= character <= "\u1eff"
+
+
+# ---- code pages
+
+
+@dataclass(frozen=True)
+class CodePage:
+    """A way to read bytes, and how to tell that what is read makes sense.
+
+    Attributes:
+        name: as Python and charset-normalizer call it.
+        makes_sense: told from all words with letters beyond ASCII.
+        is_wide: whether two bytes stand for a letter.
+    """
+
+    name: str
+    makes_sense: Callable[[list[str]], bool]
+    is_wide: bool = False
+
+
+def _cased(word: str) -> bool:
+    return word.islower() or word.isupper() or word[1:].islower()
+
+
+def _alphabet(letters: str, common: str, least: float) -> Callable[[list[str]], bool]:
+    """Words of ``letters`` only, cased as words are, with a usual share of the ``common`` ones."""
+
+    def makes_sense(words: list[str]) -> bool:
+        text = "".join(words).lower()
+        return (
+            len(text) >= FEWEST_LETTERS
+            and len(set(text)) >= FEWEST_DIFFERENT
+            and set(text) <= set(letters)
+            and all(map(_cased, words))
+            and sum(letter in common for letter in text) >= least * len(text)
+        )
+
+    return makes_sense
+
+
+def _hebrew(words: list[str]) -> bool:
+    text = "".join(words)
+    return (
+        all("\u05d0" <= letter <= "\u05ea" for letter in text)
+        and len(text) >= TELLING_UNCASED
+        # Final forms stand at the end of a word alone.
+        and not any(letter in "ךםןףץ" for word in words for letter in word[:-1])
+        and sum(letter in "יוהלאמרתבנש" for letter in text) >= 0.55 * len(text)
+    )
+
+
+def _korean(words: list[str]) -> bool:
+    text = "".join(words)
+    return len(text) >= 4 and all("가" <= letter <= "힣" for letter in text)
+
+
+def _japanese(words: list[str]) -> bool:
+    text = "".join(words)
+    kana = sum("ぁ" <= letter <= "ヿ" for letter in text)
+    ideographs = sum("一" <= letter <= "鿿" for letter in text)
+    return kana + ideographs == len(text) and kana >= 0.3 * len(text)
+
+
+def _chinese(encoding: str, first: int, last: int) -> Callable[[list[str]], bool]:
+    """Ideographs, nearly all of the commoner half, which begin with ``first`` to ``last``."""
+
+    def makes_sense(words: list[str]) -> bool:
+        text = "".join(words)
+        common = sum(first <= letter.encode(encoding)[0] <= last for letter in text)
+        return (
+            len(text) >= TELLING
+            and all("一" <= letter <= "鿿" for letter in text)
+            and common >= 0.95 * len(text)
+        )
+
+    return makes_sense
+
+
+_RUSSIAN = _alphabet("абвгдежзийклмнопрстуфхцчшщъыьэюяёіїєґўјљњћђџѓќѕ", "оеаинтсрвлкмдіу", 0.6)
+_GREEK = _alphabet("αβγδεζηθικλμνξοπρσςτυφχψωάέήίόύώϊϋΐΰ", "αοιετσςνηυρπκλάίόέή", 0.6)
+PAGES = (
+    CodePage("cp1251", _RUSSIAN),
+    CodePage("koi8_r", _RUSSIAN),
+    CodePage("cp866", _RUSSIAN),
+    CodePage("cp1253", _GREEK),
+    CodePage("cp1255", _hebrew),
+    CodePage("cp932", _japanese, is_wide=True),
+    CodePage("euc_jp", _japanese, is_wide=True),
+    CodePage("euc_kr", _korean, is_wide=True),
+    CodePage("gb18030", _chinese("gb18030", 0xB0, 0xD7), is_wide=True),
+    CodePage("big5", _chinese("big5", 0xA4, 0xC6), is_wide=True),
+)
+
+
+def code_page(texts: Iterable[str]) -> str | None:
+    """The code page that undecided texts of one album are in; None unless it is beyond doubt.
+
+    It is if words are made of letters beyond ASCII throughout, as in no Latin script, and one page
+    alone makes sense of all of them; where several do, if charset-normalizer rules out the others.
+    """
+    wanted = sorted({text for text in texts if undecided(text)})
+    content = "\n".join(wanted).encode("latin-1")
+    density = _density(content)
+    sensible = [
+        page.name
+        for page in PAGES
+        if density >= (DENSE_WIDE if page.is_wide else DENSE)
+        and (words := _words(content, page.name)) is not None
+        and page.makes_sense(words)
+    ]
+    # In small letters alone, a Cyrillic text whose words would all end as Hebrew ones do is none.
+    if "cp1255" in sensible:
+        return "cp1255"
+    if len(sensible) > 1:
+        sensible = _told_apart(content, sensible)
+    return sensible[0] if len(sensible) == 1 else None
+
+
+def is_dense(texts: Iterable[str]) -> bool:
+    """Whether undecided texts may be of an album in a code page, were there more of them."""
+    return _density("\n".join(texts).encode("latin-1"), fewest=1) >= DENSE_WIDE
+
+
+def _density(content: bytes, fewest: int = FEWEST_LETTERS) -> float:
+    """Of the bytes in words with any beyond ASCII, the share that is; 0 if they are too few."""
+    words = [word for word in re.findall(rb"[A-Za-z\x80-\xff]+", content) if max(word) > 0x7F]
+    beyond = sum(byte > 0x7F for word in words for byte in word)
+    return beyond / sum(map(len, words)) if beyond >= fewest else 0.0
+
+
+def _words(content: bytes, name: str) -> list[str] | None:
+    """Words with letters beyond ASCII as ``name`` has them; None if these are no such bytes."""
+    try:
+        text = content.decode(name)
+    except UnicodeDecodeError:
+        return None
+    # Frames and shades of old screens and unassigned characters are in no title.
+    if any(unicodedata.category(c) in ("Cn", "Co", "So", "Sm") for c in text if c > "\x7f"):
+        return None
+    if any("\x7f" <= c <= "\x9f" for c in text):
+        return None
+    words = _WORD.findall(unicodedata.normalize("NFC", text))
+    return [word for word in words if not word.isascii()]
+
+
+def _told_apart(content: bytes, names: list[str]) -> list[str]:
+    """Of several pages the one without a fault, where the detector finds one with the others."""
+    import charset_normalizer
+
+    found = charset_normalizer.from_bytes(content, cp_isolation=names, enable_fallback=False)
+    best = found.best()
+    if best is None or any(
+        guess.chaos - best.chaos < CLEARLY_LESS_CHAOS
+        and best.coherence - guess.coherence < CLEARLY_MORE_COHERENT
+        for guess in found
+        if guess is not best
+    ):
+        return []
+    return [best.encoding]
+
+
+def in_page(text: str, name: str | None) -> str:
+    """``text`` read in a code page if it is undecided, and stays as it is if that does not work."""
+    if name is None or not undecided(text):
+        return text
+    try:
+        return text.encode("latin-1").decode(name)
+    except UnicodeDecodeError:
+        return text
