@@ -268,11 +268,11 @@ def _with_lengths(tracks: pl.DataFrame, shards: Path) -> pl.DataFrame:
     short = pl.struct("decoded_s", "header_s").map_elements(
         lambda each: is_short(each["decoded_s"], each["header_s"]), pl.Boolean
     )
-    decoded = decoded.with_columns(is_cut=short)
+    decoded = decoded.with_columns(is_incomplete=short)
     return tracks.join(decoded, on="track_id", how="left", maintain_order="left").with_columns(
         duration_s=pl.coalesce("decoded_s", "duration_s"),
         stated_s="header_s",
-        is_cut=pl.col("is_cut").fill_null(False),
+        is_incomplete=pl.col("is_incomplete").fill_null(False),
     )
 
 

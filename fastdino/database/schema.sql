@@ -33,7 +33,7 @@ CREATE TABLE tracks (
     isrc VARCHAR,
     duration_s DOUBLE,
     stated_s DOUBLE,
-    is_cut BOOLEAN NOT NULL,
+    is_incomplete BOOLEAN NOT NULL,
     path VARCHAR NOT NULL,
     start_s DOUBLE,
     end_s DOUBLE,
@@ -54,7 +54,7 @@ COMMENT ON COLUMN tracks.original_year IS 'Year of the first release, where a ta
 COMMENT ON COLUMN tracks.track_number IS 'Track number tag';
 COMMENT ON COLUMN tracks.duration_s IS 'Length of its sound in seconds, as far as it can be decoded; as its packets tell it where it has not been decoded yet';
 COMMENT ON COLUMN tracks.stated_s IS 'Length in seconds that the file claims, if it does';
-COMMENT ON COLUMN tracks.is_cut IS 'Whether its sound is shorter than it claims, such as that of half a download';
+COMMENT ON COLUMN tracks.is_incomplete IS 'Whether its sound is shorter than it claims, such as that of half a download';
 COMMENT ON COLUMN tracks.recording_mbid IS 'Identifier of the recording in MusicBrainz';
 COMMENT ON COLUMN tracks.isrc IS 'International Standard Recording Code, twelve characters';
 COMMENT ON COLUMN tracks.path IS 'Absolute path of one of its files: the one seen first, whose tags are shown here';

@@ -444,7 +444,7 @@ def test_a_song_is_as_long_as_its_sound_and_what_is_cut_is_told(home):
             info = TrackInfo(synthetic.track_id(i), -90.0, 0.375, header_s, decoded_s, False)
             writer.append(info, np.ones((1_000, 80), np.uint8))
     publish(home)
-    query = "SELECT duration_s, stated_s, is_cut FROM tracks ORDER BY track_id"
+    query = "SELECT duration_s, stated_s, is_incomplete FROM tracks ORDER BY track_id"
     with duckdb.connect(str(home.database), read_only=True) as db:
         found = db.execute(query).fetchall()
     undecoded = synthetic.song(3)["duration_s"]

@@ -89,7 +89,7 @@ def test_utf8_misread_any_number_of_times_is_read_as_what_it_is(
         try:
             wrong = wrong.encode().decode(encoding)
         except UnicodeDecodeError:
-            pytest.skip("Windows-1252 has no such byte")
+            break  # Windows-1252 has no such byte: nobody can misread it so.
     assert encodings.repaired(wrong) == text
 
 
