@@ -40,10 +40,10 @@ def encode(path: Path, container: str, codec: str, sound: np.ndarray, rate: int)
     return path
 
 
-def id3v1(title: str = "Song") -> bytes:
+def id3v1(title: str = "Song", genre: int = 17) -> bytes:
     """A tag of 128 bytes, as old programs put behind the sound."""
     fields = (title.encode().ljust(30, b"\0"), bytes(30), bytes(30), b"2001", bytes(30))
-    return b"TAG" + b"".join(fields) + b"\x11"
+    return b"TAG" + b"".join(fields) + bytes([genre])
 
 
 def apev2(**values: str) -> bytes:
@@ -67,13 +67,13 @@ def lyrics3(words: str = "la la la") -> bytes:
     return body + b"%06d" % len(body) + b"LYRICS200"
 
 
-def id3v2(*, footer: bool, title: bytes = b"Hello") -> bytes:
+def id3v2(*, footer: bool, title: bytes = b"Hello", padding: int = 0) -> bytes:
     """A tag as it stands in front of the sound, or, with a footer, behind it."""
 
     def size(n: int) -> bytes:
         return bytes([n >> 21 & 127, n >> 14 & 127, n >> 7 & 127, n & 127])
 
-    frame = b"TIT2" + size(len(title) + 1) + b"\0\0\x03" + title
+    frame = b"TIT2" + size(len(title) + 1) + b"\0\0\x03" + title + bytes(padding)
     rest = b"\x04\0" + (b"\x10" if footer else b"\0") + size(len(frame))
     return b"ID3" + rest + frame + (b"3DI" + rest if footer else b"")
 
@@ -91,4 +91,10 @@ BEHIND = {
     "ID3v1, zeros": id3v1() + bytes(300),
     "ID3v1 twice": 2 * id3v1(),
     "a large tag": apev2(Cover="x" * 200_000),
+    "a tag with a picture": apev2(Cover="\xff\xfb\x90\x64" * 20_000),
+    "APEv2, zeros": apev2(Artist="Foo") + bytes(500),
+    "ID3v1 that ends in zeros, zeros": id3v1(genre=0) + bytes(500),
+    "padded ID3v2, zeros": id3v2(footer=False, padding=200) + bytes(500),
+    "zeros, APEv2, zeros, ID3v1": bytes(90) + apev2(Artist="Foo") + bytes(90) + id3v1(),
+    "ID3v2 that speaks of ID3": id3v2(footer=False, title=b"My ID3 title"),
 }

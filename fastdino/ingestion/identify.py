@@ -10,8 +10,8 @@ decoding, so a file can be moved, renamed and retagged and stays the same track.
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastdino.core.failures import FORMAT
@@ -89,27 +89,26 @@ def identify(path: str) -> Identified:
     try:
         with av.open(path, metadata_errors="surrogateescape", options=OPEN_OPTIONS) as container:
             return _read(path, [container])
-    except av.PatchWelcomeError:
-        return _identify_links(path)
     except (av.FFmpegError, OSError, ValueError):
-        return Identified(error=_why_unopened(path))
+        pass
+    # FFmpeg opens one at a time of several that were joined and are not alike.
+    with contextlib.suppress(av.FFmpegError, OSError, ValueError):
+        if len(links := ogg.links(path)) > 1:
+            return _read(path, _opened_links(path, links))
+    return Identified(error=_why_unopened(path))
 
 
-def _identify_links(path: str) -> Identified:
-    """Of a file that was joined from several that are not alike; FFmpeg opens one at a time."""
+def _opened_links(path: str, links: Sequence[tuple[int, int]]) -> Iterator[Any]:
+    """The containers of a chain's links, each open until the next is asked for."""
     import av
 
-    with contextlib.ExitStack() as opened:
-        containers = []
-        for begin, end in ogg.links(path):
-            part = opened.enter_context(ogg.Part(path, begin, end))
-            with contextlib.suppress(av.FFmpegError, OSError, ValueError):
-                container = av.open(part, metadata_errors="replace", options=OPEN_OPTIONS)
-                containers.append(opened.enter_context(container))
-        with contextlib.suppress(av.FFmpegError, OSError, ValueError):
-            if containers:
-                return _read(path, containers)
-    return Identified(error=_why_unopened(path))
+    for begin, end in links:
+        with (
+            ogg.Part(path, begin, end) as part,
+            contextlib.suppress(av.FFmpegError, OSError, ValueError),
+            av.open(part, metadata_errors="surrogateescape", options=OPEN_OPTIONS) as container,
+        ):
+            yield container
 
 
 def _why_unopened(path: str) -> str:
@@ -124,35 +123,36 @@ def _why_unopened(path: str) -> str:
     return "damaged, or not an audio file: its header cannot be understood"
 
 
-def _read(path: str, containers: Sequence[Any]) -> Identified:
+def _read(path: str, containers: Iterable[Any]) -> Identified:
     """What a file holds, of which ``containers`` are the parts one after the other."""
-    streams = [(c, s) for c in containers if (s := c.streams.best("audio")) is not None]
-    if not streams:
+    found: Identified | None = None
+    packets: _Packets | None = None
+    for container in containers:
+        stream = container.streams.best("audio")
+        if stream is None:
+            continue
+        if packets is None:
+            codec = stream.codec_context
+            if codec is None:
+                return Identified(error="holds audio of an unknown kind", error_kind=FORMAT)
+            # Ogg keeps tags with the stream, the others with the container.
+            metadata = {**stream.metadata, **container.metadata}
+            with open(path, "rb") as file:
+                end = trailers.sound_end(file, codec.codec.canonical_name)
+                said = tags.read(file, metadata)
+            packets = _Packets(codec.codec.canonical_name, end)
+            found = Identified(
+                codec=codec.codec.canonical_name,
+                sample_rate=codec.sample_rate or None,
+                channels=codec.channels or None,
+                own_sheet=own_sheet(metadata)
+                or (flac_sheet.read(path) if container.format.name == "flac" else None),
+                **said,
+            )
+        packets.add(container, stream)
+    if found is None or packets is None or not packets.size:
         return Identified(error=NO_AUDIO)
-    container, stream = streams[0]
-    codec = stream.codec_context
-    if codec is None:
-        return Identified(error="holds audio of an unknown kind", error_kind=FORMAT)
-    # Ogg keeps tags with the stream, the others with the container.
-    metadata = {**stream.metadata, **container.metadata}
-    with open(path, "rb") as file:
-        end = trailers.sound_end(file, codec.codec.canonical_name)
-        said = tags.read(file, metadata)
-    packets = _Packets(codec.codec.canonical_name, end)
-    for part, part_stream in streams:
-        packets.add(part, part_stream)
-    if not packets.size:
-        return Identified(error=NO_AUDIO)
-    return Identified(
-        track_id=packets.digest(),
-        duration_s=packets.duration_s,
-        codec=codec.codec.canonical_name,
-        sample_rate=codec.sample_rate or None,
-        channels=codec.channels or None,
-        **said,
-        own_sheet=own_sheet(metadata)
-        or (flac_sheet.read(path) if container.format.name == "flac" else None),
-    )
+    return replace(found, track_id=packets.digest(), duration_s=packets.duration_s)
 
 
 class _Packets:
@@ -170,7 +170,7 @@ class _Packets:
         import av
 
         end, update = self.end, self._hash.update
-        open_ended = trailers.ends_with_the_file(self.codec)
+        open_ended = trailers.ends_with_the_file(self.codec, container.format.name)
         size, last = self.size, self._last
         # Where what was joined from several files begins anew, so do its times.
         elapsed, second = 0, int(1 / stream.time_base)

@@ -16,7 +16,7 @@ READ_BYTES = 1 << 20
 
 
 def links(path: str | Path) -> list[tuple[int, int]]:
-    """First byte of each link and the one after its last.
+    """First byte of each link and the one after its last; none of what is not Ogg.
 
     Pages are found by their mark, so damage between them does no harm.
     """
@@ -24,6 +24,9 @@ def links(path: str | Path) -> list[tuple[int, int]]:
     page_before_was_first = False
     with open(path, "rb") as file:
         size, base, held = file.seek(0, 2), 0, b""
+        file.seek(0)
+        if file.read(len(PAGE)) != PAGE:
+            return []
         file.seek(0)
         while block := file.read(READ_BYTES):
             held += block

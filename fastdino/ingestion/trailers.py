@@ -30,17 +30,19 @@ def sound_end(file: BinaryIO, codec: str) -> int:
         tail = file.read(end - start)
         if len(tail) < end - start:  # the file has become shorter
             return size
-        found = next((n for tag in _TAGS if (n := tag(tail))), 0)
-        if zeros and not found:
-            found = len(tail) - len(tail.rstrip(b"\0"))
-        if not 0 < found <= end:
+        # A tag may end in zeros of its own: it ends somewhere within those that are there.
+        least = len(tail.rstrip(b"\0"))
+        begins = next((n for tag in _TAGS if (n := tag(tail, least)) is not None), None)
+        if begins is None and zeros:
+            begins = least
+        if begins is None or start + begins >= end:
             return end
-        end -= found
+        end = max(0, start + begins)
 
 
-def ends_with_the_file(codec: str) -> bool:
+def ends_with_the_file(codec: str, container: str) -> bool:
     """Whether FFmpeg takes all up to the end of a file for packets of this codec."""
-    return codec in ("mp1", "mp2", "mp3") or codec.startswith("pcm_")
+    return codec in ("mp1", "mp2", "mp3") or codec.startswith("pcm_") or container == "aac"
 
 
 def of_last_packet(codec: str, packet: bytes, behind: int) -> bytes:
@@ -61,41 +63,52 @@ def of_last_packet(codec: str, packet: bytes, behind: int) -> bytes:
     return packet[: len(packet) - behind] if codec.startswith("pcm_") else packet
 
 
-def _id3v1(tail: bytes) -> int:
-    if tail[-128:-125] != b"TAG":
-        return 0
-    return 128 + (227 if tail[-355:-351] == b"TAG+" else 0)
+def _id3v1(tail: bytes, least: int) -> int | None:
+    begin = tail.rfind(b"TAG", max(0, least - 128))
+    if begin < 0 or not least <= begin + 128 <= len(tail):
+        return None
+    if tail[begin - 3 : begin + 5] == b"APETAGEX":
+        return None
+    return begin - (227 if tail[begin - 227 : begin - 223] == b"TAG+" else 0)
 
 
-def _apev2(tail: bytes) -> int:
-    if tail[-32:-24] != b"APETAGEX":
-        return 0
-    _, size, _, flags = struct.unpack("<IIII", tail[-24:-8])
-    return int(size) + (32 if flags >> 31 else 0)
+def _apev2(tail: bytes, least: int) -> int | None:
+    footer = tail.rfind(b"APETAGEX", max(0, least - 32))
+    if footer < 0 or not least <= footer + 32 <= len(tail):
+        return None
+    _, size, _, flags = struct.unpack("<IIII", tail[footer + 8 : footer + 24])
+    return int(footer + 32 - size - (32 if flags >> 31 else 0))
 
 
-def _lyrics3(tail: bytes) -> int:
-    if tail[-9:] == b"LYRICS200" and tail[-15:-9].isdigit():
-        return int(tail[-15:-9]) + 15
-    if tail[-9:] == b"LYRICSEND":
-        begin = tail.rfind(b"LYRICSBEGIN", -LYRICS_BYTES - 20)
-        return len(tail) - begin if begin >= 0 else 0
-    return 0
+def _lyrics3(tail: bytes, least: int) -> int | None:
+    if tail[least - 9 : least] == b"LYRICS200" and tail[least - 15 : least - 9].isdigit():
+        return least - int(tail[least - 15 : least - 9]) - 15
+    if tail[least - 9 : least] == b"LYRICSEND":
+        begin = tail.rfind(b"LYRICSBEGIN", max(0, least - LYRICS_BYTES - 20))
+        return begin if begin >= 0 else None
+    return None
 
 
-def _id3v2_with_footer(tail: bytes) -> int:
-    return _syncsafe(tail[-4:]) + 20 if tail[-10:-7] == b"3DI" else 0
+def _id3v2_with_footer(tail: bytes, least: int) -> int | None:
+    footer = tail.rfind(b"3DI", max(0, least - 10))
+    if footer < 0 or not least <= footer + 10 <= len(tail):
+        return None
+    return footer - _syncsafe(tail[footer + 6 : footer + 10]) - 10
 
 
-def _id3v2(tail: bytes) -> int:
-    begin = tail.rfind(b"ID3")
-    if begin < 0 or len(tail) - begin < 10:
-        return 0
-    length = _syncsafe(tail[begin + 6 : begin + 10]) + 10
-    return length if length == len(tail) - begin else 0
+def _id3v2(tail: bytes, least: int) -> int | None:
+    begin = tail.find(b"ID3")
+    while 0 <= begin <= len(tail) - 10:
+        length = _syncsafe(tail[begin + 6 : begin + 10]) + 10
+        if tail[begin + 3] in (2, 3, 4) and least <= begin + length <= len(tail):
+            return begin
+        begin = tail.find(b"ID3", begin + 3)
+    return None
 
 
-_TAGS: tuple[Callable[[bytes], int], ...] = (
+# Where a tag begins that ends with ``tail``, or with some of the zeros that ``tail`` ends in, those
+# from ``least`` on.
+_TAGS: tuple[Callable[[bytes, int], int | None], ...] = (
     _id3v1, _apev2, _lyrics3, _id3v2_with_footer, _id3v2,
 )  # fmt: skip
 

@@ -55,7 +55,7 @@ class Sound:
         blocks: mono float32 samples ``[n]``, as they are decoded; iterating raises
             ``DecodeError`` where the decoder gives up.
         skipped: damaged packets left out so far.
-        power: sum of squares of all channels' samples so far, over the number of channels.
+        powers: sum of squares of each channel's samples so far, float ``[channels]``.
         mixed_power: the same of what was made of them.
     """
 
@@ -63,18 +63,24 @@ class Sound:
     header_s: float | None
     blocks: Blocks
     skipped: int = 0
-    power: float = 0.0
+    powers: np.ndarray | None = None
     mixed_power: float = 0.0
 
     @property
     def cancelled(self) -> bool:
-        """Whether the channels are each other's opposite, and little is left of them together."""
-        return self.mixed_power < LEAST_LEFT * self.power
+        """Whether channels are each other's opposite, and little is left of them together."""
+        return self.powers is not None and bool(self.mixed_power < LEAST_LEFT * self.powers.mean())
+
+    @property
+    def loudest(self) -> int:
+        """The channel of the greatest power."""
+        return 0 if self.powers is None else int(self.powers.argmax())
 
     def mixed(self, channels: np.ndarray, mix: np.ndarray) -> np.ndarray:
         """Mono of ``channels``, float32 ``[n, channels]``, and their power added to the sums."""
         mono = channels @ mix
-        self.power += float(np.vdot(channels, channels)) / channels.shape[1]
+        powers = np.einsum("nc,nc->c", channels, channels)
+        self.powers = powers + (0 if self.powers is None else self.powers)
         self.mixed_power += float(np.vdot(mono, mono))
         return mono
 
@@ -221,10 +227,15 @@ def _opened(path: Path, from_s: float, channel: int | None = None) -> tuple[Soun
     """
     import av
 
+    links: Iterator[tuple[av.container.InputContainer, int]] | None = None
     try:
         container = av.open(str(path), metadata_errors="replace", options=OPEN_OPTIONS)
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise DecodeError(_reason(error)) from error
+        links = _links(path)
+        first_link = next(links, None)
+        if first_link is None:
+            raise DecodeError(_reason(error)) from error
+        container, _ = first_link
     stream = container.streams.best("audio")
     if stream is None:
         container.close()
@@ -241,48 +252,44 @@ def _opened(path: Path, from_s: float, channel: int | None = None) -> tuple[Soun
             container.seek(int((from_s + begin_s) / stream.time_base), stream=stream)
             sought = True
 
-    def frames(container: av.container.InputContainer, begin: int) -> Iterator[av.AudioFrame]:
-        stream = container.streams.best("audio")
-        packets = container.demux(stream)
-        reached = begin
+    def frames() -> Iterator[av.AudioFrame]:
+        """Of the file; of one joined from several that are not alike, of a link after the other."""
+        here, rest = container, links
+        begin = reached = 0
         while True:
-            try:
-                packet = next(packets, None)
-            except av.PatchWelcomeError:
-                yield from links(reached)
+            failed: Exception | None = None
+            packets = here.demux(here.streams.best("audio"))
+            while failed is None:
+                try:
+                    packet = next(packets, None)
+                except (av.FFmpegError, OSError) as error:
+                    failed = error
+                    break
+                if packet is None:
+                    break
+                reached = begin + (packet.pos or 0)
+                try:
+                    decoded = packet.decode()
+                except (av.FFmpegError, OSError, ValueError):
+                    sound.skipped += 1
+                    continue
+                yield from decoded  # type: ignore[misc]
+            if failed is None and rest is None:
                 return
-            except (av.FFmpegError, OSError) as error:
-                raise DecodeError(_reason(error)) from error
-            if packet is None:
-                return
-            reached = begin + (packet.pos or 0)
-            try:
-                decoded = packet.decode()
-            except (av.FFmpegError, OSError, ValueError):
-                sound.skipped += 1
-                continue
-            yield from decoded  # type: ignore[misc]
-
-    def links(reached: int) -> Iterator[av.AudioFrame]:
-        """Frames of the first of a chain's links behind ``reached``, and of those after it."""
-        begin, end = next((link for link in ogg.links(path) if link[0] > reached), (0, 0))
-        if not end:
-            raise DecodeError("its format changes half-way")
-        with ogg.Part(path, begin, path.stat().st_size) as part:
-            try:
-                rest = av.open(part, metadata_errors="replace", options=OPEN_OPTIONS)
-            except (av.FFmpegError, OSError, ValueError) as error:
-                raise DecodeError(_reason(error)) from error
-            with rest:
-                assert isinstance(rest, av.container.InputContainer)
-                yield from frames(rest, begin)
+            rest = rest or _links(path)
+            following = next((link for link in rest if link[1] > reached), None)
+            if following is None:
+                if failed is None:
+                    return
+                raise DecodeError(_reason(failed)) from failed
+            here, begin = following
 
     def mono(frame: av.AudioFrame | None) -> np.ndarray:
         assert frame is not None
         samples = _samples(frame)
         return samples[:, 0] if samples.shape[1] == 1 else sound.mixed(samples, mix)
 
-    decoded = frames(container, 0)
+    decoded = frames()
     queue = av.AudioFifo()
 
     def blocks() -> Blocks:
@@ -332,6 +339,23 @@ def _opened(path: Path, from_s: float, channel: int | None = None) -> tuple[Soun
     begun = [first]
     sound.blocks = blocks()
     return sound, at_s
+
+
+def _links(path: Path) -> "Iterator[tuple[av.container.InputContainer, int]]":  # type: ignore[name-defined]  # noqa: F821
+    """The links of an Ogg file that was joined from several: each opened, and where it begins.
+
+    A link is closed when the next one is asked for.
+    """
+    import av
+
+    with contextlib.suppress(OSError):
+        for begin, end in ogg.links(path):
+            with (
+                ogg.Part(path, begin, end) as part,
+                contextlib.suppress(av.FFmpegError, OSError, ValueError),
+                av.open(part, metadata_errors="replace", options=OPEN_OPTIONS) as container,
+            ):
+                yield container, begin
 
 
 def _nothing() -> Blocks:

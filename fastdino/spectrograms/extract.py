@@ -101,8 +101,9 @@ def extract(task: Task) -> Extracted | WorkerFailure:
             part = (task.path, decoder, task.start_s, task.end_s)
             sound = cut(*part)
             result, loudest = _attempt(task, sound, spool, attempt)
-            if sound.cancelled:  # one channel is the opposite of the other: the first one, then
-                result, loudest = _attempt(task, cut(*part, channel=0), spool, attempt)
+            if sound.cancelled:  # one channel is the opposite of another: the loudest one, then
+                alone = cut(*part, channel=sound.loudest)
+                result, loudest = _attempt(task, alone, spool, attempt)
         except DecodeError as error:
             reasons[name] = str(error)
             continue

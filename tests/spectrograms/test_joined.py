@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from joined import encode, tone
 
 from fastdino import demo
@@ -55,6 +56,8 @@ def flac_in_ogg(path: Path, seconds: float, rate: int = RATE) -> bytes:
         ("stereo, mono.opus", [(opus, 6.0), (opus, 3.0, 1)], 9.0),
         ("chain.ogg", [(vorbis, 6.0), (vorbis, 3.0)], 9.0),
         ("other rate.ogg", [(vorbis, 6.0), (vorbis, 3.0, 32_000)], 9.0),
+        ("vorbis, opus.ogg", [(vorbis, 6.0), (opus, 3.0)], 9.0),
+        ("opus, flac.ogg", [(opus, 3.0), (flac_in_ogg, 4.0)], 7.0),
         ("there and back.ogg", [(vorbis, 2.0), (vorbis, 3.0, 32_000), (vorbis, 2.0)], 7.0),
     ],
 )
@@ -110,6 +113,24 @@ def test_channels_that_are_each_other_s_opposite_are_no_silence(
     assert np.abs(frames.astype(int) - alike)[loud].mean() < 1.0
     demo.encode(path, np.zeros_like(sound), demo.RATE, {})
     assert extract(Task(path, tmp_path / "spool", settings)) == WorkerFailure("silent throughout")
+
+
+def test_a_chain_of_hundreds_of_links_is_heard_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.ogg"
+    links = [vorbis(path, 0.3), vorbis(path, 0.3, 32_000)]
+    path.write_bytes(b"".join(links * 600))
+    packets_s, decoded_s = both(path)
+    assert packets_s == pytest.approx(360, rel=0.05)
+    assert decoded_s == pytest.approx(360, rel=0.05)
+
+
+def test_opposite_channels_are_heard_beside_silent_ones(tmp_path: Path) -> None:
+    sound, path = tone(3.0, 440), tmp_path / "a.wav"
+    silence = np.zeros_like(sound[0])
+    soundfile.write(path, np.stack([silence, sound[0], -sound[0]], axis=1), demo.RATE)
+    task = Task(path, tmp_path / "spool", SpectrogramSettings())
+    assert isinstance(extract(task), Extracted)
+    assert np.fromfile(task.spool, np.uint8).max() > 100
 
 
 def test_ordinary_stereo_is_the_mean_of_its_channels(tmp_path: Path) -> None:
