@@ -59,6 +59,11 @@ class Home:
         return self.root / "catalog" / "files.parquet"
 
     @property
+    def aliases(self) -> Path:
+        """Parquet: ids of recordings from older versions, see ``fastdino.ingestion.aliases``."""
+        return self.root / "catalog" / "aliases.parquet"
+
+    @property
     def skipped(self) -> Path:
         """Parquet: one row per file or folder left out, see ``fastdino.ingestion.skipped``."""
         return self.root / "catalog" / "skipped.parquet"

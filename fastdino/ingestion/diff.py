@@ -60,7 +60,9 @@ def unchanged(before: pl.DataFrame, listed: pl.DataFrame, now: datetime) -> pl.D
     return usable.join(listed, on=("path", "size", "mtime_ns", "ctime_ns"), how="semi")
 
 
-def with_known_ids(before: pl.DataFrame, opened: pl.DataFrame) -> pl.DataFrame:
+def with_known_ids(
+    before: pl.DataFrame, opened: pl.DataFrame, aliases: pl.DataFrame
+) -> pl.DataFrame:
     """Files just opened, with the track that each holds: ``track_id`` from ``audio_id``.
 
     They are the same but where an older version, which took tags behind the sound for sound, has
@@ -69,23 +71,28 @@ def with_known_ids(before: pl.DataFrame, opened: pl.DataFrame) -> pl.DataFrame:
     Args:
         before: the catalogue so far.
         opened: columns path, size, mtime_ns, audio_id and others.
+        aliases: what was carried over before, audio_id and track_id.
     """
     known = before.filter(pl.col("track_id").is_not_null())
     # Of a file that is as it was, whatever this version makes of it.
     older = known.filter(pl.col("identified_by").ne_missing(VERSION)).drop("audio_id")
-    carried = opened.select("path", "size", "mtime_ns", "audio_id").join(
-        older, on=("path", "size", "mtime_ns")
-    )
+    same = ("size", "mtime_ns")
+    found = opened.select("path", *same, "audio_id")
+    stayed = found.join(older, on=("path", *same))
+    # One that was renamed since is told by its size and time, if no other has these.
+    gone = older.join(opened, on="path", how="anti").unique(same, keep="none")
+    moved = found.join(older, on="path", how="anti").unique(same, keep="none").join(gone, on=same)
     names = ("audio_id", "track_id", "added_at")
+    first = aliases.with_columns(added_at=pl.lit(None, older.schema["added_at"])).select(names)
     aliases = (
-        pl.concat([known.select(names), carried.select(names)])
+        pl.concat([first, *(each.select(names) for each in (known, stayed, moved))])
         .filter(
             pl.col("audio_id").is_not_null(),
             pl.col("audio_id") != pl.col("track_id"),
             # Of several ids that turn out to be of one recording its own goes before all.
             ~pl.col("audio_id").is_in(known["track_id"].implode()),
         )
-        .sort("added_at", "track_id")
+        .sort("added_at", "track_id", nulls_last=False)
         .unique("audio_id", keep="first", maintain_order=True)
         .select("audio_id", "track_id")
     )

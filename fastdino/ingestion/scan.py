@@ -50,10 +50,20 @@ JUNK = frozenset((
     ".dropbox.cache", ".fseventsd", ".git", ".hg", ".svn", ".recycle", ".recycler", ".snapshot",
     ".snapshots", ".spotlight-v100", ".stfolder", ".streams", ".stversions", ".sync",
     ".temporaryitems", ".thumbnails", ".thumbs", ".timemachine", ".trash", ".trashes", ".vol",
-    ".zfs", "~snapshot",
+    ".zfs", "~snapshot", ".recycle.bin",
     "system volume information", "network trash folder", "temporary items",
 ))  # fmt: skip
-JUNK_BEGINS = ("._", ".trash-", ".fuse_hidden", ".nfs0", ".syncthing.", ".~lock.", ".smbdelete")
+JUNK_BEGINS = (
+    "._",
+    ".trash-",
+    ".trashed-",
+    ".pending-",
+    ".fuse_hidden",
+    ".nfs0",
+    ".syncthing.",
+    ".~lock.",
+    ".smbdelete",
+)
 # Of Windows XP. In small letters it is an album.
 JUNK_EXACTLY = frozenset({"RECYCLER"})
 # A file by which its folder asks to be left alone. One of the second kind may hold patterns for

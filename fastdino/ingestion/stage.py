@@ -21,7 +21,7 @@ from fastdino.core.home import Home
 from fastdino.core.progress import progress
 from fastdino.core.storage import exclusive_lock
 from fastdino.core.summary import Summary
-from fastdino.ingestion import catalog, diff, identify, scan, sheets, skipped, tags
+from fastdino.ingestion import aliases, catalog, diff, identify, scan, sheets, skipped, tags
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +44,13 @@ def run(
     with exclusive_lock(home.catalog.parent):
         before = catalog.read(home) if home.catalog.exists() else catalog.empty()
         listing = scan.scan(folders, frozenset(before["path"]), exclude)
-        after = look(before, listing, rescan=rescan)
+        carried = _carried(home)
+        after = look(before, listing, carried, rescan=rescan)
         changed = diff.changes(before, after)
         after = diff.first_seen_kept(before, after, changed)
         if did_work := not after.equals(before):
+            # First: a catalogue without them would not know of them again.
+            aliases.keep(home, carried, after)
             catalog.write(home, after)
         known = _known_skipped(home)
         left_out = _left_out(known, listing)
@@ -57,10 +60,13 @@ def run(
     return _summary(home, before, after, changed, listing, left_out, did_work)
 
 
-def look(before: pl.DataFrame, listing: scan.Listing, *, rescan: bool = False) -> pl.DataFrame:
+def look(
+    before: pl.DataFrame, listing: scan.Listing, carried: pl.DataFrame, *, rescan: bool = False
+) -> pl.DataFrame:
     """The catalogue of what is ``listed`` now: known rows where files have not changed, fresh ones
     where they have, and where an album that may be in an old code page has new files; or all if
-    ``rescan`` is asked for. Same columns as ``before``, sorted by path.
+    ``rescan`` is asked for. Same columns as ``before``, sorted by path. ``carried`` are the ids
+    that older versions have given, see ``aliases``.
     """
     now = datetime.datetime.now(datetime.UTC)
     listed = listing.files
@@ -80,7 +86,7 @@ def look(before: pl.DataFrame, listing: scan.Listing, *, rescan: bool = False) -
     read = [field.name for field in fields(identify.Identified)]
     results = pl.DataFrame(found, schema={c: catalog.SCHEMA[c] for c in ("path", *read)})
     opened = to_open.drop("error").join(results.rename({"track_id": "audio_id"}), on="path")
-    opened = diff.with_known_ids(before, opened)
+    opened = diff.with_known_ids(before, opened, carried)
     fresh = pl.concat([refused, opened], how="diagonal").join(
         before.select("path", "size", "mtime_ns", "added_at", before_attempts="attempts"),
         on="path",
@@ -113,6 +119,15 @@ def _with_next_try(fresh: pl.DataFrame, now: datetime.datetime) -> pl.DataFrame:
             )
         )
     )
+
+
+def _carried(home: Home) -> pl.DataFrame:
+    """The ids of old; those that the catalogue has are known without the file, if it is damaged."""
+    try:
+        return aliases.read(home)
+    except UserError as error:
+        log.warning("%s", error)
+        return aliases.SCHEMA.to_frame()
 
 
 def _known_skipped(home: Home) -> pl.DataFrame | None:

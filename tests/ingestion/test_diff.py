@@ -5,7 +5,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastdino.ingestion import catalog, diff, identify
+from fastdino.ingestion import aliases, catalog, diff, identify
 
 DAY = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
 
@@ -234,8 +234,9 @@ def opened(**audio_ids: str | None) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema)
 
 
-def ids(before: pl.DataFrame, now: pl.DataFrame) -> dict[str, str | None]:
-    return dict(diff.with_known_ids(before, now).select("path", "track_id").rows())
+def ids(before: pl.DataFrame, now: pl.DataFrame, **carried: str) -> dict[str, str | None]:
+    known = pl.DataFrame(list(carried.items()), schema=aliases.SCHEMA, orient="row")
+    return dict(diff.with_known_ids(before, now, known).select("path", "track_id").rows())
 
 
 def test_a_file_that_an_older_version_has_read_keeps_the_id_it_gave() -> None:
@@ -245,6 +246,9 @@ def test_a_file_that_an_older_version_has_read_keeps_the_id_it_gave() -> None:
         "b": "old",
         "c": "other",
     }
+    # Also if it was renamed since, or is not there at the moment.
+    assert ids(before, opened(z="new")) == {"z": "old"}
+    assert ids(before.clear(), opened(z="new"), new="old") == {"z": "old"}
     # One that has changed since may hold anything.
     changed = opened(a="new").with_columns(size=pl.lit(2, pl.Int64))
     assert ids(before, changed) == {"a": "new"}

@@ -13,7 +13,7 @@ from fastdino import demo, ingestion
 from fastdino.core import paths
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
-from fastdino.ingestion import catalog, diff, identify, scan, skipped, stage
+from fastdino.ingestion import aliases, catalog, diff, identify, scan, skipped, stage
 from fastdino.steps import music_folders
 from tests.editing import retag
 
@@ -232,12 +232,12 @@ def test_the_same_files_through_an_outer_folder_are_no_change(music: Path, home:
 
 
 def test_what_a_locked_folder_holds_is_kept(music: Path) -> None:
-    before = stage.look(catalog.empty(), scan.scan([music]))
+    before = stage.look(catalog.empty(), scan.scan([music]), aliases.SCHEMA.to_frame())
     locked = str(music / demo.ARTISTS[0].name)
     listing = scan.scan([music])
     hidden = pl.col("path").str.starts_with(locked)
     listing = dataclasses.replace(listing, files=listing.files.filter(~hidden), unlisted=(locked,))
-    assert stage.look(before, listing).equals(before)
+    assert stage.look(before, listing, aliases.SCHEMA.to_frame()).equals(before)
 
 
 def test_a_catalogue_that_is_damaged_is_named(music: Path, home: Home) -> None:

@@ -167,6 +167,14 @@ def test_a_home_made_before_sound_was_told_from_what_is_behind_it_decodes_nothin
     assert after.drop("track_id").equals(now.drop("track_id"))
     assert not spectrograms.run(home).did_work
     assert not ingestion.run(home, [music]).did_work
+    # It goes, and comes back as what it was.
+    kept = tagged.read_bytes()
+    tagged.unlink()
+    ingestion.run(home, [music])
+    tagged.write_bytes(kept)
+    ingestion.run(home, [music])
+    assert catalog.read(home).filter(is_tagged)["track_id"].to_list() == ["0" * 32]
+    assert not spectrograms.run(home).did_work
     # A copy without the tag is the same recording, also by its name of old.
     (music / "copy.flac").write_bytes(tagged.read_bytes()[: -len(BEHIND["ID3v1"])])
     assert ingestion.run(home, [music]).counts["duplicate"] == 1

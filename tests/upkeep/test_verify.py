@@ -480,3 +480,12 @@ def test_a_damaged_list_of_failures_is_tried_again(collection: tuple[Home, Path]
     home, _ = collection
     cut(home.shards(SPEC.spec_id) / "failures.parquet")
     assert spectrograms.run(home).counts["failures"] == 1
+
+
+def test_damaged_ids_of_old_are_named_and_taken_out(collection: tuple[Home, Path]) -> None:
+    home, music = collection
+    home.aliases.write_bytes(b"spoilt")
+    assert [finding.path for finding in found(home)] == [home.aliases]
+    assert main(["verify", "--repair", "--home", str(home.root)]) == 0
+    assert found(home) == []
+    assert not run(home, music)["ingest"].did_work

@@ -11,7 +11,7 @@ import polars as pl
 
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
-from fastdino.ingestion import catalog, skipped
+from fastdino.ingestion import aliases, catalog, skipped
 from fastdino.upkeep.verify import recovery
 from fastdino.upkeep.verify.finding import Finding, reason
 
@@ -23,13 +23,15 @@ def check(home: Home, *, repair: bool) -> Generator[Finding, None, set[str] | No
         The tracks of the collection; None if they cannot be told.
     """
     known = yield from _check_files(home, repair=repair)
-    try:
-        skipped.read(home)
-    except UserError as error:
-        found = Finding(
-            home.skipped, reason(home.skipped, error), "deleted; the next ingestion writes it anew"
-        )
-        yield found.settled(home.skipped.unlink, repair=repair)
+    for path, read, then in (
+        (home.skipped, skipped.read, "the next ingestion writes it anew"),
+        (home.aliases, aliases.read, "files that are there now keep their songs' ids"),
+    ):
+        try:
+            read(home)
+        except UserError as error:
+            found = Finding(path, reason(path, error), f"deleted; {then}")
+            yield found.settled(path.unlink, repair=repair)
     return known
 
 
