@@ -32,12 +32,14 @@ def sound_end(file: BinaryIO, codec: str) -> int:
             return size
         # A tag may end in zeros of its own: it ends somewhere within those that are there.
         least = len(tail.rstrip(b"\0"))
-        begins = next((n for tag in _TAGS if (n := tag(tail, least)) is not None), None)
+        found = (tag(tail, least) for tag in _TAGS)
+        # One that claims to be all of the file, or more, has no say.
+        begins = next((n for n in found if n is not None and start + n > 0), None)
         if begins is None and zeros:
             begins = least
         if begins is None or start + begins >= end:
             return end
-        end = max(0, start + begins)
+        end = start + begins
 
 
 def ends_with_the_file(codec: str, container: str) -> bool:

@@ -488,4 +488,4 @@ def test_damaged_ids_of_old_are_named_and_taken_out(collection: tuple[Home, Path
     assert [finding.path for finding in found(home)] == [home.aliases]
     assert main(["verify", "--repair", "--home", str(home.root)]) == 0
     assert found(home) == []
-    assert not run(home, music)["ingest"].did_work
+    assert not run(home, music)["ingest"].tables["changes"]
