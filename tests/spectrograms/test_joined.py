@@ -117,11 +117,11 @@ def test_channels_that_are_each_other_s_opposite_are_no_silence(
 
 def test_a_chain_of_hundreds_of_links_is_heard_to_its_end(tmp_path: Path) -> None:
     path = tmp_path / "a.ogg"
-    links = [vorbis(path, 0.3), vorbis(path, 0.3, 32_000)]
-    path.write_bytes(b"".join(links * 600))
+    links = [vorbis(path, 0.2), vorbis(path, 0.2, 32_000)]
+    path.write_bytes(b"".join(links * 300))
     packets_s, decoded_s = both(path)
-    assert packets_s == pytest.approx(360, rel=0.05)
-    assert decoded_s == pytest.approx(360, rel=0.05)
+    assert packets_s == pytest.approx(120, rel=0.1)
+    assert decoded_s == pytest.approx(120, rel=0.1)
 
 
 def test_opposite_channels_are_heard_beside_silent_ones(tmp_path: Path) -> None:
