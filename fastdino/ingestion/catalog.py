@@ -26,6 +26,7 @@ CUE_SONG = pl.Struct(
         "album_artist": pl.String(),
         "genre": pl.String(),
         "year": pl.Int32(),
+        "isrc": pl.String(),  # catalogues of older versions lack it
     }
 )
 SCHEMA = pl.Schema(
@@ -122,7 +123,7 @@ def songs(files: pl.DataFrame) -> pl.DataFrame:
     whole = kept.filter(~is_cut).drop("cue").with_columns(start_s=nowhere, end_s=nowhere)
     song = {name: pl.col("cue").struct.field(name) for name in CUE_SONG.to_schema()}
     shared = ("artist", "album", "genre", "year")
-    start_s, end_s = song["start"] / FRAMES_PER_S, song["end"] / FRAMES_PER_S
+    start_s, end_s = _seconds(song["start"]), _seconds(song["end"])
     number = song["track_number"].cast(pl.String).str.zfill(2)
     cut = (
         kept.filter(is_cut)
@@ -136,20 +137,27 @@ def songs(files: pl.DataFrame) -> pl.DataFrame:
                 .alias(many)
                 for one, many in (("artist", "artists"), ("genre", "genres"))
             ),
-            # Those are of one recording, and of which cannot be told.
+            # The file's are of one recording, and of which cannot be told.
             recording_mbid=pl.lit(None, pl.String),
-            isrc=pl.lit(None, pl.String),
+            isrc=song["isrc"],
             track_id=song["track_id"],
             title=pl.coalesce(song["title"], pl.format("{} {}", NAME, number)),
             track_number=song["track_number"],
             album_artist=pl.coalesce("album_artist", song["album_artist"]),
-            duration_s=pl.coalesce(end_s, "duration_s") - start_s,
+            duration_s=pl.coalesce(
+                _seconds(song["end"] - song["start"]), pl.col("duration_s") - start_s
+            ),
             start_s=start_s,
             end_s=end_s,
         )
         .drop("cue")
     )
     return pl.concat([whole, cut]).sort("path", "start_s")
+
+
+def _seconds(frames: pl.Expr) -> pl.Expr:
+    # Polars multiplies by 1/75, which makes 15.000000000000002 of 1125.
+    return (frames / FRAMES_PER_S).round(6)
 
 
 def track_ids(files: pl.DataFrame) -> set[str]:

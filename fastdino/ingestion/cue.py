@@ -9,8 +9,8 @@ sheet is refused only where it cannot be told where its tracks begin.
 
 import codecs
 import itertools
+import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fastdino.ingestion import encodings
@@ -32,6 +32,7 @@ class Tags:
     performer: str | None = None
     genre: str | None = None
     date: str | None = None
+    isrc: str | None = None
 
 
 @dataclass
@@ -62,6 +63,11 @@ class Part:
 
     name: str | None
     tracks: list[Track] = field(default_factory=list)
+
+    @property
+    def audio(self) -> list[Track]:
+        """Those of them that are sound."""
+        return [track for track in self.tracks if track.is_audio]
 
 
 @dataclass
@@ -132,6 +138,8 @@ def parse(text: str) -> Sheet:
             tags.title = tags.title or _unquoted(rest)
         elif command == "PERFORMER":
             tags.performer = tags.performer or _unquoted(rest)
+        elif command == "ISRC":
+            tags.isrc = tags.isrc or _unquoted(rest)
         elif command == "REM":
             name, value = [*rest.split(None, 1), "", ""][:2]
             if name.upper() == "GENRE":
@@ -157,10 +165,11 @@ def cuts(part: Part, duration_s: float | None) -> list[Cut]:
     Raises:
         SheetError: they cannot lie there.
     """
-    if sum(track.is_audio for track in part.tracks) < 2:
+    audio = part.audio
+    if len(audio) < 2:
         return []
-    starts = [_start(track) for track in part.tracks]
-    in_order = zip(part.tracks, starts, strict=True)
+    starts = [_start(track) for track in audio]
+    in_order = zip(audio, starts, strict=True)
     for (one, before), (other, after) in itertools.pairwise(in_order):
         if after <= before:
             raise SheetError(
@@ -169,12 +178,23 @@ def cuts(part: Part, duration_s: float | None) -> list[Cut]:
             )
     if duration_s is not None and starts[-1] >= duration_s * FRAMES_PER_S:
         raise SheetError(
-            f"track {part.tracks[-1].number} begins at {clock(starts[-1])}, and the file ends at "
+            f"track {audio[-1].number} begins at {clock(starts[-1])}, and the file ends at "
             f"{clock(int(duration_s * FRAMES_PER_S))}"
         )
-    ends: Sequence[int | None] = [*starts[1:], None]
-    found = zip(part.tracks, starts, ends, strict=True)
-    return [Cut(track, start, end) for track, start, end in found if track.is_audio]
+    found: list[Cut] = []
+    end: int | None = None
+    for index, track in reversed(list(enumerate(part.tracks))):
+        if track.is_audio:
+            found.append(Cut(track, _start(track), end))
+            end = track.start
+        elif track.start is not None:
+            # What is no sound is often not in the file, such as the films behind a CD's songs.
+            before = sum(each.is_audio for each in part.tracks[:index])
+            least = starts[before - 1] if before else 0
+            most = end if end is not None else (duration_s or math.inf) * FRAMES_PER_S
+            if least < track.start < most:
+                end = track.start
+    return found[::-1]
 
 
 def _start(track: Track) -> int:

@@ -46,13 +46,15 @@ def _text(block: bytes, rate: int) -> str:
     lines = []
     at = BEFORE_TRACKS + 1
     for _ in range(block[BEFORE_TRACKS]):
-        offset, number, _, flags, indexes = TRACK.unpack_from(block, at)
+        offset, number, code, flags, indexes = TRACK.unpack_from(block, at)
         at += TRACK.size
         places = [INDEX.unpack_from(block, at + i * INDEX.size) for i in range(indexes)]
         at += indexes * INDEX.size
         if number > LAST_OF_A_CD:
             continue  # Where the last one ends.
         lines.append(f"TRACK {number:02} {'DATA' if flags & IS_DATA else 'AUDIO'}")
+        if isrc := code.rstrip(b"\0").decode("ascii", "replace"):
+            lines.append(f"ISRC {isrc}")
         for begin, index in places:
             seconds, frames = divmod(round((offset + begin) * FRAMES_PER_S / rate), FRAMES_PER_S)
             lines.append(f"INDEX {index:02} {seconds // 60:02}:{seconds % 60:02}:{frames:02}")

@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import os
 import stat
-import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +20,11 @@ import polars as pl
 
 from fastdino.core.paths import to_path
 from fastdino.ingestion import cue
-from fastdino.ingestion.tags import clean, year
+from fastdino.ingestion.split_albums import File, Folder, folded, is_long_enough
+from fastdino.ingestion.tags import clean, isrc, year
 
+# Of what is made of sheets: those of a catalogue of before are looked at once more.
+VERSION = 2
 SUFFIX = ".cue"
 # A sheet of ninety-nine tracks takes a hundredth of it.
 LARGEST_BYTES = 1 << 20
@@ -30,21 +32,6 @@ LARGEST_BYTES = 1 << 20
 
 class Unreadable(cue.SheetError):
     """A sheet that the disk, or who owns it, does not let be read; this may change unseen."""
-
-
-@dataclass(frozen=True)
-class File:
-    """A music file as far as sheets ask: its columns of the catalogue."""
-
-    path: str
-    track_id: str | None
-    duration_s: float | None
-    own_sheet: str | None
-
-    @property
-    def name(self) -> str:
-        """Without its folder."""
-        return os.path.basename(self.path)
 
 
 @dataclass(frozen=True)
@@ -74,7 +61,7 @@ def fingerprint(entries: Iterable["os.DirEntry[str]"], music: Collection[str]) -
                 seen[-1] += (status.st_size, status.st_mtime_ns)
     if not seen:
         return None
-    text = repr((sorted(seen), sorted(music)))
+    text = repr((VERSION, sorted(seen), sorted(music)))
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
 
 
@@ -89,7 +76,7 @@ def applied(rows: pl.DataFrame, listed: pl.DataFrame, opened: Collection[str]) -
         opened: paths of files that were opened just now.
     """
     now = dict(listed.select("path", "sheets").iter_rows())
-    columns = ("path", "track_id", "duration_s", "own_sheet", "sheets")
+    columns = ("path", "track_id", "duration_s", "own_sheet", "title", "sheets")
     due = {
         os.path.dirname(path)
         for path, *_, known in rows.select(columns).iter_rows()
@@ -131,9 +118,10 @@ def songs_of(
     """
     found: dict[str, list[dict[str, Any]]] = {}
     wrong: dict[str, str] = {}
+    folder = Folder(files)
 
     def take(file: File, name: str, sheet: cue.Sheet, part: cue.Part) -> None:
-        if file.track_id is None or file.path in found:
+        if file.track_id is None or file.path in found or folder.holds_tracks_of(part, file):
             return
         try:
             cuts = cue.cuts(part, file.duration_s)
@@ -154,19 +142,21 @@ def songs_of(
             continue
         for part in beside.says.parts:
             # Where each file is a track, the files are the songs.
-            if len(part.tracks) < 2:
+            if len(part.audio) < 2:
                 continue
             meant = _called(part.name, files) if part.name else []
             if not meant and len(beside.says.parts) == 1:
                 meant = _called(beside.name, files)
             for file in meant:
                 take(file, beside.name, beside.says, part)
-            if not meant:
+            if not meant and not folder.holds_tracks_of(part):
                 astray.append((beside.name, part))
     for file in files:
         if file.own_sheet and file.path not in found:
             try:
                 sheet = cue.parse(file.own_sheet)
+                if all(len(part.audio) < 2 for part in sheet.parts):
+                    continue
                 part = _only_part(sheet)
             except cue.SheetError as error:
                 wrong.setdefault(file.path, _refusal("the one within", error))
@@ -175,7 +165,8 @@ def songs_of(
     for name, part in astray:
         why = f"it is of “{clean(part.name)}”, which is not there" if part.name else "it names none"
         left = [file for file in usable if file.path not in found | wrong]
-        for file in left if len(files) == 1 else _long_enough(part, left)[:1]:
+        long_enough = [file for file in left if is_long_enough(part, file)]
+        for file in left if len(files) == 1 else long_enough[:1]:
             wrong[file.path] = _refusal(name, cue.SheetError(why))
     return found, {path: why for path, why in wrong.items() if path not in found}
 
@@ -186,17 +177,8 @@ def _refusal(name: str, error: cue.SheetError) -> str:
 
 def _called(name: str, files: Sequence[File]) -> list[File]:
     """The files of this name; if there is none, those with another suffix, or one more."""
-    same = [file for file in files if _folded(file.name) == _folded(name)]
-    return same or [file for file in files if _stem(name) in (_stem(file.name), _folded(file.name))]
-
-
-def _long_enough(part: cue.Part, files: Sequence[File]) -> list[File]:
-    """The files that a sheet may be of although it names another.
-
-    An album that was split into its tracks often has its sheet yet. None of them is as long.
-    """
-    last_s = max(track.start or 0 for track in part.tracks) / cue.FRAMES_PER_S
-    return [file for file in files if (file.duration_s or 0) > last_s]
+    same = [file for file in files if folded(file.name) == folded(name)]
+    return same or [file for file in files if _stem(name) in (_stem(file.name), folded(file.name))]
 
 
 def _only_part(sheet: cue.Sheet) -> cue.Part:
@@ -223,15 +205,12 @@ def _song(recording: str, sheet: cue.Sheet, cut: cue.Cut) -> dict[str, Any]:
         "album_artist": text(of_all.performer),
         "genre": text(own.genre, of_all.genre),
         "year": year(own.date or of_all.date),
+        "isrc": isrc(own.isrc or ""),
     }
 
 
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
-
-
 def _stem(name: str) -> str:
-    return os.path.splitext(_folded(name))[0]
+    return os.path.splitext(folded(name))[0]
 
 
 def _read_all(folder: str) -> list[Beside]:

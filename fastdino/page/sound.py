@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from fastdino.ingestion.identify import OPEN_OPTIONS
 
@@ -27,6 +27,18 @@ MAX_FRAMES = (2**32 - 1 - HEADER_BYTES) // FRAME_BYTES
 
 class SoundError(Exception):
     """A file cannot be played; the message says why."""
+
+
+class RangeError(Exception):
+    """A request's ``Range`` cannot be answered.
+
+    Attributes:
+        status: of the answer: 400 if it is none, 416 if it is beyond the end.
+    """
+
+    def __init__(self, status: int) -> None:
+        super().__init__("no such range of bytes")
+        self.status = status
 
 
 def response(
@@ -44,13 +56,18 @@ def response(
         SoundError: there is no sound in it, or none knows how much.
     """
     total = HEADER_BYTES + n_frames(path, start_s, duration_s) * FRAME_BYTES
-    start, stop = byte_range(wanted, total)
+    try:
+        part = byte_range(wanted, total)
+    except RangeError as error:
+        beyond = {"Content-Range": f"bytes */{total}"} if error.status == 416 else None
+        return PlainTextResponse(str(error), error.status, beyond)
+    start, stop = part or (0, total)
     headers = {"Accept-Ranges": "bytes", "Content-Length": str(stop - start)}
-    if wanted:
+    if part:
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{total}"
     return StreamingResponse(
         wav(path, total, start, stop, round(start_s * RATE)),
-        206 if wanted else 200,
+        206 if part else 200,
         headers,
         media_type="audio/wav",
     )
@@ -84,12 +101,38 @@ def n_frames(path: Path, start_s: float = 0.0, duration_s: float | None = None) 
     return min(round(duration_s * RATE), MAX_FRAMES)
 
 
-def byte_range(wanted: str | None, total: int) -> tuple[int, int]:
-    """First byte, and the one after the last, of a ``Range`` header; all for what is not one."""
-    found = re.fullmatch(r"bytes=(\d+)-(\d*)", wanted or "")
-    if not found or int(found[1]) >= total:
-        return 0, total
-    return int(found[1]), min(int(found[2] or total - 1), total - 1) + 1
+def byte_range(wanted: str | None, total: int) -> tuple[int, int] | None:
+    """First byte, and the one after the last, that a ``Range`` header asks for.
+
+    As Starlette answers for files, so that a song is the same to a player either way; but of
+    several ranges none is picked out.
+
+    Returns:
+        None if all of it is to be sent: nothing is asked for, or several ranges.
+
+    Raises:
+        RangeError: it cannot be answered.
+    """
+    if wanted is None:
+        return None
+    unit, _, asked = wanted.partition("=")
+    if unit.strip().lower() != "bytes":
+        raise RangeError(400)
+    ranges = []
+    for each in asked.split(","):
+        found = re.fullmatch(r"\s*(\d{0,20})\s*-\s*(\d{0,20})\s*", each, re.ASCII)
+        if found and found[1]:
+            last = min(int(found[2]), total - 1) if found[2] else total - 1
+            ranges.append((int(found[1]), last + 1))
+        elif found and found[2]:  # so many of the last
+            ranges.append((max(total - int(found[2]), 0), total))
+    if not ranges:
+        raise RangeError(400)
+    if any(start >= total for start, _ in ranges):
+        raise RangeError(416)
+    if any(start >= stop for start, stop in ranges):
+        raise RangeError(400)
+    return ranges[0] if len(ranges) == 1 else None
 
 
 def wav(path: Path, total: int, start: int, stop: int, skipped: int = 0) -> Iterator[bytes]:

@@ -28,6 +28,7 @@ from fastdino.core.storage import exclusive_lock, write_json
 from fastdino.core.summary import Summary
 from fastdino.core.workers import WorkerFailure, available_cores, map_in_workers
 from fastdino.ingestion import catalog
+from fastdino.ingestion.cue import FRAMES_PER_S, clock
 from fastdino.ingestion.identify import LEAST_BYTES_PER_S
 from fastdino.spectrograms import extract, shards
 from fastdino.spectrograms.decode import VERSION
@@ -85,7 +86,16 @@ class Candidate:
     duration_s: float | None
     start_s: float | None = None
     end_s: float | None = None
+    track_number: int | None = None
+    title: str | None = None
     others: tuple["Candidate", ...] = ()
+
+    def reason(self, why: str) -> str:
+        """Why it failed; of a song in a file that holds several, which one it is as well."""
+        if self.start_s is None:
+            return why
+        at = clock(round(self.start_s * FRAMES_PER_S))
+        return f"song {self.track_number}, “{self.title}”, which begins at {at}: {why}"
 
 
 @dataclass(frozen=True)
@@ -178,7 +188,7 @@ def find_work(
     by_track: dict[str, list[Candidate]] = {}
     missing = []
     wanted = files.filter(pl.col("track_id").is_not_null() & ~pl.col("track_id").is_in(list(have)))
-    columns = ("track_id", "path", "size", "mtime_ns", "duration_s", "start_s", "end_s")
+    columns = (*SAME, "duration_s", "start_s", "end_s", "track_number", "title")
     for row in wanted.sort("added_at", "path", "start_s").select(columns).iter_rows(named=True):
         if tuple(row[name] for name in columns[:4]) in tried:
             continue
@@ -228,7 +238,7 @@ def _work(
                 candidate = by_spool[spool]
                 if isinstance(result, WorkerFailure):
                     failed.append(_failure(candidate, result, tried))
-                    log.warning("%s: %s", candidate.path, result.reason)
+                    log.warning("%s: %s", candidate.path, candidate.reason(result.reason))
                     if candidate.others:
                         first, *rest = candidate.others
                         candidates.append(replace(first, others=tuple(rest)))
@@ -309,7 +319,7 @@ def _failure(
     attempts = 1 + tried.get((c.track_id, c.path, c.size, c.mtime_ns), 0)
     again = next_try(failure.kind, attempts, now)
     file = (c.track_id, c.path, c.size, c.mtime_ns)
-    return (*file, failure.reason, now, failure.kind, attempts, again, VERSION)
+    return (*file, c.reason(failure.reason), now, failure.kind, attempts, again, VERSION)
 
 
 def _still_true(
@@ -368,14 +378,16 @@ def _summary(
             f"{len(missing)} files of the catalogue cannot be read now, such as {missing[0]}: "
             "is a disk not mounted? Otherwise run ingest to bring the catalogue up to date"
         )
+    cut = set(files.filter(pl.col("start_s").is_not_null())["track_id"])
     machine_s = [row for row in failed if row[6] == MACHINE]
     for rows, then in (
         ([row for row in failed if row[6] != MACHINE], "they are tried again when they change"),
         (machine_s, "that is the computer's doing: they are tried again by themselves"),
     ):
         if rows:
+            what = "songs" if any(row[0] in cut for row in rows) else "files"
             warnings.append(
-                f"{len(rows)} files could not be decoded, such as {rows[0][1]} ({rows[0][4]}); "
+                f"{len(rows)} {what} could not be decoded, such as {rows[0][1]} ({rows[0][4]}); "
                 f"{then}, or all at once by `fastdino spectrograms --retry`"
             )
     mb = pl.col("n_frames").cast(pl.Int64) * pl.col("n_mels") / 1e6

@@ -151,3 +151,15 @@ def test_a_catalogue_of_before_a_column_was_added_is_read_with_nothing_in_it(hom
     tables.write(home.catalog, whole.drop("size"))
     with pytest.raises(UserError, match="damaged or of another version"):
         catalog.read(home)
+
+
+def test_songs_begin_and_end_at_whole_seconds_where_the_sheet_says_so() -> None:
+    """1125 / 75 is 15, and not 15.000000000000002."""
+    starts = [75 * second for second in range(3000)]
+    song = dict.fromkeys(catalog.CUE_SONG.to_schema())
+    cuts = [{**song, "track_id": str(start), "start": start, "end": start + 75} for start in starts]
+    file = {"path": "/a", "folder": "/", "size": 1, "mtime_ns": 1, "track_id": "x", "cue": cuts}
+    found = catalog.songs(rows(file))
+    assert found["start_s"].to_list() == [float(second) for second in range(3000)]
+    assert found["end_s"].to_list() == [float(second + 1) for second in range(3000)]
+    assert set(found["duration_s"]) == {1.0}

@@ -98,6 +98,43 @@ def test_data_on_the_disc_is_no_song_and_ends_the_one_before() -> None:
     assert [(cut.start, cut.end) for cut in found] == [(0, 150), (150, 300)]
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        ["INDEX 01 00:32:00"],  # an enhanced CD: it lies behind the songs, on the disc
+        ["INDEX 01 00:30:00"],
+        ["INDEX 00 00:20:00"],  # begins nowhere
+        ["INDEX 01 00:01:00"],  # amid the songs before it
+        [],
+    ],
+)
+def test_data_that_is_not_in_the_file_is_no_reason_to_refuse_the_songs(data: list[str]) -> None:
+    sheet = sheet_of(
+        "TRACK 01 AUDIO", "INDEX 01 00:00:00", "TRACK 02 AUDIO", "INDEX 01 00:10:00",
+        "TRACK 03 MODE1/2352", *data,
+    )  # fmt: skip
+    found = cue.cuts(sheet.parts[0], 30.0)
+    assert [(cut.start, cut.end) for cut in found] == [(0, 750), (750, None)]
+
+
+def test_data_before_and_amid_the_songs_leaves_them_where_they_are() -> None:
+    sheet = sheet_of(
+        "TRACK 01 MODE1/2352", "INDEX 01 00:00:00", "TRACK 02 AUDIO", "INDEX 01 00:02:00",
+        "TRACK 03 MODE2/2336", "INDEX 01 00:04:00", "TRACK 04 AUDIO", "INDEX 01 00:06:00",
+    )  # fmt: skip
+    found = cue.cuts(sheet.parts[0], 30.0)
+    assert [(cut.start, cut.end) for cut in found] == [(150, 300), (450, None)]
+
+
+def test_the_code_of_each_recording_is_its_own() -> None:
+    sheet = sheet_of(
+        "TRACK 01 AUDIO", "ISRC GBAYE0601498", "INDEX 01 00:00:00",
+        'TRACK 02 AUDIO', 'ISRC "GB-AYE-06-01499"', "INDEX 01 00:06:00",
+    )  # fmt: skip
+    told = [track.tags.isrc for track in sheet.parts[0].tracks]
+    assert told == ["GBAYE0601498", "GB-AYE-06-01499"]
+
+
 def test_one_track_is_nothing_to_cut() -> None:
     assert cue.cuts(sheet_of("TRACK 01 AUDIO", "INDEX 01 00:00:00").parts[0], 1.0) == []
 

@@ -11,6 +11,7 @@ import pytest
 from cue_album import END, FRAME, SHEET, write
 
 from fastdino import ingestion, spectrograms
+from fastdino.core import tables
 from fastdino.core.home import Home
 from fastdino.core.summary import Summary
 from fastdino.ingestion import catalog, flac_sheet, identify, sheets
@@ -68,6 +69,7 @@ def test_the_tracks_of_a_sheet_are_the_songs(album: Path, home: Home) -> None:
     assert summary.headline == "3 songs in 1 files: 1 new"
     found = songs(home)
     columns = ("track_number", "title", "artist", "start_s", "end_s", "duration_s")
+    assert found["start_s"][2] == 8.0
     for row, expected in zip(found.select(columns).iter_rows(), SONGS, strict=True):
         assert row == pytest.approx(expected)
     for column, value in (
@@ -111,7 +113,8 @@ def with_block(flac: Path, tracks: list[tuple[int, list[tuple[int, int]]]]) -> N
     block = bytes(128 + 8 + 259) + bytes([len(tracks) + 1])
     for number, indexes in [*tracks, (170, [])]:
         offset = indexes[0][1] if indexes else END * FRAME
-        block += struct.pack(">QB12sB13xB", offset, number, b"", 0, len(indexes))
+        code = b"GBAYE0601498" if number == 1 else b""
+        block += struct.pack(">QB12sB13xB", offset, number, code, 0, len(indexes))
         for index, at in indexes:
             block += struct.pack(">QB3x", at - offset, index)
     content = flac.read_bytes()
@@ -132,6 +135,7 @@ def test_a_block_of_a_flac_file_says_where_songs_are_but_not_their_names(
     with_block(album / "album.flac", tracks)
     ingestion.run(home, [album.parent])
     assert ids(home) == before
+    assert songs(home)["isrc"].to_list() == ["GBAYE0601498", None, None]
     found = songs(home).select("title", "artist", "album_artist", "start_s", "track_number")
     assert found.rows() == [
         pytest.approx(("album 01", None, "Of the File", 0.0, 1)),
@@ -346,6 +350,164 @@ def test_an_album_in_files_needs_no_sheet(album: Path, home: Home) -> None:
     assert summary.warnings == []
     assert songs(home)["title"].to_list() == ["1", "2", "3"]
     assert catalog.read(home)["sheet_error"].is_null().all()
+
+
+TWO = """FILE "Kid A.wav" WAVE
+TRACK 01 AUDIO
+TITLE "Other"
+INDEX 01 00:00:00
+TRACK 02 AUDIO
+TITLE "Kid A"
+INDEX 01 00:04:11
+"""
+REST = {"begin": 311}
+
+
+def told(music: Path, home: Home) -> list[tuple[str, int]]:
+    """The files, and how many songs are in each; nobody may be told that a sheet does not fit."""
+    assert ingestion.run(home, [music]).warnings == []
+    assert catalog.read(home)["sheet_error"].is_null().all()
+    found = songs(home).group_by("path").agg(pl.len()).sort("path")
+    return [(os.path.basename(path), n) for path, n in found.iter_rows()]
+
+
+@pytest.mark.parametrize(
+    ("names", "tags"),
+    [
+        (("Other.flac", "Kid A.flac"), {}),
+        (("01. Other.flac", "Kid A.flac"), {}),
+        (("Band - 01 - Other.flac", "Kid A.flac"), {}),
+        (("1.flac", "Kid A.flac"), {"title": "other"}),
+        (("x.flac", "Kid A.flac"), {}),  # by its length
+    ],
+)
+@pytest.mark.parametrize("named", ["Kid A.wav", "Kid A.flac"])
+def test_the_title_track_of_an_album_in_files_is_not_cut_by_the_sheet_of_the_whole(
+    names: tuple[str, str], tags: dict[str, str], named: str, home: Home, tmp_path: Path
+) -> None:
+    music = tmp_path / "music"
+    write(music / names[0], tags, end=311)
+    write(music / names[1], **REST)
+    (music / "Kid A.cue").write_text(TWO.replace("Kid A.wav", named), encoding="utf-8")
+    assert told(music, home) == sorted([(names[0], 1), (names[1], 1)])
+
+
+def test_a_title_track_that_comes_first_is_passed_over_as_well(home: Home, tmp_path: Path) -> None:
+    music = tmp_path / "music"
+    write(music / "Kid A.flac", end=311)
+    write(music / "Other.flac", **REST)
+    swapped = (
+        TWO.replace('"Other"', "x").replace('"Kid A"', "Other").replace("TITLE x", "TITLE Kid A")
+    )
+    (music / "Kid A.cue").write_text(swapped, encoding="utf-8")
+    assert told(music, home) == [("Kid A.flac", 1), ("Other.flac", 1)]
+
+
+@pytest.mark.parametrize("titles", [("Other", "Kid A"), ("T1", "T2")])
+def test_a_last_track_that_is_longer_than_all_before_it_needs_no_sheet(
+    titles: tuple[str, str], home: Home, tmp_path: Path
+) -> None:
+    music = tmp_path / "music"
+    write(music / "01 A.flac", end=311)
+    write(music / "02 B.flac", **REST)
+    sheet = TWO.replace('"Other"', titles[0]).replace('"Kid A"', titles[1])
+    (music / "Single.cue").write_text(sheet.replace("Kid A.wav", "Single.wav"), encoding="utf-8")
+    assert told(music, home) == [("01 A.flac", 1), ("02 B.flac", 1)]
+
+
+def test_a_sheet_of_the_whole_within_each_track_is_passed_over(home: Home, tmp_path: Path) -> None:
+    music = tmp_path / "music"
+    write(music / "Other.flac", {"CUESHEET": TWO}, end=311)
+    write(music / "Kid A.flac", {"CUESHEET": TWO}, **REST)
+    assert told(music, home) == [("Kid A.flac", 1), ("Other.flac", 1)]
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"bonus.flac": (0, 500)},
+        {"Other (demo).flac": (0, 311), "Kid A (demo).flac": (311, 900)},
+        {"01 Other.flac": (0, 311), "02 Kid A.flac": (311, 900)},  # both the whole and its tracks
+        {"1.flac": (0, 100), "2.flac": (100, 200), "3.flac": (200, 500)},
+        {"Kid A.mp3": (0, 900)},
+    ],
+)
+@pytest.mark.parametrize("whole", ["Kid A.flac", "album.flac"])
+def test_an_album_in_a_file_is_cut_whatever_lies_beside_it(
+    others: dict[str, tuple[int, int]], whole: str, home: Home, tmp_path: Path
+) -> None:
+    music = tmp_path / "music"
+    write(music / whole, seed=1)
+    for name, (begin, end) in others.items():
+        write(music / name, seed=2, begin=begin, end=end)
+    sheet = TWO.replace("Kid A.wav", whole)
+    (music / "x.cue").write_text(sheet, encoding="utf-8")
+    assert dict(told(music, home))[whole] == 2
+
+
+def test_an_album_in_a_file_is_cut_though_a_bonus_track_is_as_long_as_a_track(
+    home: Home, tmp_path: Path
+) -> None:
+    write(tmp_path / "music" / "album.flac", seed=1)
+    write(tmp_path / "music" / "bonus.flac", seed=2, end=311)
+    (tmp_path / "music" / "album.cue").write_text(TWO, encoding="utf-8")
+    assert told(tmp_path / "music", home) == [("album.flac", 2), ("bonus.flac", 1)]
+
+
+def test_a_sheet_of_a_file_that_is_not_there_is_told_of_though_there_are_as_many_as_tracks(
+    home: Home, tmp_path: Path
+) -> None:
+    for number in range(3):
+        write(tmp_path / "music" / f"{number}.flac", seed=number)
+    (tmp_path / "music" / "x.cue").write_text(SHEET, encoding="utf-8")
+    ingestion.run(home, [tmp_path / "music"])
+    assert catalog.read(home)["sheet_error"].is_not_null().sum() == 1
+
+
+def test_the_recordings_code_is_the_tracks_and_not_the_files(album: Path, home: Home) -> None:
+    coded = SHEET.replace('"Low"', '"Low"\n    ISRC gb-aye-06-01498')
+    coded = coded.replace('"High"', '"High"\n    ISRC 000000000000')
+    (album / "album.cue").write_text(coded, encoding="utf-8")
+    ingestion.run(home, [album.parent])
+    assert songs(home)["isrc"].to_list() == ["GBAYE0601498", None, None]
+
+
+def test_a_catalogue_that_knows_of_no_codes_is_read_and_its_sheets_once_more(
+    album: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coded = SHEET.replace('"Low"', '"Low"\n    ISRC GBAYE0601498')
+    (album / "album.cue").write_text(coded, encoding="utf-8")
+    with monkeypatch.context() as older:
+        older.setattr(sheets, "VERSION", 1)
+        ingestion.run(home, [album.parent])
+    before = ids(home)
+    fields = [name for name in catalog.CUE_SONG.to_schema() if name != "isrc"]
+    narrow = pl.element().struct.field(fields)
+    files = catalog.read(home).with_columns(pl.col("cue").list.eval(pl.struct(narrow)).alias("cue"))
+    assert "isrc" not in str(files.schema["cue"])
+    tables.write(home.catalog, files)
+    assert songs(home)["isrc"].to_list() == [None] * 3
+    monkeypatch.setattr(identify, "identify", None)  # whoever opens the file fails
+    ingestion.run(home, [album.parent])
+    assert (ids(home), songs(home)["isrc"][0]) == (before, "GBAYE0601498")
+
+
+def test_a_song_that_cannot_be_decoded_is_named(
+    album: Path, home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    late = SHEET.replace("00:08:00", "00:11:70")
+    (album / "album.cue").write_text(late, encoding="utf-8")
+    ingestion.run(home, [album.parent])
+    summary = spectrograms.run(home)
+    why = "song 3, “High”, which begins at 0:11: too short: 0.07 s of sound"
+    assert stage.read_failures(home.shards(SpectrogramSettings().spec_id))["reason"].to_list() == [
+        why
+    ]
+    assert f"{album / 'album.flac'}: {why}" in caplog.text
+    (warning,) = summary.warnings
+    assert warning.startswith(
+        f"1 songs could not be decoded, such as {album / 'album.flac'} ({why})"
+    )
 
 
 def test_a_sheet_of_several_albums_in_files_cuts_each(album: Path, home: Home) -> None:

@@ -2,11 +2,15 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
+import anyio
 import av
 import numpy as np
 import pytest
 import soundfile
+from starlette.datastructures import Headers
+from starlette.responses import FileResponse, Response
 
 from fastdino.page import sound
 
@@ -67,22 +71,49 @@ def test_any_part_of_it_is_that_part_of_the_whole(song: Path) -> None:
     assert part == whole[middle : middle + 40_001]
 
 
-@pytest.mark.parametrize(
-    ("wanted", "expected"),
-    [
-        (None, (0, 100)),
-        ("bytes=0-", (0, 100)),
-        ("bytes=10-", (10, 100)),
-        ("bytes=10-19", (10, 20)),
-        ("bytes=10-500", (10, 100)),
-        ("bytes=100-", (0, 100)),
-        ("bytes=-5", (0, 100)),
-        ("bytes=1-2,5-6", (0, 100)),
-        ("nonsense", (0, 100)),
-    ],
-)
-def test_ranges_are_read_as_they_are_meant(wanted: str | None, expected: tuple[int, int]) -> None:
-    assert sound.byte_range(wanted, 100) == expected
+def answer(response: Response, wanted: str | None) -> tuple[int, str | None, str | None, bytes]:
+    """Status, range, length and content that a player gets."""
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        await anyio.sleep_forever()
+
+    headers = [] if wanted is None else [(b"range", wanted.encode())]
+    scope = {"type": "http", "method": "GET", "headers": headers, "extensions": {}}
+    anyio.run(response, scope, receive, send)
+    told = Headers(raw=sent[0]["headers"])
+    content = b"".join(message.get("body", b"") for message in sent[1:])
+    return sent[0]["status"], told.get("content-range"), told.get("content-length"), content
+
+
+RANGES = (
+    None, "bytes=0-", "bytes=10-", "bytes=10-19", "bytes=0-0", "Bytes = 3 - 7", "bytes=50-99999999",
+    "bytes=5-3", "bytes=5-4", "bytes=-10", "bytes=-1", "bytes=-0", "bytes=-99999999",
+    "bytes=99999999-", "bytes=99999999-100000000", "bytes=", "bytes=-", "bytes=x-", "bytes=,4-9",
+    "items=0-5", "nonsense", "", "bytes=1-2,99999999-", "bytes=5-3,9-10", "bytes=0-9,x",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("wanted", RANGES)
+def test_a_range_of_decoded_sound_is_answered_like_one_of_a_file(
+    wanted: str | None, tmp_path: Path, samples: np.ndarray
+) -> None:
+    soundfile.write(tmp_path / "song.aiff", samples, RATE)
+    total = total_of(tmp_path / "song.aiff")
+    whole = b"".join(sound.wav(tmp_path / "song.aiff", total, 0, total))
+    (tmp_path / "song.wav").write_bytes(whole)
+    status, told, length, content = answer(FileResponse(tmp_path / "song.wav"), wanted)
+    found = answer(sound.response(tmp_path / "song.aiff", wanted), wanted)
+    assert found[:2] == (status, told)
+    if status < 400:
+        assert found[2:] == (length, content)
+
+
+def test_of_several_ranges_all_is_sent() -> None:
+    assert sound.byte_range("bytes=1-2,5-6", 100) is None
 
 
 def test_a_file_that_is_no_sound_is_refused(tmp_path: Path) -> None:
