@@ -21,7 +21,7 @@ import polars as pl
 
 from fastdino.core.paths import to_path
 from fastdino.ingestion import cue
-from fastdino.ingestion.tags import clean, year
+from fastdino.ingestion.tags import BETWEEN, clean, genre_names, year
 
 SUFFIX = ".cue"
 # A sheet of ninety-nine tracks takes a hundredth of it.
@@ -221,7 +221,7 @@ def _song(recording: str, sheet: cue.Sheet, cut: cue.Cut) -> dict[str, Any]:
         "artist": text(own.performer, of_all.performer),
         "album": text(of_all.title),
         "album_artist": text(of_all.performer),
-        "genre": text(own.genre, of_all.genre),
+        "genre": BETWEEN.join(genre_names(text(own.genre, of_all.genre) or "")) or None,
         "year": year(own.date or of_all.date),
     }
 
