@@ -150,6 +150,34 @@ def wma_tagged(song: bytes, attributes: Pairs) -> bytes:
     return head + added + song[30:]
 
 
+def wma_tagged_as_by_mutagen(song: bytes, attributes: Iterable[tuple[str, Sequence[str]]]) -> bytes:
+    """A WMA file whose further values lie in a library of metadata that comes before the others."""
+    firsts = [(name, values[0]) for name, values in attributes if name != "Author"]
+    authors = [values for name, values in attributes if name == "Author"]
+    listed = [(name, v) for name, values in attributes for v in values[1:]]
+    if authors and len(authors[0]) > 1:
+        # The first has a place of its own, the second is one of the extended ones.
+        firsts.append(("Author", authors[0][1]))
+        listed.remove(("Author", authors[0][1]))
+    library = struct.pack("<H", len(listed))
+    for name, value in listed:
+        called, said = (f"{text}\0".encode("utf-16-le") for text in (name, value))
+        library += struct.pack("<HHHHI", 0, 0, len(called), 0, len(said)) + called + said
+    inner = bytes.fromhex("941c23449894d149a1411d134e457054")
+    inner += struct.pack("<Q", len(library) + 24) + library
+    extension = bytes.fromhex("b503bf5f2ea9cf118ee300c00c205365")
+    extension += (
+        struct.pack("<Q", len(inner) + 46) + bytes(18) + struct.pack("<I", len(inner)) + inner
+    )
+    said = "".join(f"{values[0]}\0" for values in authors).encode("utf-16-le")
+    content = bytes.fromhex("3326b2758e66cf11a6d900aa0062ce6c")
+    content += struct.pack("<Q", len(said) + 34) + struct.pack("<5H", 0, len(said), 0, 0, 0) + said
+    song = wma_tagged(song, firsts)
+    size, count = struct.unpack_from("<QI", song, 16)
+    head = song[:16] + struct.pack("<QI", size + len(extension + content), count + 2) + song[28:30]
+    return head + extension + song[30:size] + content + song[size:]
+
+
 def element(number: int, content: bytes) -> bytes:
     name = number.to_bytes((number.bit_length() + 7) // 8, "big")
     return name + (len(content) | 1 << 56).to_bytes(8, "big") + content

@@ -7,14 +7,18 @@ Two mistakes are mended. UTF-8 read as Latin-1, once or several times over ("Bj�
 text by itself: bytes that are valid UTF-8 and make sense as such are hardly ever anything else.
 Code pages of before Unicode read as Latin-1 ("Êèíî") are so only for all of an album together, and
 only where there are enough letters and a single reading makes sense; otherwise all stays as it is.
-Both are undone from the text alone, since no byte is lost: a repaired text written in its encoding
-and read as Latin-1 is what the file seemed to say. The file itself is never touched.
+What stays undecided is read as Windows-1252, which is what most call Latin-1; the five bytes that
+it leaves open are written as numbers (``\\x81``) where the text is shown. All of this can be undone
+from the text alone: written in its encoding and read as Latin-1 it is what the file seemed to say,
+but for control characters of ASCII and odd spaces, which no shown text keeps. The file itself is
+never touched.
 """
 
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 # Of a text that was wrongly read once, the result wrongly read again: more were never seen.
 MOST_TIMES = 3
@@ -35,6 +39,15 @@ TELLING_UNCASED = 24
 # phonetic signs, which a capital letter before a symbol ("CAFÉ®") would turn into. In capitals
 # ("CAFÉ™") there are no small ones.
 LATIN_BEYOND = frozenset("ƏəƠơƯưǍǎǏǐǑǒǓǔȘșȚțʻʼƁɓƊɗƘƙƝɲŊŋƆɔƐɛɣɩ")
+# Signs that stand right after words: quotes, dashes, dots, trademarks, superscript letters.
+AFTER_WORDS = frozenset("…‘’“”•–—™»«´·ªº©®\xa0".encode("cp1252"))
+# Symbols that are in titles; the others of pages with a byte a letter are frames and shades of old
+# screens, and formulas.
+SYMBOLS = frozenset("№©®°™±×÷¬¦")
+# What nearly every Greek word ends in.
+GREEK_ENDS = frozenset("αεηιουωνσςρ")
+# Of the words of an album, those that may be cased as no words are.
+MISCASED = 0.1
 _WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -109,11 +122,26 @@ def _makes_sense(text: str) -> bool:
                 or (len(before) == 2 and before.isascii() and before.isalpha() and before.isupper())
             ):
                 return False
-            if kind[0] in "LMN" and character > "\u02ff" and not _is_latin(character):
+            is_letter = kind[0] in "LMN" or kind == "Sk"
+            if is_letter and character > "\u02ff" and not _is_latin(character):
                 others += 1
-                alone += before[-1:].isascii() and before[-1:].isalpha()
+                alone += _may_end_a_latin_word(before[-1:], character)
     # "Spaß…" is no German word with a letter of N'Ko behind it.
     return not others or alone < others
+
+
+def _may_end_a_latin_word(before: str, character: str) -> bool:
+    """Whether a letter after ``before`` may be an accented one and a sign, as of "Spaß…".
+
+    Not after a small letter, where the accented one would be a capital; and of the letters that
+    accents and Greek would be, Ì, Î and Ï, only where a sign follows that words do end in.
+    """
+    if not (before.isascii() and before.isalpha()):
+        return False
+    first, *_, last = character.encode()
+    if first in range(0xC4, 0xDF) and before.islower():
+        return False
+    return first not in (0xCC, 0xCE, 0xCF) or last in AFTER_WORDS
 
 
 def _is_latin(character: str) -> bool:
@@ -139,7 +167,10 @@ class CodePage:
 
 
 def _cased(word: str) -> bool:
-    return word.islower() or word.isupper() or word[1:].islower()
+    """Whether capitals are where they are in words, also put together as in "НеБо"."""
+    if word.islower() or word.isupper() or word[1:].islower():
+        return True
+    return word[0].isupper() and not any(a.isupper() and b.isupper() for a, b in pairwise(word))
 
 
 def _alphabet(letters: str, common: str, least: float) -> Callable[[list[str]], bool]:
@@ -151,7 +182,7 @@ def _alphabet(letters: str, common: str, least: float) -> Callable[[list[str]], 
             len(text) >= FEWEST_LETTERS
             and len(set(text)) >= FEWEST_DIFFERENT
             and set(text) <= set(letters)
-            and all(map(_cased, words))
+            and sum(not _cased(word) for word in words) <= MISCASED * len(words)
             and sum(letter in common for letter in text) >= least * len(text)
         )
 
@@ -225,12 +256,16 @@ def code_page(texts: Iterable[str]) -> str | None:
         page.name
         for page in PAGES
         if density >= (DENSE_WIDE if page.is_wide else DENSE)
-        and (words := _words(content, page.name)) is not None
+        and (words := _words(content, page)) is not None
         and page.makes_sense(words)
     ]
     # In small letters alone, a Cyrillic text whose words would all end as Hebrew ones do is none.
     if "cp1255" in sensible:
         return "cp1255"
+    # The order of KOI8 is that of Latin, and so nearly that of Greek: capitals of the one are small
+    # letters of the other.
+    if sensible == ["koi8_r", "cp1253"] and _ends_as_greek(content):
+        return "cp1253"
     if len(sensible) > 1:
         sensible = _told_apart(content, sensible)
     return sensible[0] if len(sensible) == 1 else None
@@ -248,15 +283,28 @@ def _density(content: bytes, fewest: int = FEWEST_LETTERS) -> float:
     return beyond / sum(map(len, words)) if beyond >= fewest else 0.0
 
 
-def _words(content: bytes, name: str) -> list[str] | None:
-    """Words with letters beyond ASCII as ``name`` has them; None if these are no such bytes."""
+def _ends_as_greek(content: bytes) -> bool:
+    words = [word.lower() for word in _WORD.findall(content.decode("cp1253")) if len(word) > 1]
+    words = [word for word in words if not word.isascii()]
+    return len(words) >= 3 and all(word[-1] in GREEK_ENDS for word in words)
+
+
+def _words(content: bytes, page: CodePage) -> list[str] | None:
+    """Words with letters beyond ASCII as ``page`` has them; None if these are no such bytes."""
     try:
-        text = content.decode(name)
+        text = content.decode(page.name)
     except UnicodeDecodeError:
         return None
-    # Frames and shades of old screens and unassigned characters are in no title.
-    if any(unicodedata.category(c) in ("Cn", "Co", "So", "Sm") for c in text if c > "\x7f"):
-        return None
+    for at, character in enumerate(text):
+        kind = unicodedata.category(character) if character > "\x7f" else ""
+        # Frames and shades of old screens and unassigned characters are in no title.
+        if kind in ("Cn", "Co") or "\u2500" <= character <= "\u259f":
+            return None
+        # A sign between letters is a letter of another page.
+        if kind in ("So", "Sm") and not page.is_wide:
+            around = text[max(0, at - 1) : at], text[at + 1 : at + 2]
+            if character not in SYMBOLS or all(map(str.isalpha, around)):
+                return None
     if any("\x7f" <= c <= "\x9f" for c in text):
         return None
     words = _WORD.findall(unicodedata.normalize("NFC", text))
@@ -287,3 +335,18 @@ def in_page(text: str, name: str | None) -> str:
         return text.encode("latin-1").decode(name)
     except UnicodeDecodeError:
         return text
+
+
+def as_windows(text: str) -> str:
+    """``text`` as Windows-1252 if it is undecided, what that leaves open as lone surrogates."""
+    if not undecided(text):
+        return text
+    return "".join(_as_windows(c) if "\x80" <= c <= "\x9f" else c for c in text)
+
+
+def _as_windows(character: str) -> str:
+    byte = character.encode("latin-1")
+    try:
+        return byte.decode("cp1252")
+    except UnicodeDecodeError:
+        return byte.decode("ascii", "surrogateescape")

@@ -21,7 +21,7 @@ import polars as pl
 from fastdino.core.paths import to_path
 from fastdino.ingestion import cue
 from fastdino.ingestion.split_albums import File, Folder, folded, is_long_enough
-from fastdino.ingestion.tags import clean, isrc, year
+from fastdino.ingestion.tags import BETWEEN, clean, genre_names, isrc, year
 
 # Of what is made of sheets: those of a catalogue of before are looked at once more.
 VERSION = 2
@@ -203,7 +203,7 @@ def _song(recording: str, sheet: cue.Sheet, cut: cue.Cut) -> dict[str, Any]:
         "artist": text(own.performer, of_all.performer),
         "album": text(of_all.title),
         "album_artist": text(of_all.performer),
-        "genre": text(own.genre, of_all.genre),
+        "genre": BETWEEN.join(genre_names(text(own.genre, of_all.genre) or "")) or None,
         "year": year(own.date or of_all.date),
         "isrc": isrc(own.isrc or ""),
     }

@@ -1,16 +1,18 @@
 """Tags as they stand in a file: every value under every name, as text that is not yet judged.
 
-Belongs here: finding the blocks of tags in a file and taking them apart. ID3v1, ID3v2, APEv2 and
-Matroska are read here, the comments of FLAC and Ogg and the attributes of MP4 and WMA by tinytag.
+Belongs here: finding the blocks of tags in a file and taking them apart. ID3v1, ID3v2, APEv2, MP4,
+WMA and Matroska are read here, the comments of FLAC and Ogg by tinytag.
 Does not: what a name stands for or which block is believed (``tags``), and text in wrong encodings
 (``encodings``).
 
 FFmpeg gives one value a name, reads no APEv2 in MP3 and no ID3v1 below an ID3v2. tinytag gives all,
-but of ID3 it loses further genres, unsynchronised tags and sizes as iTunes wrote them, and it knows
-neither APEv2 nor Matroska: hence the four readers here. All are for strangers' files: nothing they
-hold raises, and no more is read than ``LARGEST_BLOCK``, whatever sizes they claim.
+but of ID3 it loses further genres, unsynchronised tags and sizes as iTunes wrote them, in MP4 and
+WMA it takes the credit and the artists for one list, and it knows neither APEv2 nor Matroska: hence
+the readers here. All are for strangers' files: nothing they hold raises, and no
+more is read than ``LARGEST_BLOCK``, whatever sizes they claim.
 """
 
+import contextlib
 import io
 import itertools
 import struct
@@ -25,9 +27,6 @@ from fastdino.ingestion import encodings
 Block = dict[str, list[str]]
 
 LARGEST_BLOCK = 16 << 20
-# Of MP4 and WMA, where FFmpeg does not tell how many values there are: tinytag compares each with
-# all others, and of a made-up file would take minutes.
-FEW_BYTES = 1 << 19
 # Of one block. Text is hardly ever longer; lyrics and pictures in base64 may be and are not wanted.
 MOST_VALUES = 2_000
 LONGEST_TEXT = 20_000
@@ -48,7 +47,7 @@ class Blocks:
 
     Attributes:
         by_tinytag: the format's own tags where tinytag reads them.
-        own: the format's own tags where we do, ID3v2, APEv2.
+        own: the format's own tags where they are read here, ID3v2, APEv2.
         last: an ID3v1, which has no room for long names.
     """
 
@@ -71,11 +70,11 @@ def read(file: BinaryIO, *, with_tinytag: bool = True) -> Blocks:
     start = 10 + _seven_bits(head[6:10]) if head.startswith(b"ID3") else 0
     if head.startswith(MATROSKA):
         own.append(_matroska(file, size))
-    elif not with_tinytag:
-        pass
-    elif head.startswith(ASF) or head[4:8] == b"ftyp":
-        by_tinytag = _by_tinytag(file, 0, FEW_BYTES)
-    elif (_at(file, start, 4) if start else head[:4]) in (b"fLaC", b"OggS"):
+    elif head.startswith(ASF):
+        own.append(_asf(file))
+    elif head[4:8] == b"ftyp":
+        own.append(_mp4(file, size))
+    elif with_tinytag and (_at(file, start, 4) if start else head[:4]) in (b"fLaC", b"OggS"):
         by_tinytag = _by_tinytag(file, start, LARGEST_BLOCK)
     # One look at the end: a file on a slow disk is asked as seldom as can be.
     tail = _at(file, max(0, size - TAIL), TAIL)
@@ -103,7 +102,7 @@ def _add(block: Block, name: str, text: str) -> None:
         block.setdefault(name, []).append(text[:LONGEST_TEXT])
 
 
-# ---- FLAC, Ogg, MP4 and WMA
+# ---- FLAC and Ogg
 
 
 class _Bounded(io.BufferedIOBase):
@@ -296,7 +295,8 @@ def id3v1(content: bytes) -> Block:
         _add(block, name, encodings.of_unknown(content[start:end].partition(b"\0")[0]))
     if content[125] == 0 and content[126]:
         _add(block, "track", str(content[126]))
-    _add(block, "genre", str(content[127]))
+    # In brackets a number that names no genre, as 255, is none, and no text either.
+    _add(block, "genre", f"({content[127]})")
     return block
 
 
@@ -321,6 +321,145 @@ def _ape(file: BinaryIO, end: int, footer: bytes) -> Block:
             for part in value[: 4 * LONGEST_TEXT].split(b"\0"):
                 _add(block, name, encodings.of_utf8(part))
     return block
+
+
+# ---- MP4
+
+MP4_NAMES = {
+    b"\xa9nam": "title", b"\xa9ART": "artist", b"\xa9alb": "album", b"aART": "albumartist",
+    b"\xa9gen": "genre", b"\xa9day": "date", b"trkn": "track", b"gnre": "genre",
+}  # fmt: skip
+OF_ITUNES, PICTURE = b"----", b"covr"
+MP4_UTF8, MP4_UTF16, MP4_INTEGER = 1, 2, 21
+
+
+def _mp4(file: BinaryIO, size: int) -> Block:
+    """The items of an MP4; those of iTunes have names of their own."""
+    block: Block = {}
+    start, end = 0, size
+    for wanted in (b"moov", b"udta", b"meta", b"ilst"):
+        found = next((atom for atom in _atoms(file, start, end) if atom[0] == wanted), None)
+        if found is None:
+            return block
+        _, start, end = found
+        # Those of QuickTime have no version.
+        if wanted == b"meta" and _at(file, start + 4, 4) != b"hdlr":
+            start += 4
+    for name, at, item_end in _atoms(file, start, end):
+        if name != PICTURE:
+            content = io.BytesIO(_at(file, at, item_end - at))
+            called = "" if name == OF_ITUNES else MP4_NAMES.get(name, name.decode("latin-1"))
+            for kind, first, last in _atoms(content, 0, item_end - at):
+                inner = _at(content, first, last - first)
+                if kind == b"name" and name == OF_ITUNES:
+                    called = encodings.of_utf8(inner[4:256])
+                elif kind == b"data" and called:
+                    _add(block, called, _mp4_text(name, inner))
+    return block
+
+
+def _atoms(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Names of the atoms between ``start`` and ``end``, and where the content of each lies."""
+    for _ in range(MOST_ELEMENTS):
+        header = _at(file, start, 16)
+        if start + 8 > end or len(header) < 8:
+            return
+        length, used = int.from_bytes(header[:4], "big"), 8
+        if length == 1:
+            length, used = int.from_bytes(header[8:], "big"), 16
+        length = length or end - start
+        if length < used:
+            return
+        yield header[4:8], start + used, min(start + length, end)
+        start += length
+
+
+def _mp4_text(name: bytes, data: bytes) -> str:
+    kind, content = int.from_bytes(data[1:4], "big"), data[8 : 8 + 4 * LONGEST_TEXT]
+    if name == b"trkn":
+        return str(int.from_bytes(content[2:4], "big") or "")
+    if name == b"gnre":
+        # Counted from one; 0 is none.
+        number = int.from_bytes(content[:2], "big")
+        return f"({number - 1})" if number else ""
+    if kind == MP4_UTF16:
+        return content.decode("utf-16-be", "replace")
+    if kind == MP4_INTEGER:
+        return str(int.from_bytes(content[:8], "big", signed=True))
+    # Some programs leave out what kind their own items are of.
+    return encodings.of_utf8(content) if kind == MP4_UTF8 or name == OF_ITUNES else ""
+
+
+# ---- WMA
+
+CONTENT = bytes.fromhex("3326b2758e66cf11a6d900aa0062ce6c")
+EXTENDED = bytes.fromhex("40a4d0d207e3d21197f000a0c95ea850")
+METADATA = bytes.fromhex("eacbf8c5af5b77488467aa8c44fa4cca")
+LIBRARY = bytes.fromhex("941c23449894d149a1411d134e457054")
+EXTENSION = bytes.fromhex("b503bf5f2ea9cf118ee300c00c205365")
+ASF_TEXT, ASF_NUMBERS = 0, (3, 4, 5)
+
+
+def _asf(file: BinaryIO) -> Block:
+    """The attributes of a WMA.
+
+    Programs write the first value of a name into the first of these objects that has room for it,
+    and further ones into the next, wherever in the file each of them lies.
+    """
+    block: Block = {}
+    header = _at(file, 0, 30)
+    objects: dict[bytes, list[bytes]] = {}
+    _collect(_at(file, 30, int.from_bytes(header[16:24], "little") - 30), objects)
+    for kind in (CONTENT, EXTENDED, METADATA, LIBRARY):
+        for content in objects.get(kind, ()):
+            # What is cut off has been read to there.
+            with contextlib.suppress(struct.error):
+                _add_attributes(block, kind, content)
+    return block
+
+
+def _collect(content: bytes, objects: dict[bytes, list[bytes]], *, deeper: bool = True) -> None:
+    at = 0
+    while at + 24 <= len(content):
+        kind, length = struct.unpack_from("<16sQ", content, at)
+        if length < 24:
+            return
+        within = content[at + 24 : at + length]
+        if kind == EXTENSION and deeper:
+            _collect(within[22:], objects, deeper=False)
+        objects.setdefault(kind, []).append(within)
+        at += length
+
+
+def _add_attributes(block: Block, kind: bytes, content: bytes) -> None:
+    if kind == CONTENT:
+        at = 10
+        for name, length in zip(
+            ("Title", "Author"), struct.unpack_from("<HH", content), strict=True
+        ):
+            _add(block, name, _of_asf(content[at : at + length], ASF_TEXT))
+            at += length
+        return
+    (count,) = struct.unpack_from("<H", content)
+    at = 2
+    for _ in range(count):
+        if kind == EXTENDED:
+            (called,) = struct.unpack_from("<H", content, at)
+            of, length = struct.unpack_from("<HH", content, at + 2 + called)
+            start, at = at + 2, at + 6 + called
+        else:
+            called, of, length = struct.unpack_from("<HHI", content, at + 4)
+            start, at = at + 12, at + 12 + called
+        name = _of_asf(content[start : start + called], ASF_TEXT)
+        value = content[at : at + length]
+        at += length
+        _add(block, name, _of_asf(value[: 4 * LONGEST_TEXT], of))
+
+
+def _of_asf(value: bytes, kind: int) -> str:
+    if kind in ASF_NUMBERS:
+        return str(int.from_bytes(value[:8], "little"))
+    return value.decode("utf-16-le", "replace").rstrip("\0") if kind == ASF_TEXT else ""
 
 
 # ---- Matroska

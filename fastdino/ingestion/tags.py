@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
-from fastdino.core.text import one_line
+from fastdino.core.text import is_visible, one_line
 from fastdino.ingestion import encodings, tag_blocks
 from fastdino.ingestion.tag_blocks import Block
 
@@ -77,6 +77,7 @@ GENRES = tuple(
     """.replace("\n", "").replace("|    ", "|").strip().split("|")
 )  # fmt: skip
 GENRE_SIGNS = {"RX": "Remix", "CR": "Cover"}
+NO_GENRE = "255"
 
 _MBID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ISRC = re.compile(r"[A-Z]{2}[A-Z0-9]{3}\d{7}", re.ASCII)
@@ -126,11 +127,8 @@ def _plain(name: str) -> str:
 def _reconciled(block: Block, ffmpeg: Block) -> Block:
     """What tinytag says, without what FFmpeg knows better.
 
-    Where a file has both ARTIST ("A feat. B") and ARTISTS (A, B), tinytag takes all for one; and
-    some of the numbers that are genres in MP4 it takes for others.
+    Where a file has both ARTIST ("A feat. B") and ARTISTS (A, B), tinytag takes all for one.
     """
-    if len(block.get("genre", ())) == 1 and "genre" in ffmpeg:
-        block = {name: values for name, values in block.items() if name != "genre"}
     if "artists" not in ffmpeg:
         return block
     credit = next(iter(ffmpeg.get("artist", ())), "")
@@ -178,7 +176,8 @@ def _cleaned(values: Iterable[str]) -> list[str]:
 
 
 def _joined(values: Sequence[str]) -> str | None:
-    return BETWEEN.join(values)[:MAX_TEXT].strip() or None
+    # Other spaces may be letters of another code page yet.
+    return BETWEEN.join(values)[:MAX_TEXT].strip(" ") or None
 
 
 def clean(text: str) -> str:
@@ -191,21 +190,28 @@ def clean(text: str) -> str:
     text = text[: 10 * MAX_TEXT]
     if encodings.undecided(text):
         return _ASCII_SPACE.sub(" ", text).strip(" ")[:MAX_TEXT].strip(" ")
-    return one_line(text)[:MAX_TEXT].strip()
+    return _line(text)
+
+
+def _line(text: str) -> str:
+    line = one_line(text)[:MAX_TEXT].strip()
+    return line if is_visible(line) else ""
 
 
 def genre_names(text: str) -> Iterator[str]:
     """The genres that one value stands for, numbers by their names.
 
-    ``17``, ``(17)``, ``(51)(39)``, ``RX``; ``(4)Eurodisco`` is a genre with a finer one.
+    ``17``, ``(17)``, ``(51)(39)``, ``RX``; ``(4)Eurodisco`` is a genre with a finer one. A number
+    that names none is a name itself, ``1999``, unless it is in brackets or says "none", 255.
     """
     rest = text
     while found := re.match(r"\((\d{1,3}|RX|CR)\)\s*", rest, re.ASCII):
         yield from _numbered(found[1])
         rest = rest[found.end() :]
     rest = rest.removeprefix("(") if rest.startswith("((") else rest
-    if rest.isascii() and (rest.isdecimal() or rest in GENRE_SIGNS):
-        yield from _numbered(rest)
+    if rest in GENRE_SIGNS or re.fullmatch(r"\d{1,3}", rest, re.ASCII):
+        named = list(_numbered(rest))
+        yield from named or ([] if rest == NO_GENRE else [rest])
     elif rest:
         yield rest
 
@@ -213,7 +219,7 @@ def genre_names(text: str) -> Iterator[str]:
 def _numbered(sign: str) -> Iterator[str]:
     if sign in GENRE_SIGNS:
         yield GENRE_SIGNS[sign]
-    elif len(sign) < 4 and int(sign) < len(GENRES):
+    elif int(sign) < len(GENRES):
         yield GENRES[int(sign)]
 
 
@@ -275,7 +281,9 @@ def _texts(row: Mapping[str, Any]) -> Iterator[str]:
 
 def _settle(row: dict[str, Any], page: str | None) -> None:
     def right(text: str) -> str:
-        return text if text.isascii() else one_line(encodings.in_page(text, page))
+        return (
+            text if text.isascii() else _line(encodings.as_windows(encodings.in_page(text, page)))
+        )
 
     for text, of in (("artist", "artists"), ("genre", "genres")):
         before = row[of] or ()

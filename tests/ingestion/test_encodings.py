@@ -1,3 +1,4 @@
+import re
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from fastdino import demo, ingestion
 from fastdino.core.home import Home
 from fastdino.ingestion import catalog, encodings, identify
+from fastdino.ingestion import tags as tags_of
 from tests import tagging
 from tests.tagging import text_frame
 
@@ -21,6 +23,13 @@ ALBUMS = [
     ("cp866", ["Кино", "Группа крови", "Звезда по имени Солнце"]),
     ("cp1253", ["Μίκης Θεοδωράκης", "Το Γελαστό Παιδί", "Άσπρη μέρα", "Ζορμπάς"]),
     ("cp1255", ["שלום חנוך", "מחכים למשיח", "עוד לא תמו כל פלאייך"]),
+    ("cp1251", ["Кукушка", "Кончится лето №5", "Звезда по имени Солнце", "36°", "© ® ™"]),
+    ("cp1251", ["БИ-2", "КиноПроба", "ВИА Гра", "НеБо", "ИноПланетяне"]),
+    ("cp1253", ["ΑΓΑΠΗ ΜΟΥ", "ΜΙΣΙΡΛΟΥ", "ΜΕΛΙΝΑ", "ΤΡΑΓΟΥΔΙΑ"]),
+    ("cp1253", ["Αγάπη μου ©", "Μισιρλού", "Μελίνα", "Τραγούδια"]),
+    ("koi8_r", ["Кукушка ©", "Кончится лето 36°", "Звезда по имени Солнце"]),
+    ("koi8_r", ["кино", "группа крови", "звезда по имени солнце"]),
+    ("cp932", ["宇多田ヒカル♪", "★桜流し★", "花束→君に", "道"]),
     ("cp932", ["宇多田ヒカル", "桜流し", "花束を君に", "道"]),
     ("cp932", ["椎名林檎", "無罪モラトリアム", "正しい街", "丸の内サディスティック"]),
     ("euc_jp", ["宇多田ヒカル", "桜流し", "花束を君に", "道"]),
@@ -35,6 +44,7 @@ LATIN = [
     "Ágætis byrjun", "Mötley Crüe", "Queensrÿche", "Hüsker Dü", "Françoise Hardy", "Édith Piaf",
     "Antônio Carlos Jobim", "João Gilberto", "Sólstafir", "Þú ert jörðin", "Émilie Simon",
     "Röyksopp", "Mø", "Måneskin", "Señor Coconut", "¡Olé!", "Él… ¿Qué?", "Blümchen", "Ã", "Å", "Ö",
+    "«COBORÎ»", "COBORÎ…", "“COBORÎ”", "LUNEDÌ", "LUNEDÌ…", "LUNEDÌ”", "MAÏ®", "NAÎ’", "36°", "Ü ©",
     "ÅÄÖ", "Ææ", "Éé", "Où", "À la “carte”", "NESCAFÉ®", "CAFÉ™", "«CAFÉ»", "Viel Spaß…", "Spaß’",
     "Olé…”", "Nº 1", "MANHÃ", "Ça va", "Ñ", "½ + ¼", "© ℗", "20°", "Zoë", "Chloë",
 ]  # fmt: skip
@@ -42,6 +52,8 @@ OTHERS = [
     "Björk", "Sigur Rós", "Кино", "Μίκης", "שלום", "宇多田ヒカル", "조용필", "崔健", "Dvořák",
     "Nguyễn Văn", "Beyoncé’s", "🎵 song", "Məmməd", "Țara", "محمد عبده", "“Heroes”", "Don’t", "ไทย",
     "Motörhead – Live", "Łódź", "Ω", "é",
+    "Jo\u0301ga", "Bjo\u0308rk", "BJO\u0308RK", "Beyonce\u0301", "E\u0301DITH", "g\u0303",
+    "Aβ", "xΔ", "Aα",
 ]  # fmt: skip
 
 
@@ -91,6 +103,35 @@ def test_utf8_misread_any_number_of_times_is_read_as_what_it_is(
         except UnicodeDecodeError:
             break  # Windows-1252 has no such byte: nobody can misread it so.
     assert encodings.repaired(wrong) == text
+
+
+def settled(texts: list[str]) -> list[str]:
+    rows = [{"path": f"/a/{n}", **tags_of.columns([{"tit2": [t]}])} for n, t in enumerate(texts)]
+    return [row["title"] for row in tags_of.settled(rows)]
+
+
+@pytest.mark.parametrize(
+    "text", ["Don’t Stop – Live…", "Œuvre", "“Heroes”", "Café €5", "Motörhead", "Señor™ Coconut"]
+)
+def test_what_no_page_explains_is_read_as_windows_does(text: str) -> None:
+    assert settled([misread(text, "cp1252")]) == [text]
+
+
+def test_letters_that_would_be_spaces_are_letters_at_the_end_too() -> None:
+    texts = ["Кино", "Группа", "Звезда", "Последний герой", "Попса"]
+    assert settled([misread(text, "cp866") for text in texts]) == texts
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [("Krzysztof Ścierański Ťok", "cp1250"), ("愛", "cp932"), ("Łąka", "cp1250")],
+)
+def test_what_stays_undecided_loses_no_byte(text: str, encoding: str) -> None:
+    shown = settled([misread(text, encoding)])[0]
+    as_bytes = re.sub(
+        rb"\\x([0-9a-f]{2})", lambda m: bytes.fromhex(m[1].decode()), shown.encode("cp1252")
+    )
+    assert as_bytes.decode(encoding) == text
 
 
 LETTERS = [chr(c) for c in range(0xC0, 0x100) if chr(c).isalpha()]

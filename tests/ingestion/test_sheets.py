@@ -82,6 +82,16 @@ def test_the_tracks_of_a_sheet_are_the_songs(album: Path, home: Home) -> None:
     assert not ingestion.run(home, [album.parent]).did_work
 
 
+@pytest.mark.parametrize(("written", "genre"), [("17", "Rock"), ("(17)", "Rock"), ("1999", "1999")])
+def test_numbers_of_genres_become_names_as_in_tags(
+    written: str, genre: str, album: Path, home: Home
+) -> None:
+    text = SHEET.replace("Chamber Pop", written)
+    (album / "album.cue").write_text(text, encoding="utf-8")
+    ingestion.run(home, [album.parent])
+    assert songs(home)["genre"].unique().to_list() == [genre]
+
+
 def test_each_has_its_own_spectrogram(album: Path, home: Home) -> None:
     ingestion.run(home, [album.parent])
     assert spectrograms.run(home).counts["new_tracks"] == 3

@@ -200,6 +200,43 @@ def test_a_credit_stays_as_it_is_worded_where_the_artists_are_listed_beside_it(
         assert (identified.artist, identified.artists) == (credit, each)
 
 
+def test_artists_beside_a_credit_of_several_do_not_shorten_it(untagged, found) -> None:
+    each, listed = ["A", "B"], [("ARTISTS", "A"), ("ARTISTS", "B")]
+    comments = [("ARTIST", "A"), ("ARTIST", "B"), *listed]
+    attributes = [("Author", "A"), ("Author", "B"), *(("WM/ARTISTS", name) for name in each)]
+    frames = [text_frame("TPE1", "A\0B"), text_frame("TXXX", "ARTISTS\0A\0B")]
+    for suffix, muxer, tagged in (
+        (".flac", None, lambda song: tagging.flac_tagged(song, comments)),
+        (".m4a", None, lambda song: tagging.mp4_tagged(song, [("©ART", each), ("ARTISTS", each)])),
+        (".wma", ("asf", "wmav2"), lambda song: tagging.wma_tagged(song, attributes)),
+        (".mp3", None, lambda song: tagging.id3v2(frames) + song),
+        (".mp3", None, lambda s: s + tagging.apev2([("Artist", "A\0B"), ("Artists", "A\0B")])),
+    ):
+        identified = found(suffix, tagged(untagged(suffix, muxer)))
+        assert (identified.artist, identified.artists) == ("A; B", each)
+
+
+def test_values_of_wma_come_in_the_order_they_were_written_in(untagged, found) -> None:
+    song = untagged(".wma", ("asf", "wmav2"))
+    tagged = tagging.wma_tagged_as_by_mutagen(
+        song, [("Author", ["A", "B", "C"]), ("WM/Genre", ["X", "Y"])]
+    )
+    identified = found(".wma", tagged)
+    assert identified.track_id == found(".wma", song).track_id
+    assert (identified.artists, identified.genres) == (["A", "B", "C"], ["X", "Y"])
+
+
+def test_what_is_invisible_is_no_value(untagged, found) -> None:
+    names = "\0".join(["A", "\u200b", "\u2060\ufeff\u200d", "\u3164", "\ufe0f", "B"])
+    frames = [text_frame("TPE1", names), text_frame("TIT2", "\u200b"), text_frame("TALB", "\u00ad")]
+    identified = found(".mp3", tagging.id3v2(frames) + untagged(".mp3"))
+    assert identified.artists == ["A", "B"]
+    (settled,) = tags.settled([{"path": "/x", **tags.columns([{"tit2": ["\u200b"]}])}])
+    assert settled["title"] is None
+    (settled,) = tags.settled([{"path": "/x", **tags.columns([{"talb": ["\xad"]}])}])
+    assert settled["album"] is None
+
+
 def test_an_id3v1_fills_what_the_others_lack(untagged, found) -> None:
     old = tagging.id3v1(7, track=4, title="Dust", artist="Ära", album="Rooms", year="1999")
     only_genre = tagging.id3v2([text_frame("TCON", "Folk")])
@@ -227,7 +264,9 @@ def test_sizes_as_itunes_wrote_them_are_understood(untagged, found) -> None:
         ("(17)", ["Rock"]), ("17", ["Rock"]), ("(51)(39)", ["Techno-Industrial", "Noise"]),
         ("RX", ["Remix"]), ("(CR)", ["Cover"]), ("(4)Eurodisco", ["Disco", "Eurodisco"]),
         ("(17)Rock", ["Rock"]), ("17\0" "20", ["Rock", "Alternative"]), ("((Odd)", ["(Odd)"]),
-        ("(250)", None), ("191", ["Psybient"]), ("192", None), ("Rock/Pop", ["Rock/Pop"]),
+        ("(250)", None), ("191", ["Psybient"]), ("192", ["192"]), ("255", None),
+        ("(255)", None), ("1999", ["1999"]),
+        ("Rock/Pop", ["Rock/Pop"]),
         ("(Neo)Folk", ["(Neo)Folk"]), ("2 Tone", ["2 Tone"]),
     ],
 )  # fmt: skip
