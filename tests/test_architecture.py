@@ -33,7 +33,10 @@ ENCODER_SIDE = (
     "fastdino.training.evaluation", "fastdino.training.model", "fastdino.training.stage",
     "fastdino.embeddings.encode", "fastdino.bench.training",
 )  # fmt: skip
-NOT_THERE = ("dagster", "dotenv", "duckdb", "matplotlib", "openTSNE", "plotly", "polars", "sklearn")
+NOT_THERE = (
+    "av", "charset_normalizer", "dagster", "dotenv", "duckdb", "matplotlib", "openTSNE", "plotly",
+    "polars", "sklearn", "soundfile", "tinytag",
+)  # fmt: skip
 HEAVY = ("torch", "torchaudio", "sklearn", "openTSNE", "plotly", "matplotlib", "av", "soundfile")
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fastdino.core.failures import FORMAT
+from fastdino.core.failures import FORMAT, MACHINE
 from fastdino.core.paths import to_path
 from fastdino.core.workers import WorkerFailure, map_in_workers
 from fastdino.ingestion import cue, flac_sheet, ogg, tags, trailers
@@ -95,7 +95,7 @@ def identify(path: str) -> Identified:
     with contextlib.suppress(av.FFmpegError, OSError, ValueError):
         if len(links := ogg.links(path)) > 1:
             return _read(path, _opened_links(path, links))
-    return Identified(error=_why_unopened(path))
+    return _unopened(path)
 
 
 def _opened_links(path: str, links: Sequence[tuple[int, int]]) -> Iterator[Any]:
@@ -111,16 +111,25 @@ def _opened_links(path: str, links: Sequence[tuple[int, int]]) -> Iterator[Any]:
             yield container
 
 
-def _why_unopened(path: str) -> str:
-    # FFmpeg calls much of the damage that it meets by names of a disk's or a person's doing, such
-    # as "Operation not permitted". Whether it is one of those, reading the file tells.
+def _unopened(path: str) -> Identified:
+    if error := unreadable(path):
+        return Identified(error=error, error_kind=MACHINE)
+    return Identified(error="damaged, or not an audio file: its header cannot be understood")
+
+
+def unreadable(path: str) -> str | None:
+    """Why a file cannot be read to its end, if it cannot.
+
+    FFmpeg calls much of the damage that it meets by names of a disk's or a person's doing, such as
+    "Operation not permitted". Whether it is one of those, reading the file tells.
+    """
     try:
         with open(path, "rb") as file:
             while file.read(READ_BYTES):
                 pass
     except OSError as error:
         return f"{CANNOT_READ}: {error.strerror}"
-    return "damaged, or not an audio file: its header cannot be understood"
+    return None
 
 
 def _read(path: str, containers: Iterable[Any]) -> Identified:

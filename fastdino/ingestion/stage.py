@@ -110,7 +110,12 @@ def _with_next_try(fresh: pl.DataFrame, now: datetime.datetime) -> pl.DataFrame:
         pl.col("mtime_ns") == pl.col("mtime_ns_before")
     )
     so_far = pl.when(same).then("before_attempts").fill_null(0)
-    failed = pl.col("error_kind") == MACHINE
+    # What cannot be read is looked at in every run, which costs nothing.
+    unread = pl.col("error").fill_null("").str.starts_with(identify.CANNOT_READ)
+    fresh = fresh.with_columns(
+        error_kind=pl.when(unread).then(pl.lit(MACHINE)).otherwise("error_kind")
+    )
+    failed = (pl.col("error_kind") == MACHINE) & ~unread
     waits = pl.Series([next_try(MACHINE, n, now) for n in range(1, len(WAITS) + 1)])
     return fresh.with_columns(attempts=pl.when(failed).then(so_far + 1)).with_columns(
         next_try_at=pl.when(failed).then(

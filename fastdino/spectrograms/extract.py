@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from fastdino.core.errors import readable_errors
+from fastdino.core.failures import MACHINE
 from fastdino.core.workers import WorkerFailure
+from fastdino.ingestion.identify import unreadable
 from fastdino.spectrograms.decode import DecodeError, Sound, cut, decoders
 from fastdino.spectrograms.settings import SpectrogramSettings
 from fastdino.spectrograms.shards import is_short
@@ -115,6 +117,9 @@ def extract(task: Task) -> Extracted | WorkerFailure:
             spool.replace(task.spool)
         if best.sound:
             break
+    if (best is None or not best.sound) and (why := unreadable(str(task.path))):
+        # Half of a song whose disk fails is no song: all of it may be read another day.
+        return WorkerFailure(why, MACHINE)
     if best is None:
         return WorkerFailure("; ".join(f"{name}: {reason}" for name, reason in reasons.items()))
     if best.decoded_s < SHORTEST_S:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from fastdino.core.failures import MACHINE
 from fastdino.core.workers import WorkerFailure, map_in_workers
 from fastdino.spectrograms import decode, extract
 from fastdino.spectrograms.extract import Extracted, is_short
@@ -238,3 +239,12 @@ def test_a_header_may_be_a_little_off() -> None:
     assert not is_short(99.5, 100.0)
     assert not is_short(995.0, 1000.0)
     assert is_short(90.0, 100.0)
+
+
+def test_what_a_disk_does_not_give_is_not_the_file_s_fault(
+    tmp_path: Path, extracted: Extract
+) -> None:
+    # The system has this file, and refuses to read it as a failing disk would.
+    (tmp_path / "song.mp3").symlink_to("/proc/self/mem")
+    failure, _ = extracted(tmp_path / "song.mp3")
+    assert failure == WorkerFailure("cannot be read: Input/output error", MACHINE)
