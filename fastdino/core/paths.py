@@ -25,6 +25,8 @@ _AS_SHOWN = str.maketrans(
 
 def to_text(path: str | os.PathLike[str]) -> str:
     """A path of the system as text to be stored."""
+    if isinstance(path, str) and path.isascii():  # as most are
+        return path
     text = os.fsencode(path).decode("utf-8", "surrogateescape")
     literal = _ESCAPED.sub(lambda found: _escaped(found[0].encode()), text)
     return _UNDECODED.sub(lambda found: chr(ord(found[0]) - 0xDC00 + _FIRST), literal)

@@ -25,6 +25,8 @@ def one_line(text: str) -> str:
 
     Bytes of a file's name that are not UTF-8 are written as numbers.
     """
+    if text.isascii() and text.isprintable():  # as most texts are
+        return " ".join(text.split())
     return " ".join("".join(" " if steers(c) else c for c in shown(text)).split())
 
 

@@ -183,35 +183,33 @@ class _Packets:
         size, last = self.size, self._last
         # Where what was joined from several files begins anew, so do its times.
         elapsed, second = 0, int(1 / stream.time_base)
-        first = None
-        at = lasts = 0
-
-        def until() -> int:
-            # A damaged time of ending has the last packet last for days.
-            return at + (lasts if 0 <= lasts < LONGEST_PACKET_S * second else 0)
-
+        first = timed = None
+        at = 0
         try:
+            # A song has ten thousand packets: what is asked of each is most of what a song costs.
             for packet in container.demux(stream):
-                if not packet.size or (open_ended and packet.pos is not None and packet.pos >= end):
+                length = packet.size
+                if not length or (open_ended and (packet.pos or 0) >= end):
                     continue
                 if last is not None:
                     update(last)
                 last = packet
-                size += packet.size
-                if packet.pts is not None:
-                    if first is None:
-                        first = packet.pts
-                    elif packet.pts < at - second:
-                        elapsed += until() - first
-                        first = packet.pts
-                    at, lasts = packet.pts, packet.duration or 0
+                size += length
+                pts = packet.pts
+                if pts is None:
+                    continue
+                if first is None:
+                    first = pts
+                elif pts + second < at:
+                    elapsed += at + _lasts(timed, second) - first
+                    first = pts
+                at, timed = pts, packet
         except av.InvalidDataError:
             pass  # Damaged from here on. What came before is the track.
         self.size, self._last = size, last
         if first is not None:
-            self.seconds = (self.seconds or 0) + float(
-                (elapsed + until() - first) * stream.time_base
-            )
+            elapsed += at + _lasts(timed, second) - first
+            self.seconds = (self.seconds or 0) + float(elapsed * stream.time_base)
 
     def digest(self) -> str:
         """32 hex characters, the hash of all packets."""
@@ -226,6 +224,12 @@ class _Packets:
         if self.seconds is None or not 0 <= self.seconds <= self.size / LEAST_BYTES_PER_S:
             return None
         return self.seconds
+
+
+def _lasts(packet: Any, second: int) -> int:
+    """How long a packet lasts; nothing if a damaged time of ending has it last for days."""
+    lasts = packet.duration or 0
+    return lasts if 0 <= lasts < LONGEST_PACKET_S * second else 0
 
 
 def own_sheet(metadata: Mapping[str, str]) -> str | None:

@@ -167,11 +167,13 @@ def scan(
             first = len(rows)
             for entry in found:
                 is_folder = _is_folder(entry)
-                if reason := _left_out(entry.name, entry.path[root:], excluded, is_folder):
+                end = "" if is_folder else skipped.ending(entry.name)
+                inside = entry.path[root:]
+                if reason := _left_out(entry.name, inside, end, excluded, is_folder):
                     left_out.append((to_text(entry.path), top, *reason))
                 elif is_folder:
                     (links if entry.is_symlink() else queue).append(entry.path)
-                elif skipped.ending(entry.name) in SUFFIXES:
+                elif end in SUFFIXES:
                     rows += _row(entry, top)
                 else:
                     companions += 1
@@ -226,10 +228,9 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
 
 
 def _left_out(
-    name: str, inside: str, excluded: _Patterns, is_folder: bool
+    name: str, inside: str, end: str, excluded: _Patterns, is_folder: bool
 ) -> tuple[str, str] | None:
     """Kind and reason of what is left out; None for songs, companions and folders to enter."""
-    end = "" if is_folder else skipped.ending(name)
     if _is_junk(name):
         why = "a system or a program keeps it for itself"
         if is_folder:

@@ -75,6 +75,18 @@ def applied(rows: pl.DataFrame, listed: pl.DataFrame, opened: Collection[str]) -
         listed: what ``scan`` lists.
         opened: paths of files that were opened just now.
     """
+    # Most folders have no sheet, never had one, and cost nothing.
+    there = listed.filter(pl.col("sheets").is_not_null())["path"]
+    known_of = ("own_sheet", "sheets", "cue", "sheet_error")
+    concerned = rows.filter(
+        pl.any_horizontal(pl.col(name).is_not_null() for name in known_of)
+        | pl.col("path").is_in(there.implode())
+    )
+    if concerned.is_empty():
+        return rows
+    near = {os.path.dirname(path) for path in concerned["path"]}
+    others = rows.filter(~_folder_of().is_in(near))
+    rows = rows.filter(_folder_of().is_in(near))
     now = dict(listed.select("path", "sheets").iter_rows())
     columns = ("path", "track_id", "duration_s", "own_sheet", "title", "sheets")
     due = {
@@ -98,9 +110,13 @@ def applied(rows: pl.DataFrame, listed: pl.DataFrame, opened: Collection[str]) -
     fresh = ("sheets", "cue", "sheet_error")
     schema = {"path": pl.String(), **{name: rows.schema[name] for name in fresh}}
     looked_at = pl.DataFrame(told, schema=schema, orient="row")
-    others = rows.join(looked_at, on="path", how="anti")
+    as_before = rows.join(looked_at, on="path", how="anti")
     looked_at = rows.drop(fresh).join(looked_at, on="path").select(rows.columns)
-    return pl.concat([others, looked_at])
+    return pl.concat([others, as_before, looked_at])
+
+
+def _folder_of() -> pl.Expr:
+    return pl.col("path").str.replace(r"(?s)/[^/]*$", "")
 
 
 def songs_of(

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 # Longer than any tag but those with pictures, which say how long they are.
-TAIL_BYTES = 1 << 16
+TAIL_BYTES = 1 << 15
 LYRICS_BYTES = 5_100  # at most, of those that do not say
 
 
