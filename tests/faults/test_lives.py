@@ -145,11 +145,12 @@ class Library:
 
     def junk(self, which: int, where: int) -> None:
         """What is not looked at: of a strange format, or a song in the bin of a file server."""
-        if which % 2:
-            self.put(self.one(which), self.free(where, ".mid"))
+        song = self.stock[which % len(self.stock)]
+        if where % 2:
+            self.put(song, self.free(where, ".mid"))
         else:
             (self.music / "#recycle").mkdir(exist_ok=True)
-            self.put(self.one(which), self.music / "#recycle" / self.one(which).name)
+            self.put(song, self.music / "#recycle" / song.name)
 
     def hide(self, which: int, _: int) -> None:
         folder = self.one(which).parent
