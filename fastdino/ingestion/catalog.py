@@ -74,6 +74,8 @@ ADDED = (
     "own_sheet", "sheets", "cue", "sheet_error",
 )  # fmt: skip
 
+# The folder that the file is in.
+PARENT = pl.col("path").str.replace(r"(?s)/[^/]*$", "")
 # The file's name without its suffix.
 NAME = (
     pl.col("path").str.extract(r"([^/]*)$").str.replace(r"(?s)\.[^.]*$", "").str.replace_many(SHOWN)

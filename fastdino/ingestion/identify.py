@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from fastdino.core.failures import FORMAT, MACHINE
@@ -94,12 +95,18 @@ def identify(path: str) -> Identified:
     # FFmpeg opens one at a time of several that were joined and are not alike.
     with contextlib.suppress(av.FFmpegError, OSError, ValueError):
         if len(links := ogg.links(path)) > 1:
-            return _read(path, _opened_links(path, links))
+            return _read(path, (container for container, _ in opened_links(path, links)))
     return _unopened(path)
 
 
-def _opened_links(path: str, links: Sequence[tuple[int, int]]) -> Iterator[Any]:
-    """The containers of a chain's links, each open until the next is asked for."""
+def opened_links(path: str | Path, links: Sequence[tuple[int, int]]) -> Iterator[tuple[Any, int]]:
+    """The containers of a chain's ``links``, see ``ogg``, and the byte where each begins.
+
+    Each is open until the next is asked for; what cannot be opened is passed over.
+
+    Raises:
+        OSError: the file cannot be opened any more.
+    """
     import av
 
     for begin, end in links:
@@ -108,7 +115,7 @@ def _opened_links(path: str, links: Sequence[tuple[int, int]]) -> Iterator[Any]:
             contextlib.suppress(av.FFmpegError, OSError, ValueError),
             av.open(part, metadata_errors="surrogateescape", options=OPEN_OPTIONS) as container,
         ):
-            yield container
+            yield container, begin
 
 
 def _unopened(path: str) -> Identified:

@@ -19,7 +19,7 @@ from typing import Any
 import polars as pl
 
 from fastdino.core.paths import to_path
-from fastdino.ingestion import cue
+from fastdino.ingestion import catalog, cue
 from fastdino.ingestion.split_albums import File, Folder, folded, is_long_enough
 from fastdino.ingestion.tags import BETWEEN, clean, genre_names, isrc, year
 
@@ -85,8 +85,8 @@ def applied(rows: pl.DataFrame, listed: pl.DataFrame, opened: Collection[str]) -
     if concerned.is_empty():
         return rows
     near = {os.path.dirname(path) for path in concerned["path"]}
-    others = rows.filter(~_folder_of().is_in(near))
-    rows = rows.filter(_folder_of().is_in(near))
+    others = rows.filter(~catalog.PARENT.is_in(near))
+    rows = rows.filter(catalog.PARENT.is_in(near))
     now = dict(listed.select("path", "sheets").iter_rows())
     columns = ("path", "track_id", "duration_s", "own_sheet", "title", "sheets")
     due = {
@@ -113,10 +113,6 @@ def applied(rows: pl.DataFrame, listed: pl.DataFrame, opened: Collection[str]) -
     as_before = rows.join(looked_at, on="path", how="anti")
     looked_at = rows.drop(fresh).join(looked_at, on="path").select(rows.columns)
     return pl.concat([others, as_before, looked_at])
-
-
-def _folder_of() -> pl.Expr:
-    return pl.col("path").str.replace(r"(?s)/[^/]*$", "")
 
 
 def songs_of(

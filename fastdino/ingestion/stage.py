@@ -78,7 +78,7 @@ def look(
     found = _opened(to_open)
     if len(kept) and (albums := {_folder(row) for row in found if tags.may_be_of_a_page(row)}):
         # In which code page an album is, is told from all of it: as if none of it were known.
-        again = kept.filter(_folder_of().is_in(albums), _holds_foreign_text())
+        again = kept.filter(catalog.PARENT.is_in(albums), _holds_foreign_text())
         kept = kept.join(again, on="path", how="anti")
         found += _opened(candidates.join(again, on="path", how="semi"))
         to_open = candidates.join(kept, on="path", how="anti")
@@ -166,10 +166,6 @@ def _opened(files: pl.DataFrame) -> list[dict[str, Any]]:
 
 def _folder(row: Mapping[str, Any]) -> str:
     return os.path.dirname(row["path"])
-
-
-def _folder_of() -> pl.Expr:
-    return pl.col("path").str.replace(r"(?s)/[^/]*$", "")
 
 
 def _holds_foreign_text() -> pl.Expr:

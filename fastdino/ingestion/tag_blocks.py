@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, cast
 
 from fastdino.ingestion import encodings
+from fastdino.ingestion.trailers import syncsafe
 
 # Values by name, in the order of the file.
 Block = dict[str, list[str]]
@@ -67,7 +68,7 @@ def read(file: BinaryIO, *, with_tinytag: bool = True) -> Blocks:
     by_tinytag: Block = {}
     own: list[Block] = []
     # Some taggers put an ID3v2 before a FLAC.
-    start = 10 + _seven_bits(head[6:10]) if head.startswith(b"ID3") else 0
+    start = 10 + syncsafe(head[6:10]) if head.startswith(b"ID3") else 0
     if head.startswith(MATROSKA):
         own.append(_matroska(file, size))
     elif head.startswith(ASF):
@@ -83,7 +84,7 @@ def read(file: BinaryIO, *, with_tinytag: bool = True) -> Blocks:
     own += [id3v2(block) for block in _id3v2_blocks(file, head, size)]
     for end, before in {size: tail, size - 128 if is_v1 else size: above}.items():
         if before[-10:].startswith(b"3DI"):
-            own.append(id3v2(_id3v2_at(file, end - 20 - _seven_bits(before[-4:]))))
+            own.append(id3v2(_id3v2_at(file, end - 20 - syncsafe(before[-4:]))))
         if before[-32:].startswith(b"APETAGEX"):
             own.append(_ape(file, end, before[-32:]))
     return Blocks(by_tinytag, own, [id3v1(tail[-128:])] if is_v1 else [])
@@ -174,15 +175,11 @@ def _chunks(file: BinaryIO, order: str, size: int) -> Iterator[int]:
         at += 8 + length + length % 2
 
 
-def _seven_bits(four: bytes) -> int:
-    return sum((byte & 0x7F) << 7 * place for place, byte in enumerate(reversed(four)))
-
-
 def _id3v2_at(file: BinaryIO, start: int) -> bytes:
     header = _at(file, start, 10)
     if len(header) < 10 or not header.startswith(b"ID3"):
         return b""
-    return header + _at(file, start + 10, _seven_bits(header[6:10]))
+    return header + _at(file, start + 10, syncsafe(header[6:10]))
 
 
 def id3v2(content: bytes) -> Block:
@@ -199,7 +196,7 @@ def id3v2(content: bytes) -> Block:
         body = _resynchronised(body)
     at = 0
     if flags & 0x40 and version > 2 and len(body) >= 4:
-        at = _seven_bits(body[:4]) if version == 4 else 4 + int.from_bytes(body[:4], "big")
+        at = syncsafe(body[:4]) if version == 4 else 4 + int.from_bytes(body[:4], "big")
     width = 3 if version == 2 else 4
     header = 2 * width + (0 if version == 2 else 2)
     while at + header < len(body):
@@ -224,7 +221,7 @@ def _frame_length(body: bytes, at: int, version: int) -> int:
     if version == 3 or max(sizes, default=0) > 0x7F:
         return plain
     # iTunes wrote plain sizes where seven bits a byte are the rule: what follows the frame tells.
-    proper = _seven_bits(sizes)
+    proper = syncsafe(sizes)
     if plain == proper or _frame_follows(body, at + 10 + proper):
         return proper
     return plain if _frame_follows(body, at + 10 + plain) else proper

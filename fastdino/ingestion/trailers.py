@@ -95,13 +95,13 @@ def _id3v2_with_footer(tail: bytes, least: int) -> int | None:
     footer = tail.rfind(b"3DI", max(0, least - 10))
     if footer < 0 or not least <= footer + 10 <= len(tail):
         return None
-    return footer - _syncsafe(tail[footer + 6 : footer + 10]) - 10
+    return footer - syncsafe(tail[footer + 6 : footer + 10]) - 10
 
 
 def _id3v2(tail: bytes, least: int) -> int | None:
     begin = tail.find(b"ID3")
     while 0 <= begin <= len(tail) - 10:
-        length = _syncsafe(tail[begin + 6 : begin + 10]) + 10
+        length = syncsafe(tail[begin + 6 : begin + 10]) + 10
         if tail[begin + 3] in (2, 3, 4) and least <= begin + length <= len(tail):
             return begin
         begin = tail.find(b"ID3", begin + 3)
@@ -115,7 +115,8 @@ _TAGS: tuple[Callable[[bytes, int], int | None], ...] = (
 )  # fmt: skip
 
 
-def _syncsafe(four: bytes) -> int:
+def syncsafe(four: bytes) -> int:
+    """A length as ID3v2 writes it: seven bits a byte, so that none looks like MPEG sound."""
     number = 0
     for byte in four:
         number = number << 7 | (byte & 0x7F)

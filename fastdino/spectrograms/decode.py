@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from fastdino.ingestion import ogg
-from fastdino.ingestion.identify import OPEN_OPTIONS
+from fastdino.ingestion.identify import OPEN_OPTIONS, opened_links
 
 # To be raised when more can be decoded: what failed so far is then tried once more.
 VERSION = 2
@@ -342,20 +342,12 @@ def _opened(path: Path, from_s: float, channel: int | None = None) -> tuple[Soun
 
 
 def _links(path: Path) -> "Iterator[tuple[av.container.InputContainer, int]]":  # type: ignore[name-defined]  # noqa: F821
-    """The links of an Ogg file that was joined from several: each opened, and where it begins.
+    """The links of an Ogg file that was joined from several, looked for when the first is wanted.
 
-    A link is closed when the next one is asked for.
+    None of what the disk does not give: what decoding said of the file is told.
     """
-    import av
-
     with contextlib.suppress(OSError):
-        for begin, end in ogg.links(path):
-            with (
-                ogg.Part(path, begin, end) as part,
-                contextlib.suppress(av.FFmpegError, OSError, ValueError),
-                av.open(part, metadata_errors="replace", options=OPEN_OPTIONS) as container,
-            ):
-                yield container, begin
+        yield from opened_links(path, ogg.links(path))
 
 
 def _nothing() -> Blocks:
