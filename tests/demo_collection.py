@@ -18,7 +18,7 @@ from fastdino.core.home import Home
 from fastdino.database import publish
 from fastdino.ingestion import skipped
 from fastdino.spectrograms.settings import SpectrogramSettings
-from fastdino.spectrograms.shards import ShardWriter, TrackInfo
+from fastdino.spectrograms.shards import ShardWriter, TrackInfo, name_of
 
 DIM = 32
 SECONDS = 30.0
@@ -55,7 +55,7 @@ def write(home: Home, music: Path) -> list[dict[str, object]]:
         "failed_at": synthetic.START,
     }
     pl.DataFrame([failed]).write_parquet(folder / "failures.parquet")
-    with ShardWriter(folder) as writer:  # all that is needed of them: one song that is cut
+    with ShardWriter(folder / name_of(1)) as writer:  # all that is needed: one that is cut
         half = TrackInfo(synthetic.track_id(CUT), -90.0, 0.375, 2 * SECONDS, SECONDS, False)
         writer.append(half, np.ones((300, 80), np.uint8))
     for number, model_id in enumerate(MODELS):

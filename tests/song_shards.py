@@ -9,6 +9,7 @@ import torch
 from fastdino.core.home import Home
 from fastdino.spectrograms import SpectrogramSettings
 from fastdino.spectrograms.shards import ShardWriter, TrackInfo
+from tests.synthetic import shard_to_fill
 
 # Networks this small gain nothing from threads, and lose much to them on a busy machine.
 torch.set_num_threads(1)
@@ -27,7 +28,7 @@ def write_songs(home: Home, names: dict[str, np.ndarray]) -> Path:
     settings = SpectrogramSettings()
     folder = home.shards(settings.spec_id)
     folder.mkdir(parents=True, exist_ok=True)
-    with ShardWriter(folder) as writer:
+    with ShardWriter(shard_to_fill(folder)) as writer:
         for track_id, frames in names.items():
             seconds = len(frames) / settings.frames_per_s
             info = TrackInfo(track_id, settings.min_db, settings.step_db, seconds, seconds, False)

@@ -7,6 +7,7 @@ whatever the size of the collection, so that writing it with more songs adds to 
 import datetime
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fastdino.core.home import Home
+from fastdino.spectrograms import shards
 from fastdino.spectrograms.settings import SpectrogramSettings
 
 MODEL_ID = "model-a"
@@ -139,3 +141,11 @@ def write_home(home: Home, n: int, *, groups: int = 6, dim: int = DIM, segments:
     write_catalog(home, [song(i, groups) for i in range(n)])
     write_model(home, dim=dim)
     write_vectors(home, range(n), dim=dim, groups=groups, segments=segments)
+
+
+def shard_to_fill(folder: Path) -> Path:
+    """The shard that a small addition goes to: the last one if it has room, or else a new one."""
+    there = shards.list_shards(folder)
+    if there and there[-1].stat().st_size < shards.SHARD_BYTES:
+        return there[-1]
+    return folder / shards.name_of(shards.number_of(there[-1].name) + 1 if there else 1)

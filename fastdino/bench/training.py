@@ -15,7 +15,7 @@ import torch
 
 from fastdino.bench.table import Row
 from fastdino.spectrograms import SpectrogramSettings
-from fastdino.spectrograms.shards import ShardWriter, TrackInfo, list_shards
+from fastdino.spectrograms.shards import ShardWriter, TrackInfo, list_shards, name_of
 from fastdino.training.device import best_device
 from fastdino.training.loop import Run
 from fastdino.training.objectives.published import published_loss
@@ -90,7 +90,7 @@ def rows() -> Iterator[Row]:
 def _noise(folder: Path, spec: SpectrogramSettings) -> None:
     rng = np.random.default_rng(0)
     n_frames = round(SONG_S * spec.frames_per_s)
-    with ShardWriter(folder) as writer:
+    with ShardWriter(folder / name_of(1)) as writer:
         for number in range(SONGS):
             frames = rng.integers(0, 256, (n_frames, spec.n_mels), dtype=np.uint8)
             info = TrackInfo(str(number), spec.min_db, spec.step_db, SONG_S, SONG_S, False)

@@ -146,7 +146,18 @@ QUIET_MINUTES = Variable(
     2.0,
     _minutes_or_none_at_all,
 )
-VARIABLES: tuple[Variable[Any], ...] = (MUSIC, EXCLUDE, HOME, PRESET, MINUTES, QUIET_MINUTES)
+# The name is Ray's own.
+CLUSTER = Variable[str | None](
+    "RAY_ADDRESS",
+    "the Ray cluster to compute on",
+    "its address, as 10.0.0.1:6379, or auto",
+    "none: this computer alone",
+    None,
+    str,
+)
+VARIABLES: tuple[Variable[Any], ...] = (
+    MUSIC, EXCLUDE, HOME, PRESET, MINUTES, QUIET_MINUTES, CLUSTER,
+)  # fmt: skip
 
 
 def load() -> None:

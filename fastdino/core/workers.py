@@ -17,11 +17,12 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from fastdino.core.errors import UserError
 from fastdino.core.failures import FILE, MACHINE
@@ -70,66 +71,108 @@ def map_in_workers(
     timeout_s: Callable[[T], float],
     workers: int | None = None,
 ) -> Generator[tuple[T, R | WorkerFailure], None, None]:
-    """Yield ``(task, result)`` as tasks finish, in no particular order.
+    """Yield ``(task, result)`` of each task as ``WorkerPool`` does, with a pool of its own."""
+    with WorkerPool(function, timeout_s=timeout_s, workers=workers) as pool:
+        yield from pool.map(tasks)
+
+
+class WorkerPool(Generic[T, R]):
+    """Processes that each do one task at a time, kept from one ``map`` to the next.
 
     Whatever happens to one task is that task's ``WorkerFailure``; the others go on, in a new
-    process where the old one was lost. Closing the iterator kills the workers.
-
-    Args:
-        function: importable at module level; runs in a spawned process, which may take
-            ``MEMORY_BYTES`` (on Linux).
-        tasks: taken lazily, one for each worker that is free, so a long list costs no memory.
-        timeout_s: seconds a task may take before its process is killed.
-        workers: processes at most; all available cores by default. None is started before there
-            is a task for it.
-
-    Raises:
-        UserError: ``function`` raised it, as what hinders every task alike, such as a full disk.
-        RuntimeError: worker processes do not start.
+    process where the old one was lost. The end of the ``with`` block kills the workers.
     """
-    most = workers or available_cores()
-    waiting = iter(tasks)
-    pool: list[_Worker[T, R]] = []
-    try:
-        more = _fill(pool, most, function, waiting, timeout_s)
-        while pool:
-            finished = [found for worker in pool if (found := worker.finished())]
-            pool = [worker for worker in pool if worker.alive]
-            # Before the caller gets to see what is finished: its time is the workers' time too.
-            more = more and _fill(pool, most, function, waiting, timeout_s)
-            if not more:
-                for worker in [worker for worker in pool if worker.idle]:
-                    worker.end()
-                    pool.remove(worker)
-            yield from finished
-            if pool and not finished:
-                soonest = min(worker.deadline for worker in pool) - time.monotonic()
-                limit = None if soonest == float("inf") else max(0.0, soonest)
-                connection.wait([worker.pipe for worker in pool], limit)
-    finally:
-        for worker in pool:
-            worker.end()
 
+    def __init__(
+        self,
+        function: Callable[[T], R],
+        *,
+        timeout_s: Callable[[T], float],
+        workers: int | None = None,
+    ) -> None:
+        """Set up a pool; no process is started before there is a task for it.
 
-def _fill(
-    pool: "list[_Worker[T, R]]",
-    most: int,
-    function: Callable[[T], R],
-    tasks: Iterator[T],
-    timeout_s: Callable[[T], float],
-) -> bool:
-    """Give every free worker a task, starting up to ``most``; false if there are no more tasks."""
-    while any(worker.idle for worker in pool) or len(pool) < most:
+        Args:
+            function: importable at module level; runs in a spawned process, which may take
+                ``MEMORY_BYTES`` (on Linux).
+            timeout_s: seconds a task may take before its process is killed.
+            workers: processes at most; all available cores by default.
+        """
+        self._function, self._timeout_s = function, timeout_s
+        self._most = workers or available_cores()
+        self._workers: list[_Worker[T, R]] = []
+
+    def map(
+        self,
+        tasks: Iterable[T | None],
+        instead: Callable[[T, WorkerFailure], T | None] = lambda task, failure: None,
+    ) -> Generator[tuple[T, R | WorkerFailure], None, None]:
+        """Yield ``(task, result)`` as tasks finish, in no particular order.
+
+        Closing the iterator kills the workers that are at a task.
+
+        Args:
+            tasks: taken lazily, one for each worker that is free, so a long list costs no memory.
+                None says that there is nothing to do before another task is finished.
+            instead: what is to be done next where a task failed, if anything.
+
+        Raises:
+            UserError: ``function`` raised it, as what hinders every task alike, such as a full
+                disk.
+            RuntimeError: worker processes do not start.
+        """
+        waiting, next_ones = iter(tasks), deque[T]()
+        more = True
         try:
-            task = next(tasks)
-        except StopIteration:
-            return False
-        worker = next((worker for worker in pool if worker.idle), None)
-        if worker is None:
-            worker = _Worker(function)
-            pool.append(worker)
-        worker.give(task, timeout_s(task))
-    return True
+            more = self._fill(next_ones, waiting)
+            while busy := [worker for worker in self._workers if not worker.idle]:
+                finished = [found for worker in busy if (found := worker.finished())]
+                self._workers = [worker for worker in self._workers if worker.alive]
+                for task, result in finished:
+                    if isinstance(result, WorkerFailure):
+                        other = instead(task, result)
+                        if other is not None:
+                            next_ones.append(other)
+                # Before the caller gets to see what is finished: its time is the workers' time too.
+                if more or next_ones:
+                    more = self._fill(next_ones, waiting)
+                yield from finished
+                if finished:
+                    # The caller may have made room for tasks that had to wait.
+                    more = more and self._fill(next_ones, waiting)
+                else:
+                    soonest = min(worker.deadline for worker in busy) - time.monotonic()
+                    limit = None if soonest == float("inf") else max(0.0, soonest)
+                    connection.wait([worker.pipe for worker in busy], limit)
+        finally:
+            self._end([worker for worker in self._workers if not worker.idle])
+
+    def _fill(self, next_ones: deque[T], waiting: Iterator[T | None]) -> bool:
+        """Give every free worker a task; false if there are no more tasks."""
+        while any(worker.idle for worker in self._workers) or len(self._workers) < self._most:
+            try:
+                task = next_ones.popleft() if next_ones else next(waiting)
+            except StopIteration:
+                return False
+            if task is None:
+                return True
+            worker = next((worker for worker in self._workers if worker.idle), None)
+            if worker is None:
+                worker = _Worker(self._function)
+                self._workers.append(worker)
+            worker.give(task, self._timeout_s(task))
+        return True
+
+    def _end(self, workers: "list[_Worker[T, R]]") -> None:
+        for worker in workers:
+            worker.end()
+        self._workers = [worker for worker in self._workers if worker.alive]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._end(self._workers)
 
 
 class _Worker(Generic[T, R]):

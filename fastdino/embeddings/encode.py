@@ -5,16 +5,20 @@ what the vectors are published as.
 """
 
 import contextlib
+import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
+from fastdino.core import cluster
+from fastdino.core.cluster import Work
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.progress import progress
@@ -29,6 +33,8 @@ from fastdino.training.device import best_device
 
 # Written vectors survive a kill; this much work may be lost.
 FLUSH_EVERY_S = 60.0
+# Of a computer of a cluster, for one shard at a time.
+CORES = 4
 
 
 @dataclass(frozen=True)
@@ -94,34 +100,43 @@ def _embed_missing(home: Home, model_id: str, spec_id: str) -> Embedded:
     # Locked before looking: what another run is about to write is not missing.
     with exclusive_lock(home.vectors(model_id)):
         folder = home.vectors(model_id)
-        shards = shard_files.list_shards(home.shards(spec_id))
-        todo = {shard: _missing(shard, folder / shard.name) for shard in shards}
-        n_tracks = sum(len(tracks) for tracks in todo.values())
+        todo = _todo(home.shards(spec_id), folder)
+        n_tracks = sum(len(parcel.tracks) for parcel in todo)
         if not n_tracks:
             return Embedded(0, 0.0, 0.0)
-        device = best_device()
-        model, _ = models.load(home.model(model_id), device)
-        start, seconds = time.monotonic(), 0.0
+        start = time.monotonic()
+        lasting: dict[str, float] = {}
         with progress("Embedding", n_tracks, "songs") as shown:
-            for shard, tracks in todo.items():
-                rows: list[pa.Table] = []
-                flushed = time.monotonic()
-                for track_id, pieces in _tracks(shard, tracks):
-                    table = _embed(model, track_id, pieces, device)
-                    rows.append(table)
-                    seconds += max(e for e in table["end_s"].to_pylist() if e is not None)
+            embedder = functools.partial(Embedder, home, model_id)
+            for track_id, seconds in cluster.everywhere(embedder, todo, cores=CORES, gpus=1):
+                if track_id not in lasting:  # otherwise a computer that was lost had done it, too
+                    lasting[track_id] = seconds
                     shown.advance()
-                    if time.monotonic() - flushed > FLUSH_EVERY_S:
-                        _append(folder / shard.name, rows)
-                        rows, flushed = [], time.monotonic()
-                if rows:
-                    _append(folder / shard.name, rows)
-        return Embedded(n_tracks, seconds / 3600, time.monotonic() - start)
+        took_s = time.monotonic() - start
+        return Embedded(n_tracks, sum(lasting.values()) / 3600, took_s)
 
 
-def _missing(shard: Path, vectors: Path) -> set[str]:
+@dataclass(frozen=True)
+class Parcel:
+    """A shard, and those of its tracks that have no vectors yet: the unit of work."""
+
+    shard: Path
+    tracks: frozenset[str]
+
+
+def _todo(shards: Path, vectors: Path) -> list[Parcel]:
+    """What is to be done, a shard at a time, the oldest first."""
+    index = shard_files.read_index(shards)
+    first = pc.equal(index["piece"], 0)
+    there: dict[str, set[str]] = {}
+    for row in index.filter(first).select(["shard", "track_id"]).to_pylist():
+        there.setdefault(row["shard"], set()).add(row["track_id"])
+    missing = {name: _missing(tracks, vectors / name) for name, tracks in there.items()}
+    return [Parcel(shards / name, frozenset(each)) for name, each in missing.items() if each]
+
+
+def _missing(there: set[str], vectors: Path) -> set[str]:
     """Tracks of a shard that its vector file lacks."""
-    there = shard_files.track_ids(shard)
     try:
         done = pq.read_table(vectors, columns=["track_id"], partitioning=None)
         missing = there - set(done.column(0).to_pylist())
@@ -131,6 +146,44 @@ def _missing(shard: Path, vectors: Path) -> set[str]:
         # None yet, or spoilt: then all of it is computed again.
         return there
     return missing
+
+
+class Embedder(Work[Parcel, tuple[str, float]]):
+    """Makes the vector files of shards; holds the model from one to the next."""
+
+    def __init__(self, home: Home, model_id: str, cores: int | None) -> None:
+        """Load the model.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        self.folder = home.vectors(model_id)
+        self.device = best_device()
+        if cores:
+            torch.set_num_threads(cores)
+        self.model, _ = models.load(home.model(model_id), self.device)
+
+    def __call__(self, pieces: Iterable[Parcel]) -> Iterator[tuple[str, float]]:
+        """Compute the vectors of each parcel's tracks, in the shard's order.
+
+        Yields:
+            Each track, and how many seconds of it there are.
+        """
+        for parcel in pieces:
+            target = self.folder / parcel.shard.name
+            # Of a piece that is done once more, something may be there by now.
+            tracks = _missing(set(parcel.tracks), target)
+            rows: list[pa.Table] = []
+            flushed = time.monotonic()
+            for track_id, frames in _tracks(parcel.shard, tracks):
+                table = _embed(self.model, track_id, frames, self.device)
+                rows.append(table)
+                yield track_id, max(e for e in table["end_s"].to_pylist() if e is not None)
+                if time.monotonic() - flushed > FLUSH_EVERY_S:
+                    _append(target, rows)
+                    rows, flushed = [], time.monotonic()
+            if rows:
+                _append(target, rows)
 
 
 def _tracks(shard: Path, track_ids: set[str]) -> Iterator[tuple[str, Iterator[shard_files.Piece]]]:
@@ -162,4 +215,5 @@ def _embed(
 def _append(target: Path, tables: list[pa.Table]) -> None:
     with contextlib.suppress(UserError):
         tables = [read_vectors(target), *tables]
-    write_vectors(target, pa.concat_tables(tables))
+    # In one piece: how it came about would show in the file.
+    write_vectors(target, pa.concat_tables(tables).combine_chunks())

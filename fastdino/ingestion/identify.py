@@ -10,14 +10,17 @@ decoding, so a file can be moved, renamed and retagged and stays the same track.
 
 import contextlib
 import hashlib
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fastdino.core import cluster
+from fastdino.core.cluster import Work
 from fastdino.core.failures import FORMAT, MACHINE
 from fastdino.core.paths import to_path
-from fastdino.core.workers import WorkerFailure, map_in_workers
+from fastdino.core.workers import WorkerFailure, WorkerPool
 from fastdino.ingestion import cue, flac_sheet, ogg, tags, trailers
 
 # Left to itself FFmpeg believes content over names: a playlist called x.mp3 would make it open
@@ -38,6 +41,8 @@ NO_AUDIO = "holds no audio, whatever its name says"
 READ_BYTES = 1 << 20
 LARGEST_SHEET = 1 << 20
 BATCH = 16  # files a worker takes at once
+# Of a cluster: files that a computer takes at once, and cores that it has for them.
+PIECE, CORES = 512, 4
 # A damaged file can claim any length: this is less than even silence takes.
 LEAST_BYTES_PER_S = 100
 LONGEST_PACKET_S = 60
@@ -264,22 +269,49 @@ def identify_batch(batch: Batch) -> list[Identified]:
     return [identify(path) for path, _ in batch.files]
 
 
-def identify_files(files: Sequence[tuple[str, int]]) -> Iterator[tuple[str, Identified]]:
-    """Identify ``(path, size)`` files in worker processes; results come in any order.
+class Identifier(Work[Sequence[tuple[str, int]], tuple[str, Identified]]):
+    """Identifies files in worker processes; holds those from one lot to the next."""
 
-    Where a file takes its worker down or hangs, the others of its batch are tried again one by
-    one, and that file alone is given an error.
-    """
-    batches = [Batch(tuple(files[i : i + BATCH])) for i in range(0, len(files), BATCH)]
-    while batches:
+    def __init__(self, cores: int | None) -> None:
+        self._pool: WorkerPool[Batch, list[Identified]] = WorkerPool(
+            identify_batch, timeout_s=lambda batch: batch.limit_s, workers=cores
+        )
+
+    def __call__(
+        self, pieces: Iterable[Sequence[tuple[str, int]]]
+    ) -> Iterator[tuple[str, Identified]]:
+        """Identify ``(path, size)`` files, many a piece; results come in any order.
+
+        Where a file takes its worker down or hangs, the others of its batch are tried again one
+        by one, and that file alone is given an error.
+        """
+        files = itertools.chain.from_iterable(pieces)
+        lots = iter(lambda: tuple(itertools.islice(files, BATCH)), ())
+        batches: Iterator[Batch] = map(Batch, lots)
         again: list[Batch] = []
-        found = map_in_workers(identify_batch, batches, timeout_s=lambda batch: batch.limit_s)
-        for batch, result in found:
-            if not isinstance(result, WorkerFailure):
-                for (path, _), identified in zip(batch.files, result, strict=True):
-                    yield path, identified
-            elif len(batch.files) == 1:
-                yield batch.files[0][0], Identified(error=result.reason, error_kind=result.kind)
-            else:
-                again += [Batch((file,)) for file in batch.files]
-        batches = again
+        while True:
+            for batch, result in self._pool.map(batches):
+                if not isinstance(result, WorkerFailure):
+                    for (path, _), identified in zip(batch.files, result, strict=True):
+                        yield path, identified
+                elif len(batch.files) == 1:
+                    yield batch.files[0][0], Identified(error=result.reason, error_kind=result.kind)
+                else:
+                    again += [Batch((file,)) for file in batch.files]
+            if not again:
+                return
+            batches, again = iter(again), []
+
+    def __exit__(self, *error: object) -> None:
+        """End the workers."""
+        self._pool.__exit__(*error)
+
+
+def identify_files(files: Sequence[tuple[str, int]]) -> Iterator[tuple[str, Identified]]:
+    """Identify ``(path, size)`` files, on the cluster if there is one; see ``Identifier``."""
+    pieces = [files[i : i + PIECE] for i in range(0, len(files), PIECE)]
+    told = set()
+    for path, identified in cluster.everywhere(Identifier, pieces, cores=CORES):
+        if path not in told:  # otherwise a computer that was lost had done it, too
+            told.add(path)
+            yield path, identified

@@ -5,6 +5,8 @@ frames come from.
 """
 
 import contextlib
+import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +36,9 @@ SCHEMA = pa.schema(
     ]
 )
 INDEX_COLUMNS = [name for name in SCHEMA.names if name != "spectrogram"]
+
+# What ``keep_index`` keeps, and the name of what it says of the shards.
+INDEX, INDEXED = "index.parquet", b"shards"
 
 PIECE_FRAMES = 6000
 ROW_GROUP_BYTES = 10_000_000
@@ -80,19 +85,68 @@ def list_shards(folder: Path) -> list[Path]:
     return sorted(folder.glob("spectrograms-*.parquet"))
 
 
+def name_of(number: int) -> str:
+    """The name of the ``number``-th shard."""
+    return f"spectrograms-{number:06d}.parquet"
+
+
+def number_of(name: str) -> int:
+    """The counterpart of ``name_of``."""
+    return int(name.removesuffix(".parquet").rpartition("-")[2])
+
+
 def read_index(folder: Path) -> pa.Table:
     """Every column of every piece but the spectrogram itself, and ``shard``, its file's name.
+
+    Shards that are as they were when ``keep_index`` was last called are not opened for it.
 
     Raises:
         UserError: a shard is damaged.
     """
+    kept = _kept_index(folder)
     tables = []
     for path in list_shards(folder):
-        with _naming(path):
-            table = pq.read_table(path, columns=INDEX_COLUMNS, partitioning=None)
-        names = pa.array([path.name] * len(table), pa.string())
-        tables.append(table.append_column("shard", names))
+        known, stamp = kept.get(path.name, (None, None))
+        if known is None or stamp != _stamp(path):
+            with _naming(path):
+                known = pq.read_table(path, columns=INDEX_COLUMNS, partitioning=None)
+            names = pa.array([path.name] * len(known), pa.string())
+            known = known.append_column("shard", names)
+        tables.append(known)
     return pa.concat_tables(tables or [empty_index()])
+
+
+def keep_index(folder: Path, index: pa.Table) -> None:
+    """Keep what ``read_index`` gave, so that next time it opens only shards that have changed.
+
+    To be called by who holds the folder's lock; opening thousands of shards takes a minute.
+    """
+    rows = Counter(index["shard"].to_pylist())
+    about = [[path.name, _stamp(path), rows[path.name]] for path in list_shards(folder)]
+    table = index.replace_schema_metadata({INDEXED: json.dumps(about)})
+    with atomic_replace(folder / INDEX) as part:
+        pq.write_table(table, part, compression="zstd", write_page_checksum=True)
+
+
+def _kept_index(folder: Path) -> dict[str, tuple[pa.Table, list[int]]]:
+    """The rows of each shard that ``keep_index`` kept, and the shard's stamp at that time."""
+    kept, start = {}, 0
+    try:
+        table = pq.read_table(
+            folder / INDEX, partitioning=None, page_checksum_verification=True
+        ).select(empty_index().schema.names)
+        for name, stamp, rows in json.loads(table.schema.metadata[INDEXED]):
+            kept[name] = (table.slice(start, rows).replace_schema_metadata(), stamp)
+            start += rows
+    except (*UNREADABLE, LookupError, TypeError):
+        return {}  # none yet, or spoilt: the shards say it all
+    return kept
+
+
+def _stamp(path: Path) -> list[int]:
+    """What changes when a file is written anew."""
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns]
 
 
 def empty_index() -> pa.Table:
@@ -217,7 +271,8 @@ def merge(shards: Mapping[Path, Collection[str]]) -> None:
 
 def _write_row_group(file: pq.ParquetWriter, tables: list[pa.Table]) -> None:
     if any(len(table) for table in tables):
-        table = pa.concat_tables(tables)
+        # In one piece: how it was cut up would show in the file.
+        table = pa.concat_tables(tables).combine_chunks()
         file.write_table(table, row_group_size=len(table))
 
 
@@ -235,18 +290,19 @@ def _new_file(path: Path) -> pq.ParquetWriter:
 
 
 class ShardWriter:
-    """Appends tracks to the shards in a folder.
+    """Appends tracks to a shard, which need not be there yet.
 
-    What is appended can be read after ``flush`` or the end of the ``with`` block. The last shard
-    stays open until it is full: the next writer goes on with it, rewriting it beside and
-    replacing it whole, so that many small additions leave few shards.
+    What is appended can be read after ``flush`` or the end of the ``with`` block. A shard that is
+    there is rewritten beside itself and replaced whole, to the same bytes as if all of it had been
+    written in one go: so many small additions leave few shards, and a shard does not tell how it
+    came about.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, shard: Path) -> None:
+        self.shard = shard
         self._file: pq.ParquetWriter | None = None
         self._waiting: list[pa.Table] = []
-        self._waiting_bytes = self._file_bytes = 0
+        self._waiting_bytes = 0
         self._whole = True
 
     def append(self, info: TrackInfo, frames: np.ndarray) -> None:
@@ -266,8 +322,6 @@ class ShardWriter:
             }
             self._add(pa.Table.from_pylist([row], SCHEMA))
         self._whole = True
-        if self._file_bytes + self._waiting_bytes >= SHARD_BYTES:
-            self.flush()
 
     def flush(self) -> None:
         """Make everything appended so far readable, and safe from a crash."""
@@ -279,24 +333,16 @@ class ShardWriter:
         self._replacing.__exit__(None, None, None)
 
     def _open(self) -> None:
-        shards = list_shards(self.folder)
-        last = shards[-1] if shards else None
-        if last is None or last.stat().st_size >= SHARD_BYTES:
-            number = int(last.stem.rpartition("-")[2]) + 1 if last else 1
-            target, last = self.folder / f"spectrograms-{number:06d}.parquet", None
-        else:
-            target = last
-        self._replacing = atomic_replace(target)
-        self._part = self._replacing.__enter__()
-        self._file = _new_file(self._part)
-        self._file_bytes = 0
-        if last is not None:
-            for table in _row_groups(last):
-                self._add(table)
+        self._replacing = atomic_replace(self.shard)
+        self._file = _new_file(self._replacing.__enter__())
+        if self.shard.exists():
+            for table in _row_groups(self.shard):
+                for row in range(len(table)):
+                    self._add(table.slice(row, 1))
 
-    def _add(self, table: pa.Table) -> None:
-        self._waiting.append(table)
-        self._waiting_bytes += table.nbytes
+    def _add(self, piece: pa.Table) -> None:
+        self._waiting.append(piece)
+        self._waiting_bytes += piece["n_frames"][0].as_py() * piece["n_mels"][0].as_py()
         if self._waiting_bytes >= ROW_GROUP_BYTES:
             self._write_waiting()
 
@@ -304,7 +350,6 @@ class ShardWriter:
         if self._waiting:
             assert self._file is not None
             _write_row_group(self._file, self._waiting)
-            self._file_bytes = self._part.stat().st_size
             self._waiting, self._waiting_bytes = [], 0
 
     def __enter__(self) -> Self:

@@ -1,56 +1,45 @@
 """The stage: what the catalogue has and the shards have not.
 
-Belongs here: which files to try, handing them to workers, recording what failed. Does not: how a
-file is decoded or how a shard is written.
+Belongs here: the steps in order: which songs (``candidates``), into which shards (``parcels``),
+decoding them there (``filling``), on this computer or on many; recording what failed. Does not: any
+of these.
 """
 
 import contextlib
+import functools
 import logging
-import os
 import shutil
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
 
-import numpy as np
 import polars as pl
 
-from fastdino.core import tables
+from fastdino.core import cluster, tables
 from fastdino.core.failures import FILE, MACHINE, next_try
 from fastdino.core.home import Home
-from fastdino.core.paths import to_path
 from fastdino.core.progress import progress
 from fastdino.core.storage import exclusive_lock, write_json
 from fastdino.core.summary import Summary
-from fastdino.core.workers import WorkerFailure, available_cores, map_in_workers
+from fastdino.core.workers import WorkerFailure
 from fastdino.ingestion import catalog
-from fastdino.ingestion.cue import FRAMES_PER_S, clock
-from fastdino.ingestion.identify import LEAST_BYTES_PER_S
-from fastdino.spectrograms import extract, shards
+from fastdino.spectrograms import parcels, shards
+from fastdino.spectrograms.candidates import SAME, Candidate, find
 from fastdino.spectrograms.decode import VERSION
+from fastdino.spectrograms.extract import Extracted
+from fastdino.spectrograms.filling import Filler, Outcome
 from fastdino.spectrograms.settings import SpectrogramSettings
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-R = TypeVar("R")
-
-# A file may take this long however short it is (a sleeping disk, a busy machine), and longer in
-# proportion to its size and length, both far beyond what a sound file on a slow machine needs.
-LEAST_LIMIT_S = 60.0
-LIMIT_S_PER_S = 1 / 20
-LIMIT_S_PER_BYTE = 1 / 1_000_000
-FLUSH_EVERY_S = 60.0
-# Songs (some 2 MB each, on disk) that may wait for one that takes longer to decode.
-MOST_WAITING = 500
 TABLE_ROWS = 100
 # From this share of their room on that is taken by songs no longer there, shards are worth
 # writing anew.
 SPARE_SHARE = 0.2
+# Of a computer of a cluster, for one shard at a time: more would wait at the end of each.
+CORES = 4
 
 FAILURES = pl.Schema(
     {
@@ -66,45 +55,8 @@ FAILURES = pl.Schema(
         "tried_by": pl.Int16,  # version of ``decode`` that failed
     }  # type: ignore[arg-type]
 )
-# By these a song in a file is the one that it was.
-SAME = ("track_id", "path", "size", "mtime_ns")
 # Columns that files of older versions lack.
 ADDED = ("kind", "attempts", "next_try_at", "tried_by")
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A file of a track that has no spectrogram yet, and the track's other files to try after.
-
-    Of a file that holds several songs, where this one lies in it.
-    """
-
-    track_id: str
-    path: str
-    size: int
-    mtime_ns: int
-    duration_s: float | None
-    start_s: float | None = None
-    end_s: float | None = None
-    track_number: int | None = None
-    title: str | None = None
-    others: tuple["Candidate", ...] = ()
-
-    def reason(self, why: str) -> str:
-        """Why it failed; of a song in a file that holds several, which one it is as well."""
-        if self.start_s is None:
-            return why
-        at = clock(round(self.start_s * FRAMES_PER_S))
-        return f"song {self.track_number}, “{self.title}”, which begins at {at}: {why}"
-
-
-@dataclass(frozen=True)
-class New:
-    """A track that got its spectrogram in this run."""
-
-    track_id: str
-    path: str
-    result: extract.Extracted
 
 
 def run(home: Home, settings: SpectrogramSettings, *, retry: bool = False) -> Summary:
@@ -127,23 +79,33 @@ def run(home: Home, settings: SpectrogramSettings, *, retry: bool = False) -> Su
         index = pl.from_arrow(shards.read_index(folder))
         assert isinstance(index, pl.DataFrame)
         given_up = failures.clear() if retry else not_yet_due(failures, datetime.now(UTC))
-        candidates, missing = find_work(files, set(index["track_id"]), given_up)
-        new: list[New] = []
-        failed: list[tuple[object, ...]] = []
+        had = set(index["track_id"])
+        candidates, missing = find(files, had, given_up)
+        outcomes: dict[tuple[str, str], Outcome] = {}
         start = time.monotonic()
         if candidates:
-            tried = {tuple(row[:-1]): row[-1] for row in failures.select(*SAME, "attempts").rows()}
-            new, failed = _work(home, folder, settings, candidates, tried)
-            index = pl.from_arrow(shards.read_index(folder))
+            sizes = {path.name: path.stat().st_size for path in shards.list_shards(folder)}
+            outcomes = _work(home, folder, settings, candidates, sizes)
+            table = shards.read_index(folder)
+            shards.keep_index(folder, table)
+            index = pl.from_arrow(table)
             assert isinstance(index, pl.DataFrame)
         seconds = time.monotonic() - start
-        tried_now = {(n.track_id, n.path) for n in new} | {(row[0], row[1]) for row in failed}
-        known = _still_true(failures, files, tried_now)
+        tried = {tuple(row[:-1]): row[-1] for row in failures.select(*SAME, "attempts").rows()}
+        failed = [
+            _failure(each.candidate, each.result, tried)
+            for each in outcomes.values()
+            if isinstance(each.result, WorkerFailure)
+        ]
+        known = _still_true(failures, files, set(outcomes))
         known = pl.concat([known, pl.DataFrame(failed, FAILURES, orient="row")])
         changed = not known.equals(failures)
         if changed:
             tables.write(_failures_path(folder), known)
-    return _summary(folder, files, index, known, new, failed, missing, seconds, changed)
+    new = index.filter(pl.col("piece") == 0, ~pl.col("track_id").is_in(list(had)))
+    results = [each.result for each in outcomes.values()]
+    by_second = sum(isinstance(r, Extracted) and r.attempts > 1 for r in results)
+    return _summary(folder, files, index, known, new, by_second, failed, missing, seconds, changed)
 
 
 def read_failures(folder: Path) -> pl.DataFrame:
@@ -171,130 +133,37 @@ def not_yet_due(failures: pl.DataFrame, now: datetime) -> pl.DataFrame:
     return failures.filter(waits, pl.col("tried_by").eq_missing(VERSION))
 
 
-def find_work(
-    files: pl.DataFrame, have: set[str], failures: pl.DataFrame
-) -> tuple[list[Candidate], list[str]]:
-    """What to try: one candidate a track, in the catalogue's order.
-
-    Args:
-        files: the songs of the catalogue.
-        have: the tracks that have a spectrogram.
-        failures: files that are not tried again while their size and mtime stay the same.
-
-    Returns:
-        The candidates, and the paths of files that are in the catalogue but cannot be read now.
-    """
-    tried = set(failures.select(SAME).iter_rows())
-    by_track: dict[str, list[Candidate]] = {}
-    missing = []
-    wanted = files.filter(pl.col("track_id").is_not_null() & ~pl.col("track_id").is_in(list(have)))
-    columns = (*SAME, "duration_s", "start_s", "end_s", "track_number", "title")
-    for row in wanted.sort("added_at", "path", "start_s").select(columns).iter_rows(named=True):
-        if tuple(row[name] for name in columns[:4]) in tried:
-            continue
-        # A disk that is not mounted says nothing about the song: this is no failure of it.
-        if os.access(to_path(row["path"]), os.R_OK):
-            by_track.setdefault(row["track_id"], []).append(Candidate(**row))
-        else:
-            missing.append(row["path"])
-    return [replace(first, others=tuple(rest)) for first, *rest in by_track.values()], missing
-
-
 def _work(
     home: Home,
     folder: Path,
     settings: SpectrogramSettings,
     candidates: list[Candidate],
-    tried: Mapping[tuple[object, ...], int],
-) -> tuple[list[New], list[tuple[object, ...]]]:
-    """Decode the candidates; ``tried`` says how often each file was, as it is."""
-    new: list[New] = []
-    failed: list[tuple[object, ...]] = []
-    start = flushed = time.monotonic()
+    sizes: Mapping[str, int],
+) -> dict[tuple[str, str], Outcome]:
+    """Decode the candidates; returns what became of each file, by track and path."""
+    found: dict[tuple[str, str], Outcome] = {}
+    plan = parcels.parcels(candidates, sizes, settings, parcels.read_plan(folder))
+    parcels.write_plan(folder, plan)
+    start, decoded_s = time.monotonic(), 0.0
     with (
         _scratch(home.scratch / f"spectrograms-{settings.spec_id}") as scratch,
-        shards.ShardWriter(folder) as writer,
         progress("Decoding", len(candidates), "songs") as shown,
     ):
-        while candidates:
-            by_spool = {scratch / c.track_id: c for c in candidates}
-            tasks = (
-                extract.Task(
-                    Path(to_path(c.path)), spool, settings, c.start_s or 0.0, c.end_s, c.duration_s
-                )
-                for spool, c in by_spool.items()
-            )
-            candidates = []
-            found = map_in_workers(
-                extract.in_worker,
-                tasks,
-                timeout_s=lambda task: time_limit_s(by_spool[task.spool]),  # noqa: B023
-                workers=min(available_cores(), len(by_spool)),
-            )
-            finished = ((task.spool, result) for task, result in found)
-            # In the catalogue's order, however many workers there are: the same music then gives
-            # the same shards and so the same model, after a killed run too.
-            for spool, result in in_order(finished, by_spool, MOST_WAITING):
-                candidate = by_spool[spool]
-                if isinstance(result, WorkerFailure):
-                    failed.append(_failure(candidate, result, tried))
-                    log.warning("%s: %s", candidate.path, candidate.reason(result.reason))
-                    if candidate.others:
-                        first, *rest = candidate.others
-                        candidates.append(replace(first, others=tuple(rest)))
-                        continue
-                else:
-                    info = shards.TrackInfo(
-                        track_id=candidate.track_id,
-                        min_db=settings.min_db,
-                        step_db=settings.step_db,
-                        header_s=result.header_s,
-                        decoded_s=result.decoded_s,
-                        salvaged=result.salvaged,
-                    )
-                    shape = (result.n_frames, settings.n_mels)
-                    writer.append(info, np.memmap(spool, np.uint8, "r", shape=shape))
-                    new.append(New(candidate.track_id, candidate.path, result))
-                for left_over in scratch.glob(f"{candidate.track_id}*"):
-                    left_over.unlink()
-                now = time.monotonic()
-                speed = sum(n.result.decoded_s for n in new) / (now - start)
-                shown.advance(note=f"{speed:.0f}x real time")
-                if now - flushed > FLUSH_EVERY_S:
-                    writer.flush()
-                    flushed = now
-    return new, failed
-
-
-def in_order(
-    finished: Iterable[tuple[T, R]], order: Iterable[T], most_waiting: int
-) -> Iterator[tuple[T, R]]:
-    """What is finished, in the given order as far as that keeps few waiting.
-
-    Args:
-        finished: every task with its result, in any order.
-        order: the same tasks.
-        most_waiting: tasks that wait for one that is not finished. Beyond that it loses its turn
-            and comes last.
-    """
-    turns = deque(order)
-    waiting: dict[T, R] = {}
-    for task, result in finished:
-        waiting[task] = result
-        while waiting and (turns[0] in waiting or len(waiting) > most_waiting):
-            first = turns.popleft()
-            if first in waiting:
-                yield first, waiting.pop(first)
+        filler = functools.partial(Filler, folder, scratch, settings)
+        for outcome in cluster.everywhere(filler, plan, cores=CORES):
+            candidate, result = outcome.candidate, outcome.result
+            if (candidate.track_id, candidate.path) in found:
+                continue  # a computer that was lost had done it, too
+            found[candidate.track_id, candidate.path] = outcome
+            if isinstance(result, WorkerFailure):
+                log.warning("%s: %s", candidate.path, candidate.reason(result.reason))
             else:
-                turns.append(first)
-
-
-def time_limit_s(candidate: Candidate) -> float:
-    """Seconds after which decoding a file is given up; all before a song may have to be decoded."""
-    size = candidate.size
-    to_its_end_s = (candidate.start_s or 0.0) + (candidate.duration_s or 0.0)
-    seconds = min(to_its_end_s, size / LEAST_BYTES_PER_S, extract.LONGEST_S)
-    return LEAST_LIMIT_S + seconds * LIMIT_S_PER_S + size * LIMIT_S_PER_BYTE
+                decoded_s += result.decoded_s
+            if outcome.settled:
+                speed = decoded_s / (time.monotonic() - start)
+                shown.advance(note=f"{speed:.0f}x real time")
+    parcels.drop_plan(folder)
+    return found
 
 
 @contextlib.contextmanager
@@ -323,7 +192,7 @@ def _failure(
 
 
 def _still_true(
-    failures: pl.DataFrame, files: pl.DataFrame, tried: set[tuple[object, object]]
+    failures: pl.DataFrame, files: pl.DataFrame, tried: Collection[tuple[str, str]]
 ) -> pl.DataFrame:
     """Failures of files that are still there, as they were when they failed; not of those tried."""
     same = failures.join(files, on=SAME, how="semi", maintain_order="left")
@@ -337,7 +206,8 @@ def _summary(
     files: pl.DataFrame,
     index: pl.DataFrame,
     failures: pl.DataFrame,
-    new: list[New],
+    new: pl.DataFrame,
+    by_second_decoder: int,
     failed: list[tuple[object, ...]],
     missing: list[str],
     seconds: float,
@@ -366,9 +236,11 @@ def _summary(
     )
     for row in table:
         row["MB"] = round((folder / row["shard"]).stat().st_size / 1e6, 1)
-    new_s = sum(n.result.decoded_s for n in new)
-    speed = new_s / seconds if new else 0.0
-    parts = [f"{len(new)} new songs ({new_s / 3600:.1f} h at {speed:.0f}x real time)"] * bool(new)
+    new_s = float(new["decoded_s"].sum())
+    speed = new_s / seconds if len(new) else 0.0
+    parts = []
+    if len(new):
+        parts.append(f"{len(new)} new songs ({new_s / 3600:.1f} h at {speed:.0f}x real time)")
     parts += [f"{len(failed)} could not be decoded"] * bool(failed)
     parts += [f"{len(missing)} files cannot be read now"] * bool(missing)
     parts += [f"{len(tracks)} songs, all up to date" if not parts else f"{len(tracks)} in all"]
@@ -403,12 +275,12 @@ def _summary(
     return Summary(
         stage="spectrograms",
         headline=", ".join(parts),
-        did_work=bool(new) or changed,
+        did_work=len(new) > 0 or changed,
         counts={
             "new_tracks": len(new),
             "new_hours": round(new_s / 3600, 3),
             "x_real_time": round(speed, 1),
-            "by_second_decoder": sum(n.result.attempts > 1 for n in new),
+            "by_second_decoder": by_second_decoder,
             "salvaged": int(tracks["salvaged"].sum()),
             "truncated": len(truncated),
             "failures": len(failures),

@@ -19,7 +19,7 @@ from fastdino.core.home import Home
 from fastdino.database import publish
 from fastdino.ingestion import catalog as files_catalog
 from fastdino.spectrograms.settings import SpectrogramSettings
-from fastdino.spectrograms.shards import ShardWriter, TrackInfo
+from fastdino.spectrograms.shards import ShardWriter, TrackInfo, name_of
 from fastdino.training import registry
 
 SONGS = 12
@@ -30,7 +30,7 @@ SHARDS = SpectrogramSettings().spec_id
 def decode(home: Home, songs: Iterable[int]) -> None:
     """Append silent spectrograms to the shards."""
     home.shards(SHARDS).mkdir(parents=True, exist_ok=True)
-    with ShardWriter(home.shards(SHARDS)) as writer:
+    with ShardWriter(home.shards(SHARDS) / name_of(1)) as writer:
         for i in songs:
             info = TrackInfo(synthetic.track_id(i), -90.0, 0.375, 0.2, 0.2, False)
             writer.append(info, np.zeros((20, 80), np.uint8))

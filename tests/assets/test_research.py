@@ -15,7 +15,7 @@ from assets.research import comparison
 from assets.stage import HomeFolder
 from fastdino.core.home import Home
 from fastdino.spectrograms.settings import SpectrogramSettings
-from fastdino.spectrograms.shards import ShardWriter, TrackInfo
+from fastdino.spectrograms.shards import ShardWriter, TrackInfo, name_of
 
 SONGS = 12
 SECOND = 1 / 60
@@ -33,7 +33,7 @@ def write_shards(home: Home, songs: range) -> None:
     """Spectrograms of 6 s of noise."""
     folder = home.shards(SpectrogramSettings().spec_id)
     folder.mkdir(parents=True, exist_ok=True)
-    with ShardWriter(folder) as writer:
+    with ShardWriter(folder / name_of(1)) as writer:
         for i in songs:
             info = TrackInfo(synthetic.track_id(i), -90.0, 0.375, 6.0, 6.0, False)
             writer.append(info, np.random.default_rng(i).integers(0, 255, (600, 80), np.uint8))

@@ -20,7 +20,7 @@ from fastdino.core.home import Home
 from fastdino.database import publish
 from fastdino.database.publishing import published_fingerprint, unreadable
 from fastdino.spectrograms.settings import SpectrogramSettings
-from fastdino.spectrograms.shards import ShardWriter, TrackInfo
+from fastdino.spectrograms.shards import ShardWriter, TrackInfo, name_of
 
 N = 40
 
@@ -439,7 +439,7 @@ def test_a_song_is_as_long_as_its_sound_and_what_is_cut_is_told(home):
     lengths = {0: (10.0, 10.0), 1: (10.0, 20.0), 2: (10.0, None)}
     folder = home.shards(SpectrogramSettings().spec_id)
     folder.mkdir(parents=True)
-    with ShardWriter(folder) as writer:
+    with ShardWriter(folder / name_of(1)) as writer:
         for i, (decoded_s, header_s) in lengths.items():
             info = TrackInfo(synthetic.track_id(i), -90.0, 0.375, header_s, decoded_s, False)
             writer.append(info, np.ones((1_000, 80), np.uint8))

@@ -14,12 +14,13 @@ import random
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from fastdino.core.home import Home
+from fastdino.core.workers import WorkerFailure, WorkerPool
 
 PRELOADED = [
     "duckdb", "fastdino.__main__", "fastdino.embeddings.encode", "fastdino.ingestion.identify",
@@ -91,12 +92,23 @@ def run(
     return dict(json.loads(log.read_text().splitlines()[-1]))
 
 
-def in_this_process(
-    function: Callable[[T], R], tasks: Iterable[T], **limits: object
-) -> Iterator[tuple[T, R]]:
-    """What ``map_in_workers`` does, without the workers."""
-    for task in tasks:
-        yield task, function(task)
+class InThisProcess(WorkerPool[T, R]):
+    """What a ``WorkerPool`` does, without the workers."""
+
+    def map(
+        self,
+        tasks: Iterable[T | None],
+        instead: Callable[[T, WorkerFailure], T | None] = lambda task, failure: None,
+    ) -> Generator[tuple[T, R | WorkerFailure], None, None]:
+        """Yield each task with its result, in order."""
+        for first in tasks:
+            task = first
+            while task is not None:
+                result = self._function(task)
+                failed = isinstance(result, WorkerFailure)
+                other = instead(task, result) if failed else None
+                yield task, result
+                task = other
 
 
 def _run(root: Path, command: list[str], log: Path, moment: Moment | None, workers: bool) -> None:
@@ -108,14 +120,14 @@ def _run(root: Path, command: list[str], log: Path, moment: Moment | None, worke
     from fastdino.__main__ import main
     from fastdino.embeddings import encode
     from fastdino.ingestion import identify
-    from fastdino.spectrograms import stage
+    from fastdino.spectrograms import filling
     from fastdino.training import loop
 
     # After every song and step, not every minute: a small library has those moments too.
-    encode.FLUSH_EVERY_S = stage.FLUSH_EVERY_S = 0.0
+    encode.FLUSH_EVERY_S = filling.FLUSH_EVERY_S = 0.0
     loop.CHECKPOINT_EVERY_S = loop.LOG_EVERY_S = 0.0
     if not workers:
-        identify.map_in_workers = stage.map_in_workers = in_this_process  # type: ignore[assignment]
+        identify.WorkerPool = filling.WorkerPool = InThisProcess  # type: ignore[misc]
     touched: Touched = {}
 
     def notice(event: str, details: tuple[object, ...]) -> None:

@@ -9,7 +9,7 @@ import datetime
 import itertools
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,12 @@ from fastdino.core.home import Home
 from fastdino.core.workers import WorkerFailure
 from fastdino.embeddings.vectors import read_vectors, vector_files
 from fastdino.ingestion import catalog, identify, skipped
-from fastdino.spectrograms import SpectrogramSettings, shards, stage
+from fastdino.spectrograms import SpectrogramSettings, filling, shards, stage
 from fastdino.training import model as models
 from fastdino.training import registry
 from fastdino.training.settings import PRESETS
 from tests.editing import retag
-from tests.faults.child import in_this_process
+from tests.faults.child import InThisProcess
 
 SPEC = SpectrogramSettings()
 MODEL = "untrained"
@@ -243,16 +243,18 @@ def troubled(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Library]]:
     threads = torch.get_num_threads()
     libraries: list[Library] = []
 
-    def decoded(function: Any, tasks: Iterable[Any], **options: Any) -> Iterator[tuple[Any, Any]]:
-        for task, found in in_this_process(function, tasks, **options):
-            if libraries and libraries[0].troubles:
-                libraries[0].troubles -= 1
-                yield task, WorkerFailure("crashed its process (SIGKILL)", MACHINE)
-            else:
-                yield task, found
+    class Troubled(InThisProcess[Any, Any]):
+        def __init__(self, function: Callable[[Any], Any], **options: Any) -> None:
+            def troubled(task: Any) -> Any:
+                if libraries and libraries[0].troubles:
+                    libraries[0].troubles -= 1
+                    return WorkerFailure("crashed its process (SIGKILL)", MACHINE)
+                return function(task)
 
-    monkeypatch.setattr(identify, "map_in_workers", in_this_process)
-    monkeypatch.setattr(stage, "map_in_workers", decoded)
+            super().__init__(troubled, **options)
+
+    monkeypatch.setattr(identify, "WorkerPool", InThisProcess)
+    monkeypatch.setattr(filling, "WorkerPool", Troubled)
     yield libraries
     torch.set_num_threads(threads)
 

@@ -15,9 +15,9 @@ from fastdino.core import tables
 from fastdino.core.home import Home
 from fastdino.core.summary import Summary
 from fastdino.ingestion import catalog, flac_sheet, identify, sheets
-from fastdino.spectrograms import SpectrogramSettings, shards, stage
+from fastdino.spectrograms import SpectrogramSettings, filling, shards, stage
 from tests.editing import retag
-from tests.faults.child import in_this_process
+from tests.faults.child import InThisProcess
 
 SONGS = [
     (1, "Low", "The Sheet", 0.0, 311 / 75, 311 / 75),
@@ -28,8 +28,8 @@ SONGS = [
 
 @pytest.fixture(autouse=True)
 def _no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(identify, "map_in_workers", in_this_process)
-    monkeypatch.setattr(stage, "map_in_workers", in_this_process)
+    monkeypatch.setattr(identify, "WorkerPool", InThisProcess)
+    monkeypatch.setattr(filling, "WorkerPool", InThisProcess)
 
 
 @pytest.fixture(scope="module")

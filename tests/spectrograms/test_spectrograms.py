@@ -16,12 +16,12 @@ import soundfile
 from joined import BEHIND
 
 from fastdino import ingestion, spectrograms
-from fastdino.core import tables
+from fastdino.core import tables, workers
 from fastdino.core.errors import UserError
 from fastdino.core.failures import FILE, MACHINE, WAITS
 from fastdino.core.home import Home
 from fastdino.ingestion import catalog
-from fastdino.spectrograms import SpectrogramSettings, shards, stage
+from fastdino.spectrograms import SpectrogramSettings, candidates, shards, stage
 from fastdino.spectrograms.decode import VERSION
 
 SETTINGS = SpectrogramSettings()
@@ -74,9 +74,9 @@ def test_a_run_ends_hanging_files_and_a_killed_run_is_taken_up_again(
         noise = np.random.default_rng(number).normal(0, 0.1, 16_000 * (2 + 600 * (number == 2)))
         soundfile.write(music / f"{number}.wav", noise, 16_000)
     ingestion.run(home, [music])
-    monkeypatch.setattr(stage, "LEAST_LIMIT_S", 0.0)
-    monkeypatch.setattr(stage, "LIMIT_S_PER_S", 0.0)
-    monkeypatch.setattr(stage, "LIMIT_S_PER_BYTE", 0.0)
+    monkeypatch.setattr(candidates, "LEAST_LIMIT_S", 0.0)
+    monkeypatch.setattr(candidates, "LIMIT_S_PER_S", 0.0)
+    monkeypatch.setattr(candidates, "LIMIT_S_PER_BYTE", 0.0)
     assert spectrograms.run(home).counts["failures"] == 3
     monkeypatch.undo()
     assert not spectrograms.run(home).did_work
@@ -91,9 +91,9 @@ def test_a_run_ends_hanging_files_and_a_killed_run_is_taken_up_again(
     assert spectrograms.run(home).counts["new_tracks"] == 2
     assert len(stage.read_failures(folder)) == 1
     assert not spectrograms.run(home).did_work
-    monkeypatch.setattr(stage, "LEAST_LIMIT_S", 0.0)
-    monkeypatch.setattr(stage, "LIMIT_S_PER_S", 0.0)
-    monkeypatch.setattr(stage, "LIMIT_S_PER_BYTE", 0.0)
+    monkeypatch.setattr(candidates, "LEAST_LIMIT_S", 0.0)
+    monkeypatch.setattr(candidates, "LIMIT_S_PER_S", 0.0)
+    monkeypatch.setattr(candidates, "LIMIT_S_PER_BYTE", 0.0)
     spectrograms.run(home, retry=True)
     monkeypatch.undo()
     assert stage.read_failures(folder)["attempts"].to_list() == [2]
@@ -125,7 +125,7 @@ def test_a_worker_killed_from_outside_loses_its_song_for_an_hour_and_not_for_goo
     run = subprocess.Popen([sys.executable, "-m", "fastdino", "spectrograms", "--home", home.root])
     scratch = home.scratch / f"spectrograms-{SETTINGS.spec_id}"
     end = time.monotonic() + 60
-    while not any(scratch.glob("*.1")):  # the worker is at it
+    while not any(scratch.glob("*/*.1")):  # the worker is at it
         assert time.monotonic() < end
         time.sleep(0.005)
     children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
@@ -207,22 +207,11 @@ def test_shards_hold_songs_in_the_catalogues_order_however_long_each_takes(
         noise = np.random.default_rng(number).normal(0, 0.1, 16_000 * seconds)
         soundfile.write(music / f"{number}.wav", noise, 16_000)
     ingestion.run(home, [music])
-    monkeypatch.setattr(stage, "available_cores", lambda: 2)
+    monkeypatch.setattr(workers, "available_cores", lambda: 2)
     spectrograms.run(home)
     index = shards.read_index(home.shards(SETTINGS.spec_id)).to_pylist()
     in_shard = [row["track_id"] for row in index if row["piece"] == 0]
     assert in_shard == catalog.read(home)["track_id"].to_list()
-
-
-def test_no_more_than_a_few_wait_for_one_that_takes_long() -> None:
-    finished = [(number, "done") for number in (3, 1, 2, 4, 5, 0)]
-
-    def order(most_waiting: int) -> list[int]:
-        return [task for task, _ in stage.in_order(finished, range(6), most_waiting)]
-
-    assert order(6) == [0, 1, 2, 3, 4, 5]
-    assert order(3) == [1, 2, 3, 4, 5, 0]
-    assert order(0) == [3, 1, 2, 4, 5, 0]
 
 
 def listed(**columns: object) -> pl.DataFrame:
@@ -242,37 +231,37 @@ NOTHING = stage.FAILURES.to_frame()
 def test_a_track_is_tried_by_its_first_file_then_by_its_others(tmp_path: Path) -> None:
     (tmp_path / "copy").touch()
     files = pl.concat([listed(), listed(path=str(tmp_path / "copy"))])
-    (candidate,), missing = stage.find_work(files, set(), NOTHING)
+    (candidate,), missing = candidates.find(files, set(), NOTHING)
     assert [candidate.path, *(other.path for other in candidate.others)] == sorted(files["path"])
     assert not missing
-    (other,), _ = stage.find_work(files, set(), failed())
+    (other,), _ = candidates.find(files, set(), failed())
     assert other.path == str(tmp_path / "copy")
 
 
 def test_what_failed_is_tried_again_only_when_it_changed() -> None:
-    assert stage.find_work(listed(), set(), failed()) == ([], [])
-    assert len(stage.find_work(listed(mtime_ns=2), set(), failed())[0]) == 1
-    assert len(stage.find_work(listed(size=2), set(), failed())[0]) == 1
-    assert stage.find_work(listed(size=2), {"a"}, failed()) == ([], [])
+    assert candidates.find(listed(), set(), failed()) == ([], [])
+    assert len(candidates.find(listed(mtime_ns=2), set(), failed())[0]) == 1
+    assert len(candidates.find(listed(size=2), set(), failed())[0]) == 1
+    assert candidates.find(listed(size=2), {"a"}, failed()) == ([], [])
 
 
 def test_a_file_that_is_not_there_now_has_not_failed() -> None:
-    assert stage.find_work(listed(path="/nowhere/a.mp3"), set(), NOTHING) == (
+    assert candidates.find(listed(path="/nowhere/a.mp3"), set(), NOTHING) == (
         [],
         ["/nowhere/a.mp3"],
     )
-    assert stage.find_work(listed(track_id=None, error="x"), set(), NOTHING) == ([], [])
+    assert candidates.find(listed(track_id=None, error="x"), set(), NOTHING) == ([], [])
 
 
 def test_longer_and_larger_files_get_more_time() -> None:
-    short = stage.Candidate("a", "a.mp3", 10_000, 1, 10.0)
-    hours = stage.Candidate("a", "a.flac", 3_000_000_000, 1, 36_000.0)
-    assert 60 <= stage.time_limit_s(short) < 70
-    assert stage.time_limit_s(hours) > 3600
+    short = candidates.Candidate("a", "a.mp3", 10_000, 1, 10.0)
+    hours = candidates.Candidate("a", "a.flac", 3_000_000_000, 1, 36_000.0)
+    assert 60 <= candidates.time_limit_s(short) < 70
+    assert candidates.time_limit_s(hours) > 3600
 
 
 def test_a_file_that_claims_to_be_endless_gets_no_more_time_than_its_size_allows() -> None:
-    assert stage.time_limit_s(stage.Candidate("a", "a.mp3", 10_000, 1, 1e12)) < 70
+    assert candidates.time_limit_s(candidates.Candidate("a", "a.mp3", 10_000, 1, 1e12)) < 70
 
 
 def test_without_a_catalogue_the_user_is_told_what_to_do(home: Home) -> None:

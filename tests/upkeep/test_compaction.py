@@ -41,10 +41,11 @@ def full(home: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 
 def add(home: Home, songs: range) -> None:
-    with ShardWriter(folder_of(home)) as writer:
-        for i in songs:
-            frames = np.random.default_rng(i).integers(0, 256, (FRAMES, SPEC.n_mels), np.uint8)
-            info = TrackInfo(synthetic.track_id(i), SPEC.min_db, SPEC.step_db, None, 3.0, False)
+    folder_of(home).mkdir(parents=True, exist_ok=True)
+    for i in songs:
+        frames = np.random.default_rng(i).integers(0, 256, (FRAMES, SPEC.n_mels), np.uint8)
+        info = TrackInfo(synthetic.track_id(i), SPEC.min_db, SPEC.step_db, None, 3.0, False)
+        with ShardWriter(synthetic.shard_to_fill(folder_of(home))) as writer:
             writer.append(info, frames)
 
 
@@ -71,12 +72,8 @@ def vectors(home: Home, model_id: str) -> dict[tuple[str, float | None], list[fl
 
 def missing(home: Home) -> set[str]:
     """Tracks of which vectors would be computed."""
-    return set().union(
-        *(
-            encode._missing(shard, home.vectors(synthetic.MODEL_ID) / shard.name)
-            for shard in shards.list_shards(folder_of(home))
-        )
-    )
+    todo = encode._todo(folder_of(home), home.vectors(synthetic.MODEL_ID))
+    return {track for parcel in todo for track in parcel.tracks}
 
 
 def test_songs_that_left_are_dropped_and_what_is_left_of_their_shards_is_joined(

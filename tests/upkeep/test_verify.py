@@ -415,7 +415,7 @@ def write_shard(folder: Path) -> tuple[Path, dict[str, bytes]]:
     rng = np.random.default_rng(0)
     lengths = {"a": 6_000, "b": 12_000, "c": 100, "d": 7_000, "e": 6_000, "f": 900}
     frames = {name: rng.integers(0, 256, (n, 80), np.uint8) for name, n in lengths.items()}
-    with shards.ShardWriter(folder) as writer:
+    with shards.ShardWriter(folder / shards.name_of(1)) as writer:
         for name, each in frames.items():
             info = shards.TrackInfo(name, SPEC.min_db, SPEC.step_db, None, len(each) / 100, False)
             writer.append(info, each)
@@ -469,7 +469,7 @@ def test_a_damaged_shard_ends_a_stage_with_its_name_and_the_way_out(tmp_path: Pa
     info = shards.TrackInfo("new", SPEC.min_db, SPEC.step_db, None, 1.0, False)
     with (
         pytest.raises(UserError, match=f"{shard}.*verify --repair"),
-        shards.ShardWriter(tmp_path) as writer,
+        shards.ShardWriter(shard) as writer,
     ):
         writer.append(info, np.ones((100, 80), np.uint8))
     assert shard.read_bytes() == spoilt

@@ -1,0 +1,193 @@
+"""The computers that work is done on: this one alone, or a Ray cluster.
+
+Belongs here: joining the cluster that ``RAY_ADDRESS`` names, and handing work to it piece by piece.
+Does not: what the work is. Ray is imported only where such an address is set.
+"""
+
+import logging
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import ModuleType
+from typing import Any, Generic, Self, TypeVar
+
+from fastdino import __version__
+from fastdino.core import environment
+from fastdino.core.errors import UserError
+from fastdino.core.text import one_line
+
+log = logging.getLogger(__name__)
+
+P = TypeVar("P")
+E = TypeVar("E")
+
+# A piece of work that as many computers were lost with is what loses them.
+MOST_LOST = 3
+# After so long without a word from any of them, a person is told what is waited for.
+QUIET_S = 60.0
+CLOSING_S = 10.0
+
+
+class Work(Generic[P, E]):
+    """Does pieces of work one after the other; holds what they share until its ``with`` ends."""
+
+    def __call__(self, pieces: Iterable[P]) -> Iterator[E]:
+        """Do these; yields what there is to be told of them, as it comes."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Let go of what they share."""
+
+
+Maker = Callable[[int | None], Work[P, E]]
+
+
+def everywhere(make: Maker[P, E], pieces: Sequence[P], *, cores: int, gpus: int = 0) -> Iterator[E]:
+    """Do pieces of work, on the cluster if there is one and in this process otherwise.
+
+    What is yielded comes in any order. A piece whose computer was lost is done again by another,
+    from its beginning, so what it yields may come twice. The end of the iterator, by an error too,
+    ends what is still being done.
+
+    Args:
+        make: picklable; makes what does the work, given the cores that it may use (None: all).
+        pieces: picklable; each may take seconds or minutes.
+        cores: of a computer of the cluster, for one piece at a time; fewer where it has fewer.
+        gpus: the same, where the cluster has any.
+
+    Raises:
+        UserError: the work raised it, or the cluster cannot be used.
+    """
+    if environment.CLUSTER.value() is None:
+        with make(None) as work:
+            yield from work(pieces)
+    elif pieces:
+        yield from _on_cluster(make, pieces, cores, gpus)
+
+
+def connect() -> ModuleType:
+    """Ray, joined to the cluster that ``RAY_ADDRESS`` names.
+
+    Raises:
+        UserError: no address is set, Ray is not installed, or there is no such cluster.
+    """
+    address = environment.CLUSTER.value()
+    if address is None:
+        raise UserError("no cluster is named: set RAY_ADDRESS, such as 10.0.0.1:6379")
+    try:
+        import ray
+    except ImportError:
+        raise UserError(
+            "RAY_ADDRESS is set, but Ray is not installed here: run 'pip install -e .[cluster]' in "
+            "the project's folder, or unset RAY_ADDRESS to compute on this computer alone"
+        ) from None
+    if not ray.is_initialized():
+        # What decides what is computed has to be the same everywhere; secrets stay where they are.
+        names = [each.name for each in environment.VARIABLES if each is not environment.CLUSTER]
+        told = {name: os.environ[name] for name in names if name in os.environ}
+        try:
+            ray.init(
+                address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"env_vars": told},
+            )
+        except (OSError, RuntimeError, ValueError) as error:
+            raise UserError(
+                f"the Ray cluster that RAY_ADDRESS names, {address}, cannot be joined "
+                f"({one_line(str(error))[:200]}): start it, or unset RAY_ADDRESS to do without"
+            ) from error
+    return ray
+
+
+def _on_cluster(make: Maker[P, E], pieces: Sequence[P], cores: int, gpus: int) -> Iterator[E]:
+    ray = connect()
+    cores, gpus = _share(ray.nodes(), cores, gpus)
+    kind = ray.remote(num_cpus=cores, num_gpus=gpus, max_restarts=0)(_Worker)
+    todo = deque((piece, 0) for piece in pieces)
+    # What each is at, and by what it is being told of: its piece, and how many were lost with it.
+    busy: dict[Any, tuple[Any, P, int]] = {}
+    idle: list[Any] = []
+    try:
+        while todo or busy:
+            slots = _slots(ray.nodes(), cores, gpus)
+            while todo and len(busy) < max(1, slots):
+                worker = idle.pop() if idle else kind.remote(make, cores, __version__)
+                piece, lost = todo.popleft()
+                told = worker.do.options(num_returns="streaming").remote(piece)
+                busy[told] = worker, piece, lost
+            ready, _ = ray.wait(list(busy), num_returns=1, timeout=QUIET_S)
+            if not ready:
+                log.info(
+                    "Waiting for %d computers of the cluster, %d of them with %d free cores",
+                    len(busy), slots, cores,
+                )  # fmt: skip
+            for told in ready:
+                try:
+                    yield ray.get(next(told))
+                except StopIteration:
+                    idle.append(busy.pop(told)[0])
+                except ray.exceptions.RayActorError as error:
+                    _, piece, lost = busy.pop(told)
+                    if lost + 1 == MOST_LOST:
+                        raise UserError(
+                            f"{MOST_LOST} computers of the cluster were lost one after the other "
+                            f"at the same piece of work ({one_line(str(error))[:200]})"
+                        ) from error
+                    log.warning("a computer of the cluster was lost: what it did is done again")
+                    todo.appendleft((piece, lost + 1))
+                except ray.exceptions.RayTaskError as error:
+                    cause = error.cause
+                    raise (cause if isinstance(cause, UserError) else error) from None
+        closing = [worker.close.remote() for worker in idle]
+        ray.wait(closing, num_returns=max(1, len(closing)), timeout=CLOSING_S)
+    finally:
+        for worker in [*idle, *(worker for worker, _, _ in busy.values())]:
+            ray.kill(worker)
+
+
+class _Worker:
+    """What Ray runs on a computer of the cluster."""
+
+    def __init__(self, make: Maker[Any, Any], cores: int, version: str) -> None:
+        self._make, self._cores, self._version = make, cores, version
+        self._work: Work[Any, Any] | None = None
+
+    def do(self, piece: object) -> Iterator[object]:
+        if self._version != __version__:
+            raise UserError(
+                f"{socket.gethostname()}, a computer of the cluster, has fastdino {__version__} "
+                f"where {self._version} is asked for: install the same everywhere"
+            )
+        if self._work is None:
+            self._work = self._make(self._cores).__enter__()
+        yield from self._work([piece])
+
+    def close(self) -> None:
+        if self._work is not None:
+            self._work.__exit__(None, None, None)
+
+
+def _share(nodes: Sequence[Any], cores: int, gpus: int) -> tuple[int, int]:
+    """Cores and GPUs to ask for: no more than any computer that has some has of them."""
+    has = [
+        tuple(int(node["Resources"].get(what, 0)) for what in ("CPU", "GPU"))
+        for node in nodes
+        if node["Alive"]
+    ]
+    cores = min([cores, *(cpu for cpu, _ in has if cpu)])
+    return cores, min(gpus, max((gpu for _, gpu in has), default=0))
+
+
+def _slots(nodes: Sequence[Any], cores: int, gpus: int) -> int:
+    """Pieces of work that the computers which are there can be at together."""
+    found = 0
+    for node in nodes:
+        if node["Alive"]:
+            room = int(node["Resources"].get("CPU", 0)) // cores
+            found += min(room, int(node["Resources"].get("GPU", 0)) // gpus) if gpus else room
+    return found
