@@ -115,16 +115,20 @@ def _on_cluster(make: Maker[P, E], pieces: Sequence[P], cores: int, gpus: int) -
     try:
         while todo or busy:
             slots = _slots(ray.nodes(), cores, gpus)
-            while todo and len(busy) < max(1, slots):
+            while todo and (idle or len(busy) < max(1, slots)):
                 worker = idle.pop() if idle else kind.remote(make, cores, __version__)
                 piece, lost = todo.popleft()
                 told = worker.do.options(num_returns="streaming").remote(piece)
                 busy[told] = worker, piece, lost
+            # Whose cores they have may be waiting for them.
+            _end(ray, idle)
+            idle = []
             ready, _ = ray.wait(list(busy), num_returns=1, timeout=QUIET_S)
             if not ready:
                 log.info(
-                    "Waiting for %d computers of the cluster, %d of them with %d free cores",
-                    len(busy), slots, cores,
+                    "No word from the cluster for a minute: %d of its computers are at work or "
+                    "awaited, %d could be",
+                    len(busy), slots,
                 )  # fmt: skip
             for told in ready:
                 try:
@@ -143,11 +147,19 @@ def _on_cluster(make: Maker[P, E], pieces: Sequence[P], cores: int, gpus: int) -
                 except ray.exceptions.RayTaskError as error:
                     cause = error.cause
                     raise (cause if isinstance(cause, UserError) else error) from None
-        closing = [worker.close.remote() for worker in idle]
-        ray.wait(closing, num_returns=max(1, len(closing)), timeout=CLOSING_S)
+        _end(ray, idle)
     finally:
-        for worker in [*idle, *(worker for worker, _, _ in busy.values())]:
+        for worker, _, _ in busy.values():
             ray.kill(worker)
+
+
+def _end(ray: Any, workers: Sequence[Any]) -> None:
+    """End workers that are at nothing, once they have let go of what they hold."""
+    closing = [worker.close.remote() for worker in workers]
+    if closing:
+        ray.wait(closing, num_returns=len(closing), timeout=CLOSING_S)
+    for worker in workers:
+        ray.kill(worker)
 
 
 class _Worker:

@@ -103,7 +103,9 @@ class SongModel(nn.Module):
 
     def vectors(self, pooled: Tensor) -> Tensor:
         """Pooled features ``[n, 2 * encoder dim]`` to unit vectors ``[n, dim]``."""
-        return F.normalize((pooled - self.center) @ self.projection, dim=-1)
+        # In double precision, or else the last bits depend on how many threads there are.
+        centred = pooled.double() - self.center.double()
+        return F.normalize(centred @ self.projection.double(), dim=-1).float()
 
     def pool(
         self, pieces: Iterable[Tensor], frames_per_s: float
