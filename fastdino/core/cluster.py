@@ -27,6 +27,7 @@ MOST_LOST = 3
 # After so long without a word from any of them, a person is told what is waited for.
 QUIET_S = 60.0
 CLOSING_S = 10.0
+CONNECT_S = 10.0
 
 
 class Work(Generic[P, E]):
@@ -90,13 +91,16 @@ def connect() -> ModuleType:
         names = [each.name for each in environment.VARIABLES if each is not environment.CLUSTER]
         told = {name: os.environ[name] for name in names if name in os.environ}
         try:
+            if address != "auto":  # Ray itself goes on trying for minutes
+                host, _, port = address.rpartition(":")
+                socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
             ray.init(
                 address,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 runtime_env={"env_vars": told},
             )
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError, OverflowError) as error:
             raise UserError(
                 f"the Ray cluster that RAY_ADDRESS names, {address}, cannot be joined "
                 f"({one_line(str(error))[:200]}): start it, or unset RAY_ADDRESS to do without"

@@ -98,6 +98,13 @@ def _patterns(text: str) -> tuple[str, ...]:
     return tuple(each.strip() for each in text.split(os.pathsep) if each.strip())
 
 
+def _address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if text != "auto" and not (host and "/" not in host and port.isdigit()):
+        raise ValueError(text)
+    return text
+
+
 MUSIC = Variable[tuple[str, ...]](
     "FASTDINO_MUSIC",
     "the music folders",
@@ -153,7 +160,7 @@ CLUSTER = Variable[str | None](
     "its address, as 10.0.0.1:6379, or auto",
     "none: this computer alone",
     None,
-    str,
+    _address,
 )
 VARIABLES: tuple[Variable[Any], ...] = (
     MUSIC, EXCLUDE, HOME, PRESET, MINUTES, QUIET_MINUTES, CLUSTER,
