@@ -9,6 +9,7 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, Self, TypeVar
 
@@ -47,7 +48,14 @@ class Work(Generic[P, E]):
 Maker = Callable[[int | None], Work[P, E]]
 
 
-def everywhere(make: Maker[P, E], pieces: Sequence[P], *, cores: int, gpus: int = 0) -> Iterator[E]:
+def everywhere(
+    make: Maker[P, E],
+    pieces: Sequence[P],
+    *,
+    cores: int,
+    gpus: int = 0,
+    sees: Iterable[Path] = (),
+) -> Iterator[E]:
     """Do pieces of work, on the cluster if there is one and in this process otherwise.
 
     What is yielded comes in any order. A piece whose computer was lost is done again by another,
@@ -59,6 +67,7 @@ def everywhere(make: Maker[P, E], pieces: Sequence[P], *, cores: int, gpus: int 
         pieces: picklable; each may take seconds or minutes.
         cores: of a computer of the cluster, for one piece at a time; fewer where it has fewer.
         gpus: the same, where the cluster has any.
+        sees: folders that this computer sees and all others have to see as well.
 
     Raises:
         UserError: the work raised it, or the cluster cannot be used.
@@ -67,7 +76,7 @@ def everywhere(make: Maker[P, E], pieces: Sequence[P], *, cores: int, gpus: int 
         with make(None) as work:
             yield from work(pieces)
     elif pieces:
-        yield from _on_cluster(make, pieces, cores, gpus)
+        yield from _on_cluster(make, pieces, cores, gpus, [path for path in sees if path.is_dir()])
 
 
 def connect() -> ModuleType:
@@ -108,7 +117,9 @@ def connect() -> ModuleType:
     return ray
 
 
-def _on_cluster(make: Maker[P, E], pieces: Sequence[P], cores: int, gpus: int) -> Iterator[E]:
+def _on_cluster(
+    make: Maker[P, E], pieces: Sequence[P], cores: int, gpus: int, sees: Sequence[Path]
+) -> Iterator[E]:
     ray = connect()
     cores, gpus = _share(ray.nodes(), cores, gpus)
     kind = ray.remote(num_cpus=cores, num_gpus=gpus, max_restarts=0)(_Worker)
@@ -120,7 +131,7 @@ def _on_cluster(make: Maker[P, E], pieces: Sequence[P], cores: int, gpus: int) -
         while todo or busy:
             slots = _slots(ray.nodes(), cores, gpus)
             while todo and (idle or len(busy) < max(1, slots)):
-                worker = idle.pop() if idle else kind.remote(make, cores, __version__)
+                worker = idle.pop() if idle else kind.remote(make, cores, __version__, sees)
                 piece, lost = todo.popleft()
                 told = worker.do.options(num_returns="streaming").remote(piece)
                 busy[told] = worker, piece, lost
@@ -169,17 +180,23 @@ def _end(ray: Any, workers: Sequence[Any]) -> None:
 class _Worker:
     """What Ray runs on a computer of the cluster."""
 
-    def __init__(self, make: Maker[Any, Any], cores: int, version: str) -> None:
-        self._make, self._cores, self._version = make, cores, version
+    def __init__(
+        self, make: Maker[Any, Any], cores: int, version: str, sees: Sequence[Path]
+    ) -> None:
+        self._make, self._cores, self._version, self._sees = make, cores, version, sees
         self._work: Work[Any, Any] | None = None
 
     def do(self, piece: object) -> Iterator[object]:
-        if self._version != __version__:
-            raise UserError(
-                f"{socket.gethostname()}, a computer of the cluster, has fastdino {__version__} "
-                f"where {self._version} is asked for: install the same everywhere"
-            )
         if self._work is None:
+            here = f"{socket.gethostname()}, a computer of the cluster,"
+            if self._version != __version__:
+                raise UserError(
+                    f"{here} has fastdino {__version__} where {self._version} is asked for: "
+                    "install the same everywhere"
+                )
+            # Otherwise every file there would be one that cannot be read.
+            if unseen := next((path for path in self._sees if not path.is_dir()), None):
+                raise UserError(f"{here} does not see {unseen}: mount it there at the same place")
             self._work = self._make(self._cores).__enter__()
         yield from self._work([piece])
 

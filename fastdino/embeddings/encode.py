@@ -108,7 +108,10 @@ def _embed_missing(home: Home, model_id: str, spec_id: str) -> Embedded:
         lasting: dict[str, float] = {}
         with progress("Embedding", n_tracks, "songs") as shown:
             embedder = functools.partial(Embedder, home, model_id)
-            for track_id, seconds in cluster.everywhere(embedder, todo, cores=CORES, gpus=1):
+            sees = (home.shards(spec_id), home.model(model_id), folder)
+            for track_id, seconds in cluster.everywhere(
+                embedder, todo, cores=CORES, gpus=1, sees=sees
+            ):
                 if track_id not in lasting:  # otherwise a computer that was lost had done it, too
                     lasting[track_id] = seconds
                     shown.advance()

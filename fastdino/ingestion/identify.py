@@ -307,11 +307,17 @@ class Identifier(Work[Sequence[tuple[str, int]], tuple[str, Identified]]):
         self._pool.__exit__(*error)
 
 
-def identify_files(files: Sequence[tuple[str, int]]) -> Iterator[tuple[str, Identified]]:
-    """Identify ``(path, size)`` files, on the cluster if there is one; see ``Identifier``."""
+def identify_files(
+    files: Sequence[tuple[str, int]], folders: Iterable[str] = ()
+) -> Iterator[tuple[str, Identified]]:
+    """Identify ``(path, size)`` files, on the cluster if there is one; see ``Identifier``.
+
+    All of its computers have to see the music ``folders``.
+    """
     pieces = [files[i : i + PIECE] for i in range(0, len(files), PIECE)]
+    sees = [Path(to_path(folder)) for folder in folders]
     told = set()
-    for path, identified in cluster.everywhere(Identifier, pieces, cores=CORES):
+    for path, identified in cluster.everywhere(Identifier, pieces, cores=CORES, sees=sees):
         if path not in told:  # otherwise a computer that was lost had done it, too
             told.add(path)
             yield path, identified

@@ -158,7 +158,8 @@ def _opened(files: pl.DataFrame) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     if len(files):
         with progress("Looking into files", len(files), "files") as shown:
-            for path, result in identify.identify_files(files.select("path", "size").rows()):
+            rows, folders = files.select("path", "size").rows(), files["folder"].unique()
+            for path, result in identify.identify_files(rows, folders):
                 found.append({"path": path, **asdict(result)})
                 shown.advance()
     return found

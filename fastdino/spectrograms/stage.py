@@ -20,6 +20,7 @@ import polars as pl
 from fastdino.core import cluster, tables
 from fastdino.core.failures import FILE, MACHINE, next_try
 from fastdino.core.home import Home
+from fastdino.core.paths import to_path
 from fastdino.core.progress import progress
 from fastdino.core.storage import exclusive_lock, write_json
 from fastdino.core.summary import Summary
@@ -85,7 +86,8 @@ def run(home: Home, settings: SpectrogramSettings, *, retry: bool = False) -> Su
         start = time.monotonic()
         if candidates:
             sizes = {path.name: path.stat().st_size for path in shards.list_shards(folder)}
-            outcomes = _work(home, folder, settings, candidates, sizes)
+            sees = [folder, *(Path(to_path(each)) for each in files["folder"].unique())]
+            outcomes = _work(home, folder, settings, candidates, sizes, sees)
             table = shards.read_index(folder)
             shards.keep_index(folder, table)
             index = pl.from_arrow(table)
@@ -139,6 +141,7 @@ def _work(
     settings: SpectrogramSettings,
     candidates: list[Candidate],
     sizes: Mapping[str, int],
+    sees: Collection[Path],
 ) -> dict[tuple[str, str], Outcome]:
     """Decode the candidates; returns what became of each file, by track and path."""
     found: dict[tuple[str, str], Outcome] = {}
@@ -150,7 +153,7 @@ def _work(
         progress("Decoding", len(candidates), "songs") as shown,
     ):
         filler = functools.partial(Filler, folder, scratch, settings)
-        for outcome in cluster.everywhere(filler, plan, cores=CORES):
+        for outcome in cluster.everywhere(filler, plan, cores=CORES, sees=sees):
             candidate, result = outcome.candidate, outcome.result
             if (candidate.track_id, candidate.path) in found:
                 continue  # a computer that was lost had done it, too

@@ -70,9 +70,7 @@ HEAD = {"Alive": True, "Resources": {}}
 DEAD = {"Alive": False, "Resources": {"CPU": 1.0}}
 
 
-def test_a_computer_is_asked_for_what_the_smallest_has_and_for_a_gpu_where_there_is_one() -> (
-    None
-):
+def test_a_computer_is_asked_for_what_the_smallest_has_and_for_a_gpu_where_there_is_one() -> None:
     assert cluster._share([HEAD, NODE, DEAD], 4, 1) == (4, 0)
     assert cluster._share([NODE, {"Alive": True, "Resources": {"CPU": 2.0}}], 4, 1) == (2, 0)
     assert cluster._share([NODE, GPU], 4, 1) == (4, 1)

@@ -2,7 +2,7 @@ import dataclasses
 import os
 import random
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -63,9 +63,11 @@ def test_every_kind_of_change_is_told_apart_and_nothing_else_is_opened(
     before = catalog.read(home)
     opened, real = [], identify.identify_files
 
-    def noting(files: Sequence[tuple[str, int]]) -> Iterator[tuple[str, identify.Identified]]:
+    def noting(
+        files: Sequence[tuple[str, int]], folders: Iterable[str]
+    ) -> Iterator[tuple[str, identify.Identified]]:
         opened.extend(Path(path).name for path, _ in files)
-        return real(files)
+        return real(files, folders)
 
     monkeypatch.setattr(identify, "identify_files", noting)
     song(music, ".m4a").rename(music / "moved.m4a")
