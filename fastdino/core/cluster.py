@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, Self, TypeVar
@@ -55,7 +55,7 @@ def everywhere(
     cores: int,
     gpus: int = 0,
     sees: Iterable[Path] = (),
-) -> Iterator[E]:
+) -> Generator[E, None, None]:
     """Do pieces of work, on the cluster if there is one and in this process otherwise.
 
     What is yielded comes in any order. A piece whose computer was lost is done again by another,

@@ -151,9 +151,14 @@ def _work(
     with (
         _scratch(home.scratch / f"spectrograms-{settings.spec_id}") as scratch,
         progress("Decoding", len(candidates), "songs") as shown,
+        # Closed at once where this is interrupted: what is done is written then.
+        contextlib.closing(
+            cluster.everywhere(
+                functools.partial(Filler, folder, scratch, settings), plan, cores=CORES, sees=sees
+            )
+        ) as outcomes,
     ):
-        filler = functools.partial(Filler, folder, scratch, settings)
-        for outcome in cluster.everywhere(filler, plan, cores=CORES, sees=sees):
+        for outcome in outcomes:
             candidate, result = outcome.candidate, outcome.result
             if (candidate.track_id, candidate.path) in found:
                 continue  # a computer that was lost had done it, too
