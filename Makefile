@@ -51,7 +51,7 @@ bench: $(INSTALLED) ## measure speed and memory
 constraints: ## resolve every dependency anew and write constraints.txt
 	rm -rf build/constraints
 	$(PYTHON) -m venv build/constraints
-	build/constraints/bin/python -m pip install --quiet '.[dev,browser]'
+	build/constraints/bin/python -m pip install --quiet '.[dev,browser,cluster,s3]'
 	{ sed -n '/^#/p' constraints.txt; \
 		build/constraints/bin/python -m pip freeze --exclude fastdino-pipelines; } > build/constraints.txt
 	mv build/constraints.txt constraints.txt
