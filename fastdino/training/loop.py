@@ -161,27 +161,35 @@ class Run:
                     self.save()
         self.save()
 
-    def compile(self, backend: str = "inductor") -> None:
+    def compile(self, mode: str = "default", backend: str = "inductor") -> bool:
         """Let PyTorch fuse the encoders' kernels, before the clock starts.
 
         What is learned so far stays as it is. Where no compiler works, training is only slower.
 
         Args:
+            mode: of ``torch.compile``: "default", or "reduce-overhead" for CUDA graphs.
             backend: of ``torch.compile``.
+
+        Returns:
+            Whether it worked.
         """
         encoders = [module for module in self.learned.modules() if isinstance(module, Encoder)]
         for encoder in encoders:
-            encoder.compile(backend=backend, fullgraph=True, dynamic=False)
+            encoder.compile(mode=mode, backend=backend, fullgraph=True, dynamic=False)
         before = {name: value.clone() for name, value in self.learned.state_dict().items()}
         try:
-            loss, _ = self._forward()
-            loss.backward()
+            # A CUDA graph is recorded in the second round and played in the third.
+            for _ in range(1 if mode == "default" else 3):
+                self.learned.zero_grad()
+                loss, _ = self._forward()
+                loss.backward()
         except Exception as error:  # of many kinds: this machine's compiler is anyone's
             log.warning("Training without compiled kernels: %s", str(error).split("\n")[0])
             for encoder in encoders:
                 encoder._compiled_call_impl = None
         self.learned.load_state_dict(before)
         self.learned.zero_grad()
+        return self.encoder._compiled_call_impl is not None
 
     def one_step(self) -> tuple[Tensor, Tensor]:
         """The forward passes that the objective makes, one backward pass, one optimiser step.
@@ -194,9 +202,10 @@ class Run:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
-        loss, features = self._forward()
+        # Before the forward pass: a CUDA graph's next round writes over the gradients of the last.
         for optimizer in self.optimizers:
             optimizer.zero_grad()
+        loss, features = self._forward()
         loss.backward()
         for optimizer in self.optimizers:
             optimizer.step()

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from song_shards import songs, write_songs
+from torch import nn
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from fastdino.core.home import Home
 from fastdino.spectrograms.shards import list_shards
@@ -187,28 +195,102 @@ def test_training_lowers_the_loss_and_does_not_collapse(shards: list[Path], tmp_
 
 
 class Waits(TorchDispatchMode):
-    """Notes every operation whose result the host has to wait for."""
+    """Notes every copy between host and device that the host waits for."""
 
     def __init__(self) -> None:
         super().__init__()
         self.seen: list[str] = []
+        self._pinned: list[torch.Tensor] = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        name = func.overloadpacket.__name__
-        if name in ("_local_scalar_dense", "nonzero", "masked_select", "equal", "_unique2"):
-            self.seen.append(name)
-        return func(*args, **(kwargs or {}))
+        if func is torch.ops.aten._pin_memory.default:  # which fake tensors do not know
+            self._pinned.append(args[0].clone())
+            return self._pinned[-1]
+        result = func(*args, **(kwargs or {}))
+        tensors = [each for each in tree_leaves((args, kwargs, result)) if torch.is_tensor(each)]
+        if len({each.device.type for each in tensors}) > 1:
+            pinned = any(args[0] is each for each in self._pinned)
+            if not (pinned and (kwargs or {}).get("non_blocking")):
+                self.seen.append(func.overloadpacket.__name__)
+        return result
+
+
+def onto(device: torch.device, run: Run, mode: FakeTensorMode) -> None:
+    """Turn all that a run computes with into tensors on ``device`` that have shapes alone."""
+
+    def fake(value: torch.Tensor) -> torch.Tensor:
+        return torch.empty(value.shape, dtype=value.dtype, device=device)
+
+    with mode:
+        for module in run.learned.modules():
+            for name, value in module._parameters.items():
+                module._parameters[name] = nn.Parameter(fake(value), value.requires_grad)
+            module._buffers.update({name: fake(value) for name, value in module._buffers.items()})
+        run.sampler._frames = fake(run.sampler._frames)
+        run.device = run.sampler.device = device
+        run.optimizers = loop._optimizers(run.settings, run.learned)
+
+
+PLANTED = {
+    "no wait": lambda loss, features: torch.where(features > loss, features, 0).mean() * 2,
+    "a number": lambda loss, features: loss.item(),
+    "a condition": lambda loss, features: bool(loss > 3),
+    "a choice by mask": lambda loss, features: features[features > 0],
+    "a place": lambda loss, features: features.nonzero(),
+    "a copy to the host": lambda loss, features: features.cpu(),
+    "a number to the device": lambda loss, features: torch.tensor(0.5, device=features.device),
+    "a list as index": lambda loss, features: features[[0, 1]],
+}
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_no_step_waits_for_the_device(shards: list[Path], tmp_path: Path, objective: str) -> None:
+@pytest.mark.parametrize("planted", PLANTED)
+def test_no_step_waits_for_the_gpu(
+    shards: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    objective: str,
+    planted: str,
+) -> None:
+    """On a GPU that is not there: its tensors have no values, so nothing can ask for one."""
     run = start(shards, tmp_path, objective=objective)
-    run.one_step()
-    with Waits() as waits:
+    mode = FakeTensorMode()
+    onto(torch.device("cuda"), run, mode)
+    # Of what a step needs, only these are not to be had without a GPU; for the backward pass see
+    # the next test.
+    host = torch.Generator()
+    monkeypatch.setattr(torch, "Generator", lambda device: host)
+
+    def backward(loss: torch.Tensor) -> None:
+        for parameter in run.learned.parameters():
+            parameter.grad = torch.empty_like(parameter) if parameter.requires_grad else None
+
+    monkeypatch.setattr(torch.Tensor, "backward", backward)
+    with mode, Waits() as waits, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "CUDA is not available")
         run.one_step()
+        loss, features = run.one_step()
+        assert features.is_cuda
         assert waits.seen == []
-        float(run.one_step()[0])
-    assert waits.seen == ["_local_scalar_dense"], "and such a wait would have been noticed"
+        try:
+            PLANTED[planted](loss, features)
+        except (DataDependentOutputException, DynamicOutputShapeException) as error:
+            waits.seen.append(str(error))
+    assert bool(waits.seen) == (planted != "no wait")
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_no_backward_pass_asks_for_a_value(
+    shards: list[Path], tmp_path: Path, objective: str
+) -> None:
+    run = start(shards, tmp_path, objective=objective)
+    mode = FakeTensorMode()
+    onto(CPU, run, mode)
+    with mode:
+        run.one_step()
+        loss, _ = run.one_step()
+        with pytest.raises(DataDependentOutputException):
+            loss.item()
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
