@@ -129,7 +129,17 @@ def parser() -> argparse.ArgumentParser:
     )
     command("settings", "list the settings and what they are set to")
     bench = command("bench", "measure speed and memory, each beside what it is compared to")
-    bench.add_argument("part", nargs="*", help="spectrograms, training, embeddings (default: all)")
+    bench.add_argument(
+        "part",
+        nargs="*",
+        help="spectrograms, training, embeddings (default: these three); or gpu: what a GPU does",
+    )
+    bench.add_argument(
+        "--minutes",
+        type=environment.minutes,
+        default=10.0,
+        help="when gpu ends at the latest (default: 10)",
+    )
     bench.add_argument(
         "--incremental",
         type=int,
@@ -249,6 +259,10 @@ def _execute(home: Home, options: argparse.Namespace) -> int:
         from fastdino.bench import changes
 
         return changes.main(options.incremental)
+    if options.command == "bench" and options.part == ["gpu"]:
+        from fastdino.bench import gpu
+
+        return gpu.main(home, options.minutes)
     if options.command == "bench":
         from fastdino.bench import table
 

@@ -105,6 +105,11 @@ class Home:
         return self.root / "comparison"
 
     @property
+    def bench(self) -> Path:
+        """Folder of what ``fastdino bench gpu`` measured."""
+        return self.root / "bench"
+
+    @property
     def scratch(self) -> Path:
         """Files in the making that no one else reads; safe to delete while nothing runs."""
         return self.root / "scratch"
