@@ -259,9 +259,11 @@ def _execute(home: Home, options: argparse.Namespace) -> int:
         from fastdino.bench import changes
 
         return changes.main(options.incremental)
-    if options.command == "bench" and options.part == ["gpu"]:
+    if options.command == "bench" and "gpu" in options.part:
         from fastdino.bench import gpu
 
+        if len(options.part) > 1:
+            raise UserError("gpu is measured on its own: run 'fastdino bench gpu'")
         return gpu.main(home, options.minutes)
     if options.command == "bench":
         from fastdino.bench import table

@@ -31,7 +31,8 @@ FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floo
 ENCODER_SIDE = (
     "fastdino.spectrograms.extract", "fastdino.spectrograms.shards", "fastdino.training.loop",
     "fastdino.training.evaluation", "fastdino.training.model", "fastdino.training.stage",
-    "fastdino.embeddings.encode", "fastdino.bench.training",
+    "fastdino.embeddings.encode", "fastdino.bench.training", "fastdino.bench.gpu",
+    "fastdino.bench.gpu_parts",
 )  # fmt: skip
 NOT_THERE = (
     "av", "charset_normalizer", "dagster", "dotenv", "duckdb", "matplotlib", "openTSNE", "plotly",

@@ -15,11 +15,13 @@ import os
 import platform
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 from fastdino import __version__
 from fastdino.bench.roofline import CARDS, step_cost
@@ -41,13 +43,20 @@ PARTS = {
     "objectives": 150,
     "batch sizes": 600,
 }
-# What ending all and writing may take, what the last measurement of a part may take beyond its
-# time, and what a new process may take to load torch and find the device.
-SPARE_S, GRACE_S, START_S = 5, 30, 120
+# Seconds for ending all and writing; for the last measurement of a part beyond its time; for a new
+# process to load torch and find the device; and for it to end.
+SPARE_S, GRACE_S, START_S, END_S = 5, 30, 120, 3
 LOG = "gpu.log"
 WIDTH = 80
 NOTHING = "–"
 COLLECTION_HOURS = 750
+TITLES = {
+    "presets": "A step on made-up frames",
+    "real shards": "A step on the home's own songs",
+    "CUDA graphs": "The same step as a CUDA graph, on made-up frames",
+    "objectives": "A step of every objective, on made-up frames",
+    "batch sizes": "Batch sizes, on made-up frames",
+}
 
 
 @dataclass(frozen=True)
@@ -161,21 +170,26 @@ def _process(home: Home, parts: Sequence[str], deadline: float) -> Iterator[Conn
     """A process that measures, ended at the end of the block with all that it started."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_serve, args=(theirs, home, list(parts), deadline))
-    process.start()
-    theirs.close()
-    try:
-        yield ours
-    finally:
-        ours.close()
-        # Which is not there before it has got so far.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid or 0, signal.SIGKILL)
-        process.kill()
-        process.join()
+    with tempfile.TemporaryDirectory(prefix="fastdino-bench-") as folder:
+        made = (theirs, home, Path(folder), list(parts), deadline)
+        process = context.Process(target=_serve, args=made)
+        process.start()
+        theirs.close()
+        try:
+            yield ours
+            process.join(END_S)
+        finally:
+            ours.close()
+            # The process is no leader of others before it has got so far, nor once it has ended.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid or 0, signal.SIGKILL)
+            process.kill()
+            process.join()
 
 
-def _serve(pipe: Connection, home: Home, parts: Sequence[str], deadline: float) -> None:
+def _serve(
+    pipe: Connection, home: Home, folder: Path, parts: Sequence[str], deadline: float
+) -> None:
     os.setsid()  # so that what this process starts can be ended with it
     said = os.open(home.bench / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(said, 1)
@@ -183,7 +197,7 @@ def _serve(pipe: Connection, home: Home, parts: Sequence[str], deadline: float) 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     from fastdino.bench import gpu_parts
 
-    gpu_parts.serve(pipe, home, parts, deadline)
+    gpu_parts.serve(pipe, gpu_parts.Bench(home, folder), parts, deadline)
 
 
 def _taken_in(pipe: Connection, until: float, result: Result) -> str:
@@ -210,7 +224,7 @@ def _write(home: Home, result: Result) -> None:
     lines = ["# fastdino bench gpu", "", *(f"- {name}: {about[name]}" for name in about), ""]
     for table in _tables(result):
         lines += [f"## {table.title}", ""]
-        cells = [tuple(" ".join(column.split("\n")) for column in table.columns)]
+        cells = [tuple(map(_unbroken, table.columns))]
         cells += [("---", *["---:"] * (len(table.columns) - 1)), *table.rows]
         lines += ["| " + " | ".join(each.replace("|", "/") for each in row) + " |" for row in cells]
         lines += ["", *([table.note, ""] if table.note else [])]
@@ -218,6 +232,10 @@ def _write(home: Home, result: Result) -> None:
         lines += ["## Not measured", "", *(f"- {each}" for each in skipped), ""]
     with atomic_replace(home.bench / "gpu.md") as part:
         part.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _unbroken(column: str) -> str:
+    return column.replace("-\n", "").replace("\n/", "/").replace("\n", " ")
 
 
 def _about(result: Result) -> dict[str, str]:
@@ -234,29 +252,22 @@ def _skipped(result: Result) -> list[str]:
 
 def _tables(result: Result) -> Iterator[Table]:
     """Everything that was measured, and what can be told beforehand."""
-    of: dict[str, list[Figures]] = {part: [] for part in PARTS}
-    for each in result.figures:
-        if each.values:
-            of[each.part].append(each)
+    measured = [each for each in result.figures if each.values]
+    of = {part: [each for each in measured if each.part == part] for part in PARTS}
     peak = max((each.values.get("flops", 0.0) for each in of["peaks"]), default=0.0)
-    if of["peaks"]:
-        yield _peaks(of["peaks"])
-    titles = {
-        "presets": _made_up_title(of["presets"]),
-        "real shards": "A step on the home's own songs",
-        "CUDA graphs": "The same step as a CUDA graph, on made-up frames",
-        "objectives": "A step of every objective, on made-up frames",
-        "batch sizes": "Batch sizes, on made-up frames",
-    }
-    for part in PARTS:
-        if part in titles and of[part]:
-            yield _steps(titles[part], of[part], peak)
-        if part == "presets" and of[part]:
-            yield _passes(of[part])
-        if part == "quality" and of[part]:
-            yield _quality(of[part])
-        if part == "kernels" and of[part]:
-            yield _kernels(of[part])
+    for part, figures in of.items():
+        if not figures:
+            continue
+        if part == "peaks":
+            yield _peaks(figures)
+        elif part == "quality":
+            yield _quality(figures)
+        elif part == "kernels":
+            yield _kernels(figures)
+        else:
+            yield _steps(TITLES[part], figures, peak)
+        if part == "presets":
+            yield _passes(figures)
     yield paper()
 
 
@@ -268,15 +279,8 @@ def _peaks(figures: Sequence[Figures]) -> Table:
     return Table("What the device does at most", ("", "TFLOP/s", "GB/s"), rows)
 
 
-def _made_up_title(figures: Sequence[Figures]) -> str:
-    hours = figures[0].values["hours"] if figures else COLLECTION_HOURS
-    less = (
-        f", as many as there is room for of {COLLECTION_HOURS}" if hours < COLLECTION_HOURS else ""
-    )
-    return f"A step, on made-up frames of {hours:,.3g} hours{less}"
-
-
 def _steps(title: str, figures: Sequence[Figures], peak: float) -> Table:
+    hours = figures[0].values["hours"]
     columns = (
         "", "ms", "crops\n/s", "TFLOP\n/s", "of\npeak", "draw-\ning", "opti-\nmiser", "GB",
         "com-\npiling",
@@ -298,7 +302,7 @@ def _steps(title: str, figures: Sequence[Figures], peak: float) -> Table:
                 f"{values['compile_s']:.0f} s" if values["compile_s"] else NOTHING,
             )
         )
-    return Table(title, columns, rows)
+    return Table(f"{title}, {hours:,.3g} h", columns, rows)
 
 
 def _passes(figures: Sequence[Figures]) -> Table:

@@ -22,6 +22,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 import torch
+import torch._inductor.config
+from torch._dynamo.utils import counters
 from torch.profiler import ProfilerActivity, profile
 
 from fastdino.bench.gpu import COLLECTION_HOURS, PARTS, Figures
@@ -87,9 +89,23 @@ class Form:
 
 
 ON_GPU = Form(
-    ("cpu", "gpu"), (64, 128, 256, 512, 1024), COLLECTION_HOURS, (4096, 8192, 16384), 2**30, 0.5, 60
+    presets=("cpu", "gpu"),
+    songs=(64, 128, 256, 512, 1024),
+    hours=COLLECTION_HOURS,
+    matrix=(4096, 8192, 16384),
+    copied_bytes=2**30,
+    group_s=0.5,
+    compile_s=60,
 )
-SMALL = Form(("tiny",), (4, 8), 0.5, (512,), 2**24, 0.05, 60)
+SMALL = Form(
+    presets=("tiny",),
+    songs=(4, 8),
+    hours=0.5,
+    matrix=(512,),
+    copied_bytes=2**24,
+    group_s=0.02,
+    compile_s=60,
+)
 
 
 class Bench:
@@ -210,11 +226,7 @@ class Bench:
         draw = (settings.songs, settings.crops, run.crop_frames)
         values["drawing"] = self.seconds(lambda: sampler.batch(run.step, *draw)) / took
 
-        def optimise() -> None:
-            for optimizer in run.optimizers:
-                optimizer.step()
-
-        values["optimiser"] = self.seconds(optimise) / took
+        values["optimiser"] = self.seconds(lambda: optimise(run)) / took
         return Figures(self.part, f"{name}, {mode}", values)
 
     def run(self, settings: TrainingSettings, sampler: CropSampler, hours: float) -> Run:
@@ -237,8 +249,6 @@ class Bench:
         """
         if mode == EAGER:
             return 0.0
-        from torch._dynamo.utils import counters
-
         counters.clear()
         start = time.perf_counter()
         if not run.compile(MODES[mode]):
@@ -324,7 +334,7 @@ def on_shards(bench: Bench) -> Iterator[Figures]:
         return
     sampler, hours = found
     window = "all in memory" if sampler.resident else "through a window"
-    name = f"{bench.settings.preset}, {hours:,.1f} h {window}"
+    name = f"{bench.settings.preset}, {window}"
     yield bench.step(name, sampler, hours, bench.settings, COMPILED if bench.on_gpu else EAGER)
 
 
@@ -414,13 +424,10 @@ def kernels(bench: Bench) -> Iterator[Figures]:
     sampler, hours = made_up(bench)
     # As many as there are whatever the size of the batch.
     settings = dataclasses.replace(bench.settings, songs=min(8, bench.settings.songs))
-    if not bench.on_gpu:
-        from torch._inductor import config
-
-        config.cpp.enable_kernel_profile = True  # which names them in the trace
     for mode in (EAGER, COMPILED):
+        name = f"{settings.preset}, {mode}"
 
-        def count(mode: str = mode) -> Figures:
+        def count(mode: str = mode, name: str = name) -> Figures:
             run = bench.run(settings, sampler, hours)
             bench.compiled(run, mode)
             run.one_step()
@@ -429,19 +436,22 @@ def kernels(bench: Bench) -> Iterator[Figures]:
                 run.learned.zero_grad()
                 run._forward()[0].backward()
 
-            def optimise() -> None:
-                for optimizer in run.optimizers:
-                    optimizer.step()
+            values = {"learn": kernels_of(bench, learn)}
+            values["optimise"] = kernels_of(bench, lambda: optimise(run))
+            return Figures(bench.part, name, values)
 
-            found = (float(kernels_of(bench, work)) for work in (learn, optimise))
-            values = dict(zip(("learn", "optimise"), found, strict=True))
-            return Figures(bench.part, f"{settings.preset}, {mode}", values)
-
-        needs_s = 5 if mode == EAGER else bench.compile_s
-        yield bench.attempt(f"{settings.preset}, {mode}", count, needs_s)
+        # On a CPU the trace names a compiled kernel only if asked to.
+        with torch._inductor.config.patch("cpp.enable_kernel_profile", True):
+            yield bench.attempt(name, count, 5 if mode == EAGER else bench.compile_s)
 
 
-def kernels_of(bench: Bench, work: Callable[[], None]) -> int:
+def optimise(run: Run) -> None:
+    """What a step ends with."""
+    for optimizer in run.optimizers:
+        optimizer.step()
+
+
+def kernels_of(bench: Bench, work: Callable[[], None]) -> float:
     """Kernels that ``work`` starts; see ``kernels``."""
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * bench.on_gpu
     work()
@@ -467,8 +477,8 @@ def kernels_of(bench: Bench, work: Callable[[], None]) -> int:
 
 
 def _computes(name: str) -> bool:
-    library, _, operation = name.partition("::")
-    return "cpp_fused" in name or (library == "aten" and operation not in NO_KERNELS)
+    operation = name.removeprefix("aten::")
+    return "cpp_fused" in name or (operation != name and operation not in NO_KERNELS)
 
 
 def batches(bench: Bench) -> Iterator[Figures]:
@@ -516,9 +526,8 @@ MEASURES: dict[str, Callable[[Bench], Iterator[Figures]]] = {
 }
 
 
-def about() -> dict[str, str]:
+def about(device: torch.device) -> dict[str, str]:
     """The device, and what drives it."""
-    device = best_device()
     found = {"device": device_name(device), "torch": torch.__version__}
     if device.type == "cpu":
         found["form"] = "small, as there is no GPU: shows that it runs, and nothing of a GPU"
@@ -539,35 +548,33 @@ def _driver() -> str:
         return "not known"
 
 
-def serve(pipe: Connection, home: Home, parts: Sequence[str], deadline: float) -> None:
+def serve(pipe: Connection, bench: Bench, parts: Sequence[str], deadline: float) -> None:
     """Run parts in this process.
 
     Args:
         pipe: takes what ``about`` says, and then for each part its figures one by one and None.
-        home: where real shards are.
+        bench: what there is to measure.
         parts: names of those to run.
         deadline: by ``time.monotonic``, when all has to be over.
 
     Raises:
         torch.AcceleratorError: the device takes no more orders from this process.
     """
-    pipe.send(about())
-    with tempfile.TemporaryDirectory(prefix="fastdino-bench-") as folder:
-        bench = Bench(home, Path(folder))
-        for part in parts:
-            bench.part, bench.deadline = part, min(deadline, time.monotonic() + PARTS[part])
-            log.info("%s: %.0f s left", part, bench.left_s)
-            try:
-                for figures in MEASURES[part](bench):
-                    log.info("%s", figures)
-                    pipe.send(figures)
-            except torch.AcceleratorError:
-                raise
-            except Exception as error:
-                log.exception("%s", part)
-                pipe.send(Figures(part, part, note=_why(error)))
-            bench.tidy()
-            pipe.send(None)
+    pipe.send(about(bench.device))
+    for part in parts:
+        bench.part, bench.deadline = part, min(deadline, time.monotonic() + PARTS[part])
+        log.info("%s: %.0f s left", part, bench.left_s)
+        try:
+            for figures in MEASURES[part](bench):
+                log.info("%s", figures)
+                pipe.send(figures)
+        except torch.AcceleratorError:
+            raise
+        except Exception as error:  # as in ``Bench.attempt``
+            log.exception("%s", part)
+            pipe.send(Figures(part, part, note=_why(error)))
+        bench.tidy()
+        pipe.send(None)
 
 
 def _why(error: Exception) -> str:
