@@ -51,8 +51,8 @@ MODES = {EAGER: "", COMPILED: "default", GRAPHS: "reduce-overhead"}
 # Of the objectives, those whose operations are those of one pass of the encoder.
 ONE_PASS = ("fastdino", "published")
 CHUNK_BYTES = 10**9
-# Groups of steps whose median counts, and how long one lasts.
-GROUPS, MOST_STEPS = 5, 50
+# In a group of steps that is waited for as a whole.
+MOST_STEPS = 50
 # Shares of a run at which it is evaluated.
 LOOKS = (0.1, 0.25, 0.5, 0.75, 1.0)
 # What PyTorch does on a CPU without computing anything.
@@ -75,7 +75,8 @@ class Form:
         hours: of made-up frames, if they fit.
         matrix: widths of the matrices that are multiplied.
         copied_bytes: of the tensor that is copied.
-        group_s: seconds that a group of steps lasts.
+        groups: of steps, whose median counts.
+        group_s: seconds that one lasts.
         compile_s: that compiling may take, until one has been seen to.
     """
 
@@ -84,6 +85,7 @@ class Form:
     hours: float
     matrix: tuple[int, ...]
     copied_bytes: int
+    groups: int
     group_s: float
     compile_s: float
 
@@ -94,6 +96,7 @@ ON_GPU = Form(
     hours=COLLECTION_HOURS,
     matrix=(4096, 8192, 16384),
     copied_bytes=2**30,
+    groups=5,
     group_s=0.5,
     compile_s=60,
 )
@@ -103,7 +106,8 @@ SMALL = Form(
     hours=0.5,
     matrix=(512,),
     copied_bytes=2**24,
-    group_s=0.02,
+    groups=2,
+    group_s=0.01,
     compile_s=60,
 )
 
@@ -150,7 +154,7 @@ class Bench:
         work()
         once = self._group(work, 1)
         steps = max(1, min(MOST_STEPS, round(self.form.group_s / max(once, 1e-6))))
-        return statistics.median(self._group(work, steps) for _ in range(GROUPS))
+        return statistics.median(self._group(work, steps) for _ in range(self.form.groups))
 
     def _group(self, work: Callable[[], object], times: int) -> float:
         self.synchronise()
@@ -198,7 +202,9 @@ class Bench:
         """One training step: how long, how much of it is what, and how much memory."""
         if mode == GRAPHS and not self.on_gpu:
             return Figures(self.part, f"{name}, {mode}", note="needs a GPU")
-        needs_s = 3 * GROUPS * self.form.group_s + (0 if mode == EAGER else self.compile_s)
+        needs_s = 3 * self.form.groups * self.form.group_s + (
+            0 if mode == EAGER else self.compile_s
+        )
         measure = lambda: self._step(name, sampler, hours, settings, mode)  # noqa: E731
         return self.attempt(f"{name}, {mode}", measure, needs_s)
 

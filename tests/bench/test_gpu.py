@@ -1,6 +1,8 @@
 """What a GPU does is measured where there is little but torch, and in time whatever happens."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +21,7 @@ from fastdino.steps import Ingest, Spectrograms
 from fastdino.training.objectives import OBJECTIVES
 
 ROOT = Path(__file__).parents[2]
+DOCUMENTATION = (ROOT / "docs/gpu.md").read_text(encoding="utf-8")
 
 
 def names(home: Home, part: str, *, measured: bool = True) -> list[str]:
@@ -26,21 +29,34 @@ def names(home: Home, part: str, *, measured: bool = True) -> list[str]:
     return [f["name"] for f in figures if f["part"] == part and bool(f["values"]) == measured]
 
 
-def test_it_runs_where_there_is_little_but_torch(home: Home, tmp_path: Path) -> None:
-    write_songs(home, songs())
-    hidden = tmp_path / "hidden"
-    hidden.mkdir()
-    for name in NOT_THERE:
+def test_it_runs_where_there_is_little_but_torch_as_the_documentation_says(
+    tmp_path: Path,
+) -> None:
+    here, there, hidden = (tmp_path / name for name in ("here", "there", "hidden"))
+    shutil.copytree(ROOT / "fastdino", here / "fastdino")
+    write_songs(Home(here / "var"), songs())
+    for folder in (here / "var/catalog", here / "var/models", there, hidden):
+        folder.mkdir()
+    for name in (*NOT_THERE, "torchaudio"):
         (hidden / f"{name}.py").write_text("raise ImportError('not on this machine')")
+    packing, running = re.findall(r"```sh\n(.*?)```", DOCUMENTATION, re.DOTALL)
+    subprocess.run(["bash", "-ec", packing], cwd=here, check=True)
+    for archive in here.glob("*.tar.gz"):
+        archive.rename(there / archive.name)
+    lines = running.splitlines()
+    assert "venv" in lines[0]
+    assert "pip install" in lines[1]
+    unpacking = "\n".join(lines[2:])
     # Too short a time for a compiler.
-    command = ["bench", "gpu", "--home", str(home.root), "--minutes", "0.95"]
+    unpacking = unpacking.replace(".venv/bin/python", sys.executable) + " --minutes 0.95"
     done = subprocess.run(
-        [sys.executable, "-m", "fastdino", *command],
-        cwd=ROOT,
+        ["bash", "-ec", unpacking],
+        cwd=there,
         env={**os.environ, "PYTHONPATH": str(hidden), "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
     )
+    home = Home(there / "var")
     assert done.returncode == 0, done.stderr
     log = (home.bench / "gpu.log").read_text()
     assert "Traceback" not in log, log
@@ -65,8 +81,15 @@ def test_it_is_measured_on_its_own(home: Home, capsys: pytest.CaptureFixture[str
     assert "on its own" in capsys.readouterr().err
 
 
+def test_what_a_step_is_on_paper_stands_in_the_documentation() -> None:
+    for row in gpu.paper().rows:
+        assert f"| {' | '.join(row)} |" in DOCUMENTATION
+
+
 def test_every_part_has_its_time() -> None:
     assert list(gpu_parts.MEASURES) == list(PARTS)
+    told = re.findall(r"^\| ([a-zA-Z ]+) \| [^-]", DOCUMENTATION, re.MULTILINE)
+    assert told == ["Part", *PARTS]
 
 
 def test_a_part_that_hangs_or_is_lost_is_a_line_and_the_next_goes_on(

@@ -311,6 +311,22 @@ def test_a_compiled_run_learns_what_one_that_is_not_compiled_learns(
         assert difference <= 0.02 * expected[name].norm() + 1e-3, name
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
+def test_a_run_learns_with_real_kernels_in_every_mode(
+    shards: list[Path], tmp_path: Path, mode: str
+) -> None:
+    plain = start(shards, tmp_path / "a", min_steps=3)
+    plain.train()
+    compiled = start(shards, tmp_path / "b", min_steps=3)
+    assert compiled.compile(mode)
+    compiled.train()
+    expected = plain.learned.state_dict()
+    for name, value in compiled.learned.state_dict().items():
+        difference = (value - expected[name]).norm()
+        assert difference <= 0.02 * expected[name].norm() + 1e-3, name
+
+
 def test_a_machine_without_a_compiler_trains_all_the_same(
     shards: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -320,7 +336,7 @@ def test_a_machine_without_a_compiler_trains_all_the_same(
     plain = start(shards, tmp_path / "a", min_steps=2)
     plain.train()
     run = start(shards, tmp_path / "b", min_steps=2)
-    run.compile(backend=no_compiler)  # type: ignore[arg-type]
+    assert not run.compile(backend=no_compiler)  # type: ignore[arg-type]
     assert "without compiled kernels" in caplog.text
     run.train()
     expected = plain.learned.state_dict()
