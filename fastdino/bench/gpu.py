@@ -45,7 +45,7 @@ PARTS = {
 }
 # Seconds for ending all and writing; for the last measurement of a part beyond its time; for a new
 # process to load torch and find the device; and for it to end.
-SPARE_S, GRACE_S, START_S, END_S = 5, 30, 120, 3
+SPARE_S, GRACE_S, START_S, END_S = 10, 30, 120, 3
 LOG = "gpu.log"
 WIDTH = 80
 NOTHING = "–"
@@ -119,6 +119,7 @@ def main(home: Home, minutes: float) -> int:
 
     deadline = time.monotonic() + 60 * minutes - SPARE_S
     home.bench.mkdir(parents=True, exist_ok=True)
+    (home.bench / LOG).write_bytes(b"")
     result = Result()
     with progress("Measuring", len(PARTS), "parts") as shown:
         for part in _measure(home, deadline, result):
@@ -205,7 +206,7 @@ def _taken_in(pipe: Connection, until: float, result: Result) -> str:
     while pipe.poll(max(0.0, until - time.monotonic())):
         try:
             message = pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):
             return f"its process ended, see {LOG}"
         if message is None:
             return ""

@@ -8,6 +8,7 @@ small form, which shows that they run and nothing of a GPU.
 """
 
 import dataclasses
+import functools
 import gc
 import logging
 import math
@@ -202,11 +203,22 @@ class Bench:
         """One training step: how long, how much of it is what, and how much memory."""
         if mode == GRAPHS and not self.on_gpu:
             return Figures(self.part, f"{name}, {mode}", note="needs a GPU")
-        needs_s = 3 * self.form.groups * self.form.group_s + (
-            0 if mode == EAGER else self.compile_s
-        )
-        measure = lambda: self._step(name, sampler, hours, settings, mode)  # noqa: E731
+        needs_s = 3 * self.form.groups * self.form.group_s
+        if mode != EAGER:
+            needs_s += self.compile_s
+        measure = functools.partial(self._step, name, sampler, hours, settings, mode)
         return self.attempt(f"{name}, {mode}", measure, needs_s)
+
+    def step_as_in_training(
+        self, name: str, sampler: CropSampler, hours: float, settings: TrainingSettings
+    ) -> Figures:
+        """One training step: compiled on a GPU, unless there is no compiler or no time for it."""
+        found = None
+        if self.on_gpu:
+            found = self.step(name, sampler, hours, settings, COMPILED)
+        if found is None or not found.values:
+            found = self.step(name, sampler, hours, settings, EAGER)
+        return found
 
     def _step(
         self, name: str, sampler: CropSampler, hours: float, settings: TrainingSettings, mode: str
@@ -231,7 +243,6 @@ class Bench:
             values["step_bytes"] = torch.cuda.max_memory_allocated(self.device) - before
         draw = (settings.songs, settings.crops, run.crop_frames)
         values["drawing"] = self.seconds(lambda: sampler.batch(run.step, *draw)) / took
-
         values["optimiser"] = self.seconds(lambda: optimise(run)) / took
         return Figures(self.part, f"{name}, {mode}", values)
 
@@ -341,7 +352,7 @@ def on_shards(bench: Bench) -> Iterator[Figures]:
     sampler, hours = found
     window = "all in memory" if sampler.resident else "through a window"
     name = f"{bench.settings.preset}, {window}"
-    yield bench.step(name, sampler, hours, bench.settings, COMPILED if bench.on_gpu else EAGER)
+    yield bench.step_as_in_training(name, sampler, hours, bench.settings)
 
 
 def quality(bench: Bench) -> Iterator[Figures]:
@@ -386,24 +397,23 @@ def quality(bench: Bench) -> Iterator[Figures]:
     yield wanted
     if not wanted.values:
         return
-    mode = COMPILED if bench.on_gpu else EAGER
-    spared = len(LOOKS) * wanted.values["evaluation_s"] + (bench.compile_s if bench.on_gpu else 0)
-    training_s = min(300.0, 0.8 * bench.left_s - spared)
+    compile_s = bench.compile_s if bench.on_gpu else 0.0
+    training_s = 0.8 * bench.left_s - len(LOOKS) * wanted.values["evaluation_s"] - compile_s
     name = f"preset {bench.settings.preset}"
     if training_s < 5:
         yield Figures(bench.part, name, note="no time to train")
         return
     settings = dataclasses.replace(bench.settings, minutes=training_s / 60)
     run = bench.run(settings, sampler, hours)
-    compile_s = bench.compiled(run, mode)
+    start = time.perf_counter()
+    if bench.on_gpu:  # as in training, which goes on without if it does not work
+        run.compile()
+    compile_s = time.perf_counter() - start
     for share in looks(bench, run, LOOKS):
         values = {"training_s": run.elapsed_s, "artist_1nn": artist_1nn(finished(bench, run))}
         values["compile_s"] = compile_s
-        good = values["artist_1nn"] >= wanted.values["artist_1nn"]
-        yield Figures(
-            bench.part, f"{name}, {share:.0%} of its run", values, "reached" if good else ""
-        )
-    bench.tidy()
+        note = "reached" if values["artist_1nn"] >= wanted.values["artist_1nn"] else ""
+        yield Figures(bench.part, f"{name}, {share:.0%} of its run", values, note)
 
 
 def looks(bench: Bench, run: Run, shares: Sequence[float]) -> Iterator[float]:
@@ -428,13 +438,11 @@ def finished(bench: Bench, run: Run) -> SongModel:
 def kernels(bench: Bench) -> Iterator[Figures]:
     """How many kernels a step starts; on a CPU, how many operations that compute something."""
     sampler, hours = made_up(bench)
-    # As many as there are whatever the size of the batch.
-    settings = dataclasses.replace(bench.settings, songs=min(8, bench.settings.songs))
     for mode in (EAGER, COMPILED):
-        name = f"{settings.preset}, {mode}"
+        name = f"{bench.settings.preset}, {mode}"
 
         def count(mode: str = mode, name: str = name) -> Figures:
-            run = bench.run(settings, sampler, hours)
+            run = bench.run(bench.settings, sampler, hours)
             bench.compiled(run, mode)
             run.one_step()
 
@@ -447,7 +455,7 @@ def kernels(bench: Bench) -> Iterator[Figures]:
             return Figures(bench.part, name, values)
 
         # On a CPU the trace names a compiled kernel only if asked to.
-        with torch._inductor.config.patch("cpp.enable_kernel_profile", True):
+        with torch._inductor.config.patch("cpp.enable_kernel_profile", not bench.on_gpu):
             yield bench.attempt(name, count, 5 if mode == EAGER else bench.compile_s)
 
 
@@ -492,10 +500,10 @@ def batches(bench: Bench) -> Iterator[Figures]:
     sampler, hours = made_up(bench)
     sizes = bench.form.songs
     outer_first = sorted(sizes, key=lambda size: -abs(sizes.index(size) - (len(sizes) - 1) / 2))
-    for mode in MODES:
-        for songs in outer_first:
-            settings = dataclasses.replace(bench.settings, songs=songs)
-            name = f"{settings.preset}, {songs} songs"
+    for songs in outer_first:
+        settings = dataclasses.replace(bench.settings, songs=songs)
+        name = f"{settings.preset}, {songs} songs"
+        for mode in MODES:
             yield bench.step(name, sampler, hours, settings, mode)
 
 
@@ -511,13 +519,8 @@ def objectives(bench: Bench) -> Iterator[Figures]:
     sampler, hours = made_up(bench)
     for objective in OBJECTIVES:
         settings = dataclasses.replace(bench.settings, objective=objective)
-        # Compiled if there is time; compiling one is compiling nearly all of another.
-        name, before = f"{objective}, {settings.songs} songs", bench.left_s
-        for mode in (COMPILED, EAGER) if bench.on_gpu else (EAGER,):
-            found = bench.step(name, sampler, hours, settings, mode)
-            if found.values or bench.left_s < before - 1:
-                break
-        yield found
+        name = f"{objective}, {settings.songs} songs"
+        yield bench.step_as_in_training(name, sampler, hours, settings)
 
 
 MEASURES: dict[str, Callable[[Bench], Iterator[Figures]]] = {
