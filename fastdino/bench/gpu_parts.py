@@ -109,7 +109,7 @@ SMALL = Form(
     copied_bytes=2**24,
     groups=2,
     group_s=0.01,
-    compile_s=60,
+    compile_s=100,
 )
 
 

@@ -4,8 +4,8 @@ Belongs here: counting a step's parameters, operations and bytes from its settin
 that a card's limits leave for them. Does not: measuring anything (``gpu``); needs no torch.
 
 Two things bound a step: how fast a card multiplies and how fast it moves bytes. The longer of the
-two times is what no program can go below; a third, how fast the host hands over kernels, is
-measured only.
+two times is what a program cannot go below that makes a kernel of each product and of each chain of
+operations on single elements. A third bound, how fast the host hands over kernels, is measured only.
 """
 
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ class StepCost:
         flops: operations of the encoder, forward and backward.
         other_flops: those of the head, the loss and the optimiser.
         drawn_bytes: frames of the batch.
-        moved_bytes: the least that goes to and from memory.
+        moved_bytes: what goes to and from memory at the least, see ``BLOCK_BYTES``.
     """
 
     parameters: int
