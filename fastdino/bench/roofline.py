@@ -5,7 +5,7 @@ that a card's limits leave for them. Does not: measuring anything (``gpu``); nee
 
 Two things bound a step: how fast a card multiplies and how fast it moves bytes. The longer of the
 two times is what a program cannot go below that makes a kernel of each product and of each chain of
-operations on single elements. A third bound, how fast the host hands over kernels, is measured only.
+operations on single elements. A third bound is how fast the host hands over kernels: not counted.
 """
 
 from dataclasses import dataclass
