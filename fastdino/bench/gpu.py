@@ -368,4 +368,4 @@ def _number(value: float | None, unit: float = 1.0) -> str:
 
 
 def _share(value: float | None) -> str:
-    return NOTHING if value is None else f"{100 * value:.2g} %" if value < 0.995 else f"{value:.0%}"
+    return NOTHING if value is None else f"{_number(100 * value)} %"
