@@ -288,7 +288,7 @@ def made_up(bench: Bench) -> tuple[CropSampler, float]:
     # Of a real shard of one song, whose place the others take.
     folder = Path(tempfile.mkdtemp(dir=bench.folder))
     info = shard_files.TrackInfo("0", SPEC.min_db, SPEC.step_db, SONG_S, SONG_S, False)
-    with shard_files.ShardWriter(folder) as writer:
+    with shard_files.ShardWriter(folder / shard_files.name_of(1)) as writer:
         writer.append(info, np.zeros((lengths[0], SPEC.n_mels), np.uint8))
     sampler = CropSampler.of(folder, bench.device, seed=0)
     n_frames = int(lengths.sum())
