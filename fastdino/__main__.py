@@ -65,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     _option(learning, steps.Train, "seed", type=int)
     _option(learning, steps.Train, "afresh", action="store_true")
     _option(learning, steps.Train, "warm", action="store_true")
+    _option(learning, steps.Train, "ranks", type=int)
 
     def command(name: str, text: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=text, parents=[*parents, home])
@@ -294,6 +295,10 @@ def _execute(home: Home, options: argparse.Namespace) -> int:
             n=options.n,
             target=options.file,
             relative=options.relative,
+        )
+    if options.command != "train" and "TORCHELASTIC_RUN_ID" in os.environ:
+        raise UserError(
+            f"torchrun is for 'fastdino train' alone: run 'fastdino {options.command}' without it"
         )
     # All of them before the first: what is wrong with the last one's options is told at once.
     for step in [_step(kind, options) for kind in COMMANDS[options.command]]:

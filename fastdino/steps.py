@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -122,6 +123,11 @@ class Train(Step):
         False,
         "begin with the weights of the current model, not with random ones; takes a third",
     )
+    ranks: int = option(
+        1,
+        "train with so many processes on the cluster that RAY_ADDRESS names, each on its share of "
+        "every batch",
+    )
 
     def __post_init__(self) -> None:
         _check_preset(self.preset)
@@ -129,13 +135,18 @@ class Train(Step):
             _check_minutes(self.minutes)
         if self.seed < 0:
             raise UserError(f"{self.seed} is no seed: give 0 or more")
+        if self.ranks < 1:
+            raise UserError(f"{self.ranks} ranks are none: give 1 or more")
 
-    def run(self, home: Home) -> Summary:
-        """See ``fastdino.training``."""
+    def run(self, home: Home) -> Summary | None:
+        """See ``fastdino.training``; None in a process of torchrun's that is not the first."""
         from fastdino import training
 
-        settings = training.settings_for(self.preset, minutes=self.minutes, seed=self.seed)
-        return training.run(home, settings, afresh=self.afresh, warm=self.warm)
+        recipe = partial(training.settings_for, self.preset, minutes=self.minutes, seed=self.seed)
+        how = {"afresh": self.afresh, "warm": self.warm}
+        if self.ranks > 1:
+            return training.run_on_cluster(home, recipe, self.ranks, **how)
+        return training.run(home, recipe(), **how)
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,7 @@ def test_every_step_of_every_command_has_a_name_to_be_found_by() -> None:
         ("train", {"minutes": True}, "minutes cannot be True"),
         ("train", {"seed": 1.5}, "seed cannot be 1.5"),
         ("train", {"seed": -1}, "-1 is no seed"),
+        ("train", {"ranks": 0}, "0 ranks are none: give 1 or more"),
         ("compare", {"seeds": 0}, "0 runs of each are none"),
         ("train", {"preset": "CPU"}, "no preset 'CPU': choose one of auto, cpu"),
         ("train", {"minutes": -1}, "-1 minutes are no time to train"),

@@ -5,6 +5,8 @@ and how good it is. Does not: vectors of whole collections (``embeddings``).
 Importing the package is light; torch comes with the modules in it.
 """
 
+from collections.abc import Callable
+
 from fastdino.core.home import Home
 from fastdino.core.summary import Summary
 from fastdino.training.settings import PRESETS, TrainingSettings, settings_for
@@ -14,8 +16,26 @@ __all__ = ["PRESETS", "TrainingSettings", "run", "settings_for"]
 
 def run(
     home: Home, settings: TrainingSettings, *, afresh: bool = False, warm: bool = False
-) -> Summary:
-    """Train an encoder unless there is one that fits, see ``training.stage.run``."""
-    from fastdino.training import stage
+) -> Summary | None:
+    """Train an encoder unless there is one that fits, see ``training.stage.run``.
 
-    return stage.run(home, settings, afresh=afresh, warm=warm)
+    Started by torchrun, this process is one of those that do it together.
+    """
+    from fastdino.training import ranks, stage
+
+    with ranks.joined():
+        return stage.run(home, settings, afresh=afresh, warm=warm)
+
+
+def run_on_cluster(
+    home: Home,
+    settings: Callable[[], TrainingSettings],
+    n_ranks: int,
+    *,
+    afresh: bool = False,
+    warm: bool = False,
+) -> Summary:
+    """The same in ``n_ranks`` processes of a Ray cluster, see ``training.on_cluster.run``."""
+    from fastdino.training import on_cluster
+
+    return on_cluster.run(home, settings, n_ranks, afresh=afresh, warm=warm)

@@ -8,8 +8,10 @@ import hashlib
 import json
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,8 +21,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fastdino import __version__
-from fastdino.core.progress import progress
+from fastdino.core.progress import Progress, progress
 from fastdino.core.storage import atomic_replace
+from fastdino.training import ranks
 from fastdino.training.device import autocast
 from fastdino.training.encoder import Encoder
 from fastdino.training.metrics import effective_rank
@@ -45,6 +48,15 @@ class Start(NamedTuple):
     encoder: Encoder
 
 
+class Learned(nn.ModuleDict):
+    """All that is learned: an ``encoder``, and the ``objective`` that it is trained with."""
+
+    def forward(self, crops: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """See ``Objective.forward``."""
+        made: tuple[Tensor, Tensor] = self["objective"](self["encoder"], crops, generator)
+        return made
+
+
 class Run:
     """One training run: what is learned, how far it has come, and its checkpoint file."""
 
@@ -60,6 +72,9 @@ class Run:
         start: Start | None = None,
     ) -> None:
         """Set up a run, or take up one that was interrupted.
+
+        All ranks begin with what rank 0 has, which alone reads and writes files; on how many the
+        run was before is all the same.
 
         Args:
             settings: the recipe.
@@ -77,20 +92,22 @@ class Run:
         self.seconds = settings.seconds(hours)
         self.crop_frames = round(settings.crop_s * frames_per_s)
         self._begin()
-        if self.checkpoint.exists():
+        if ranks.rank() == 0 and self.checkpoint.exists():
             try:
                 self._resume()
             # Whatever it is that the file makes torch raise: nothing of it is kept.
             except Exception as error:
                 log.warning("%s: training begins anew (%s)", self.checkpoint, error)
                 self._begin()
+        self._follow()
+        self._averaged = ranks.averaged(self.learned)
 
     def _begin(self) -> None:
         self.encoder = self.untrained()
         if self.start:
             self.encoder.load_state_dict(self.start.encoder.state_dict())
         self.objective = OBJECTIVES[self.settings.objective](self.encoder)
-        self.learned = nn.ModuleDict({"encoder": self.encoder, "objective": self.objective})
+        self.learned = Learned({"encoder": self.encoder, "objective": self.objective})
         self.learned.to(self.device).train()
         self.optimizers = _optimizers(self.settings, self.learned)
         self.step = 0
@@ -104,6 +121,13 @@ class Run:
         encoder.band_mean.copy_(bands.mean(0))
         encoder.band_deviation.copy_(bands.std(0).clamp_min(1.0))
         return encoder
+
+    def _follow(self) -> None:
+        """Be where rank 0 is."""
+        if ranks.world() > 1:
+            self._restore(ranks.same(self._tensors()))
+            step, self.elapsed_s = ranks.agreed(self.step, self.elapsed_s)
+            self.step = int(step)
 
     @property
     def checkpoint(self) -> Path:
@@ -126,28 +150,34 @@ class Run:
         return min(1.0, max(self.step / self.steps, self.elapsed_s / self.seconds))
 
     def train(self, stop: Callable[[], bool] = lambda: False) -> None:
-        """Train to the end, or until ``stop`` says so after a step."""
+        """Train to the end, or until ``stop`` says so after a step.
+
+        The clock and ``stop`` are rank 0's.
+        """
         if self.device.type == "cuda":
             self.compile()
         # What a killed run logged after its last checkpoint is done again, and logged again.
         kept = _metrics_up_to(self.metrics, self.step)
+        leads = ranks.rank() == 0
         with (
-            open(self.metrics, "w", encoding="utf-8") as metrics,
-            progress("Training", 100, "%") as shown,
+            open(self.metrics if leads else os.devnull, "w", encoding="utf-8") as metrics,
+            progress("Training", 100, "%") if leads else nullcontext(Progress("", 1, "")) as shown,
         ):
             metrics.writelines(kept)
             started = saved = time.monotonic() - self.elapsed_s
             first = logged_step = self.step
             logged = time.monotonic()
             shown.advance(100 * self.share_done)
-            while self.share_done < 1.0 and not stop():
+            (stopped,) = ranks.agreed(stop())
+            while self.share_done < 1.0 and not stopped:
                 share_before = self.share_done
                 loss, features = self.one_step()
                 self.step += 1
                 now = time.monotonic()
-                self.elapsed_s = now - started
+                due = self.step == first + 1 or now - logged >= LOG_EVERY_S
+                self.elapsed_s, measured, stopped = ranks.agreed(now - started, due, stop())
                 note = ""
-                if self.step == first + 1 or now - logged >= LOG_EVERY_S or self.share_done == 1.0:
+                if measured or self.share_done == 1.0:
                     steps_per_s = (self.step - logged_step) / (now - logged)
                     row = self._measure(loss, features, steps_per_s)
                     logged, logged_step = time.monotonic(), self.step
@@ -217,11 +247,12 @@ class Run:
         crops = self.sampler.batch(self.step, settings.songs, settings.crops, self.crop_frames)
         generator = torch.Generator(self.device).manual_seed(settings.seed * 1_000_003 + self.step)
         with autocast(self.device):
-            loss, features = self.objective(self.encoder, crops, generator)
+            loss, features = self._averaged(crops, generator)
         return loss, features
 
     def _measure(self, loss: Tensor, features: Tensor, steps_per_s: float) -> dict[str, float]:
-        means = features.float().mean(2).flatten(0, 1).cpu().numpy()
+        loss = ranks.gathered(loss[None]).mean()
+        means = ranks.gathered(features.float().mean(2).flatten(0, 1)).cpu().numpy()
         return {
             "step": self.step,
             "elapsed_s": round(self.elapsed_s, 3),
@@ -232,13 +263,10 @@ class Run:
         }
 
     def save(self) -> None:
-        """Write the checkpoint, atomically."""
-        tensors = {f"learned.{k}": v.contiguous() for k, v in self.learned.state_dict().items()}
-        for number, optimizer in enumerate(self.optimizers):
-            for index, state in optimizer.state_dict()["state"].items():
-                prefix = f"optimizer.{number}.{index}"
-                tensors.update({f"{prefix}.{key}": value for key, value in state.items()})
-        tensors = {name: value.detach().cpu() for name, value in tensors.items()}
+        """Write the checkpoint, atomically; rank 0 does it for all."""
+        if ranks.rank():
+            return
+        tensors = self._tensors()
         about = {
             "run": self._identity,
             "step": str(self.step),
@@ -247,6 +275,15 @@ class Run:
         about["digest"] = _digest(tensors, about)
         with atomic_replace(self.checkpoint) as part:
             save_file(tensors, part, metadata=about)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """What is learned and the optimisers' states, on the CPU."""
+        tensors = {f"learned.{k}": v.contiguous() for k, v in self.learned.state_dict().items()}
+        for number, optimizer in enumerate(self.optimizers):
+            for index, state in optimizer.state_dict()["state"].items():
+                prefix = f"optimizer.{number}.{index}"
+                tensors.update({f"{prefix}.{key}": value for key, value in state.items()})
+        return {name: value.detach().cpu() for name, value in tensors.items()}
 
     @property
     def _identity(self) -> str:
@@ -259,6 +296,11 @@ class Run:
         if about["run"] != self._identity:
             log.info("The interrupted training was another one (%s)", about["run"])
             return
+        self._restore(tensors)
+        self.step, self.elapsed_s = int(about["step"]), float(about["elapsed_s"])
+
+    def _restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take up what ``_tensors`` gave."""
         self.learned.load_state_dict(
             {k.removeprefix("learned."): v for k, v in tensors.items() if k.startswith("learned.")}
         )
@@ -270,7 +312,6 @@ class Run:
                     state.setdefault(int(index), {})[key] = value
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": state, "param_groups": groups})
-        self.step, self.elapsed_s = int(about["step"]), float(about["elapsed_s"])
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

@@ -7,6 +7,10 @@ Frames lie in one tensor on the training device itself, and a batch is one gathe
 collection that does not fit is seen through a window: the tensor then has a place for every shard
 of the window and one for the next, which a thread reads while training goes on. It is the same
 code: a window as wide as the collection never moves.
+
+Several ranks that each hold the whole collection draw the batch that one would draw, and each
+takes its slice. Where it does not fit, they share it out instead: every rank has a window of its
+own over its own shards, and draws its part of the songs from there.
 """
 
 import os
@@ -21,6 +25,7 @@ import torch
 from torch import Tensor
 
 from fastdino.spectrograms import shards as shard_files
+from fastdino.training import ranks
 
 # Of a GPU's memory: what a step of the largest recipe takes, whatever the size of the collection.
 STEP_BYTES = 10 * 10**9
@@ -49,7 +54,8 @@ class CropSampler:
     """Draws batches of crops: some songs, and several crops of each.
 
     A batch is a function of the seed, the step and the shards in memory alone, so a resumed run
-    draws what an undisturbed one would have drawn.
+    draws what an undisturbed one would have drawn. The shards in memory are the same, whatever
+    the number of ranks, if they are all of the collection; if they are not, it decides which.
     """
 
     def __init__(
@@ -60,26 +66,37 @@ class CropSampler:
         budget_bytes: int,
         seed: int,
         steps_per_shard: int = 50,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         """Load the first window.
 
         Args:
             shards: non-empty list of shard files.
             device: where frames are kept and crops come out.
-            budget_bytes: memory for frames; at least one shard is held whatever it says.
+            budget_bytes: memory for frames, the same on every rank; at least one shard is held
+                whatever it says.
             seed: of everything drawn.
             steps_per_shard: a window narrower than the collection moves on by a shard after
                 so many steps.
+            rank: which share of each batch to draw ...
+            world: ... of how many. If the collection does not fit in memory, a rank goes through
+                every ``world``-th shard only; where there are fewer, ranks have one in common.
         """
         if not shards:
             raise ValueError("no shards to sample from")
         self.device, self.seed, self.steps_per_shard = device, seed, steps_per_shard
+        self.rank, self.world = rank, world
         # A fixed random order: the window then holds a mixture, not the newest additions.
         order = np.random.default_rng(seed).permutation(len(shards))
         self._queue = [shards[i] for i in order]
         shapes = [_shape(path) for path in self._queue]
         n_mels = shapes[0][1]
         self._lengths = [n_frames for n_frames, _ in shapes]
+        self._shared_out = world > 1 and sum(self._lengths) > budget_bytes // n_mels
+        if self._shared_out:
+            own = slice(rank % len(shards), None, world)
+            self._queue, self._lengths = self._queue[own], self._lengths[own]
         self._width = window(self._lengths, budget_bytes // n_mels)
         capacity = places(self._lengths, self._width)
         self._frames = torch.empty((capacity, n_mels), dtype=torch.uint8, device=device)
@@ -93,11 +110,13 @@ class CropSampler:
     def of(cls, folder: Path, device: torch.device, seed: int) -> "CropSampler":
         """A sampler of all shards in a folder, with as much memory as there is to spare."""
         shards = shard_files.list_shards(folder)
-        return cls(shards, device=device, budget_bytes=frame_budget(device), seed=seed)
+        budget = int(ranks.least(frame_budget(device)))
+        rank, world = ranks.rank(), ranks.world()
+        return cls(shards, device=device, budget_bytes=budget, seed=seed, rank=rank, world=world)
 
     @property
     def resident(self) -> bool:
-        """Whether the whole collection is in memory."""
+        """Whether all that is ever drawn from is in memory."""
         return self._width == len(self._queue)
 
     def sample_frames(self, n_frames: int) -> Tensor:
@@ -134,23 +153,36 @@ class CropSampler:
             yield slot.track_ids[row], self._frames[start : start + slot.lengths[row]]
 
     def batch(self, step: int, n_songs: int, n_crops: int, n_frames: int) -> Tensor:
-        """Draw the batch of step ``step``.
+        """Draw the batch of step ``step``, or this rank's share of it.
 
         Songs are drawn without replacement (while there are enough); a song's crops each lie in
         their own part of it, so that they overlap only where the song is short. A song shorter
         than a crop is repeated from its beginning.
 
+        Args:
+            step: of the run.
+            n_songs: in the whole batch, a multiple of the ranks.
+            n_crops: of each song.
+            n_frames: of each crop.
+
         Returns:
-            uint8 ``[n_songs, n_crops, n_frames, n_mels]``.
+            uint8 ``[n_songs // world, n_crops, n_frames, n_mels]``.
         """
         self._set_window(0 if self.resident else step // self.steps_per_shard)
-        rng = np.random.default_rng([self.seed, step])
+        share = n_songs // self.world
+        own = slice(self.rank * share, (self.rank + 1) * share)
+        source = [self.seed, step]
+        if self._shared_out:
+            n_songs, own = share, slice(share)
+            source.append(self.rank)
+        rng = np.random.default_rng(source)
         starts = np.concatenate([slot.starts for slot in self._slots.values()])
         lengths = np.concatenate([slot.lengths for slot in self._slots.values()])
         songs = rng.permutation(len(starts))[:n_songs]
         if len(songs) < n_songs:
             songs = np.concatenate([songs, rng.integers(len(starts), size=n_songs - len(songs))])
         parts = (np.arange(n_crops) + rng.random((n_songs, n_crops))) / n_crops
+        songs, parts = songs[own], parts[own]
         starts, lengths = starts[songs, None], lengths[songs, None]
         room = np.maximum(lengths - n_frames, 0)
         begin = (parts * (room + 1)).astype(np.int64)
@@ -217,14 +249,14 @@ class CropSampler:
 
 def frame_budget(device: torch.device) -> int:
     """Bytes of memory to give to frames: a third of RAM, or of what a GPU has free two thirds, as
-    long as that leaves ``STEP_BYTES``; a quarter if it has little.
+    long as that leaves ``STEP_BYTES``; a quarter if it has little. Ranks share a machine's RAM.
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         # What PyTorch holds back and does not use is free, too.
         free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return min(free * 2 // 3, max(free - STEP_BYTES, free // 4))
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 3
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 3 // ranks.on_this_machine()
 
 
 def window(lengths: Sequence[int], budget: int) -> int:

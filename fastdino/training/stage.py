@@ -30,7 +30,7 @@ from fastdino.spectrograms import SpectrogramSettings
 from fastdino.spectrograms import shards as shard_files
 from fastdino.training import labels as label_files
 from fastdino.training import model as models
-from fastdino.training import registry, staleness
+from fastdino.training import ranks, registry, staleness
 from fastdino.training.device import best_device
 from fastdino.training.evaluation import (
     FIGURES,
@@ -53,7 +53,7 @@ CURVE = "curve.png"
 
 def run(
     home: Home, settings: TrainingSettings, *, afresh: bool = False, warm: bool = False
-) -> Summary:
+) -> Summary | None:
     """Train an encoder, unless the current model or the candidate fits.
 
     A model fits if it was made with the same recipe (training length and seed aside) from the same
@@ -67,13 +67,23 @@ def run(
         warm: begin with the weights of the current model, if there is one, not with random ones,
             and train for less.
 
+    Returns:
+        What was done; None on every rank but the first, which looks, judges and writes.
+
     Raises:
         UserError: there are no spectrograms to train on, it cannot be told which model is in use,
-            or that one is of another shape than is to begin with its weights.
+            that one is of another shape than is to begin with its weights, or a batch cannot be
+            shared out to the ranks.
     """
+    spec = SpectrogramSettings()
+    if ranks.rank():
+        if plan := ranks.led():
+            recipe = settings.warm() if plan["warm"] else settings
+            _training(home, recipe, spec, plan["hours"], None).train()
+        return None
     # Locked before looking: what is wanted may be what another run is about to finish.
-    with exclusive_lock(home.models):
-        spec = SpectrogramSettings()
+    with exclusive_lock(home.models), ranks.leading() as say:
+        ranks.share(settings.songs, ranks.world())
         index = shard_files.read_index(home.shards(spec.spec_id))
         if not index.num_rows:
             raise UserError(
@@ -93,7 +103,9 @@ def run(
             start = _start(home, settings, spec.spec_id, current) if warm and current else None
             log.info("Training on %d tracks: %s", len(decoded), reason)
             recipe = settings.warm() if start else settings
-            _train(home, recipe, spec, index, labels, start)
+            hours = pc.sum(index["n_frames"]).as_py() / spec.frames_per_s / 3600
+            say(warm=start is not None, hours=hours)
+            _train(home, recipe, spec, index, labels, hours, start)
         return _put_in_place(home, current)
 
 
@@ -132,22 +144,13 @@ def _train(
     spec: SpectrogramSettings,
     index: pa.Table,
     labels: Mapping[str, Labels],
+    hours: float,
     start: Start | None,
 ) -> None:
     """Train and judge a model, and write it into the folder of the one that is being made."""
-    device, work = best_device(), _work(home)
+    work = _work(home)
     work.mkdir(parents=True, exist_ok=True)
-    hours = pc.sum(index["n_frames"]).as_py() / spec.frames_per_s / 3600
-    sampler = CropSampler.of(home.shards(spec.spec_id), device, settings.seed)
-    training = Run(
-        settings,
-        sampler,
-        hours=hours,
-        frames_per_s=spec.frames_per_s,
-        device=device,
-        folder=work,
-        start=start,
-    )
+    training = _training(home, settings, spec, hours, start)
     if training.step:
         log.info("Going on from step %d of an interrupted run", training.step)
     training.train()
@@ -173,6 +176,26 @@ def _train(
         part.write_bytes(_plot(_measured(work)))
     registry.write_trained_on(work, tracks)
     models.save(work, model, about)
+
+
+def _training(
+    home: Home,
+    settings: TrainingSettings,
+    spec: SpectrogramSettings,
+    hours: float,
+    start: Start | None,
+) -> Run:
+    """The run that is to be, or was interrupted; on all ranks at the same time."""
+    device = best_device()
+    return Run(
+        settings,
+        CropSampler.of(home.shards(spec.spec_id), device, settings.seed),
+        hours=hours,
+        frames_per_s=spec.frames_per_s,
+        device=device,
+        folder=_work(home),
+        start=start,
+    )
 
 
 def _now(home: Home) -> datetime:

@@ -152,7 +152,7 @@ def test_the_database_is_overdue_when_a_night_brought_no_refresh() -> None:
     [
         (ingestion.CatalogConfig, {"music", "rescan"}),
         (spectrograms.SpectrogramsConfig, {"retry"}),
-        (training.TrainingConfig, {"preset", "minutes", "seed", "afresh", "warm"}),
+        (training.TrainingConfig, {"preset", "minutes", "seed", "afresh", "warm", "ranks"}),
         (promotion.PromotionConfig, {"model_id"}),
         (research.ComparisonConfig, {"arms", "minutes", "seeds", "labels", "preset"}),
     ],

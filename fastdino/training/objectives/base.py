@@ -22,12 +22,15 @@ class Objective(nn.Module):
     def forward(
         self, encoder: Encoder, crops: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """The loss of one batch.
+        """The loss of one batch, or of this rank's share of it.
+
+        Several ranks have as many songs each. The mean of their losses is the loss of the whole
+        batch: where a song is held against others, the others' are gathered (``ranks``).
 
         Args:
             encoder: the network to train.
             crops: uint8 ``[songs, crops, frames, n_mels]``.
-            generator: of anything random, on the device of ``crops``.
+            generator: of anything random, on the device of ``crops``; of every rank alike.
 
         Returns:
             The loss, a scalar, and features ``[songs, crops, positions, dim]`` for the log.

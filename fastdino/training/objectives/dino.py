@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fastdino.training import ranks
 from fastdino.training.encoder import Encoder
 from fastdino.training.objectives.base import Objective, encode
 
@@ -70,7 +71,7 @@ class DINO(Objective):
         local = encode(encoder, windows(crops, generator))
         views = self.head(torch.cat([features.mean(2), local.mean(2)], 1))
         loss = multi_crop_loss(views, wanted, self.centre, self.temperature)
-        self.centre.lerp_(wanted.mean((0, 1)), 1 - CENTRE_MOMENTUM)
+        self.centre.lerp_(ranks.gathered(wanted).mean((0, 1)), 1 - CENTRE_MOMENTUM)
         return loss, features
 
     @torch.no_grad()
@@ -95,17 +96,18 @@ def windows(crops: Tensor, generator: torch.Generator) -> Tensor:
 
     Args:
         crops: ``[songs, crops, frames, n_mels]``.
-        generator: of the places.
+        generator: of the places in the songs of all ranks, one after the other.
 
     Returns:
         ``[songs, crops * LOCAL_VIEWS, frames * LOCAL_SHARE, n_mels]``.
     """
     songs, n_crops, n_frames, n_mels = crops.shape
     length = round(n_frames * LOCAL_SHARE)
-    shape = (songs, n_crops, LOCAL_VIEWS)
+    shape = (ranks.world() * songs, n_crops, LOCAL_VIEWS)
     begin = torch.randint(
         n_frames - length + 1, shape, generator=generator, device=crops.device
     ).flatten(2)
+    begin = begin[ranks.rank() * songs :][:songs]
     index = begin[..., None] + torch.arange(length, device=crops.device)
     index = index.flatten(2)[..., None].expand(-1, -1, -1, n_mels)
     return crops.gather(2, index).unflatten(2, (LOCAL_VIEWS, length)).flatten(1, 2)

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fastdino.training import ranks
 from fastdino.training.encoder import Encoder
 from fastdino.training.objectives.base import Objective, encode
 
@@ -44,14 +45,19 @@ class FastDINO(Objective):
 
 
 def position_loss(local: Tensor, generator: torch.Generator) -> Tensor:
-    """InfoNCE of local vectors ``[songs, crops, positions, width]``: a scalar."""
+    """InfoNCE of local vectors ``[songs, crops, positions, width]``: a scalar.
+
+    The songs to choose from are those of all ranks.
+    """
     songs, crops, positions, _ = local.shape
     local = F.normalize(local, dim=-1)
     means = local.mean(2)
-    others = F.normalize(means.sum(1, keepdim=True) - means, dim=-1)
+    others = ranks.gathered(F.normalize(means.sum(1, keepdim=True) - means, dim=-1))
     drawn = torch.randint(positions, (POSITIONS,), generator=generator, device=local.device)
     # For each crop index, its positions against every song's mean over the other crops.
     queries = local[:, :, drawn].transpose(0, 1).reshape(crops, songs * len(drawn), -1)
     logits = queries @ others.permute(1, 2, 0) / TEMPERATURE
-    answers = torch.arange(songs, device=local.device).repeat_interleave(len(drawn))
+    first = ranks.rank() * songs
+    answers = torch.arange(first, first + songs, device=local.device)
+    answers = answers.repeat_interleave(len(drawn))
     return F.cross_entropy(logits.flatten(0, 1), answers.repeat(crops))

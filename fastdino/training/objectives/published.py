@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fastdino.training import ranks
 from fastdino.training.encoder import Encoder
 from fastdino.training.objectives.base import Objective, encode
 
@@ -31,6 +32,6 @@ def published_loss(features: Tensor) -> Tensor:
     """Of local features ``[batch, positions, dim]``: the cross-entropy, a scalar."""
     means = features.mean(1)
     with torch.no_grad():
-        targets = F.softmax((means - means.mean(0)) / TARGET_TEMPERATURE, -1)
+        targets = F.softmax((means - ranks.gathered(means).mean(0)) / TARGET_TEMPERATURE, -1)
     predictions = F.log_softmax(features / TEMPERATURE, -1)
     return -(targets[:, None] * predictions).sum(-1).mean()
