@@ -12,6 +12,9 @@ import contextlib
 import json
 import logging
 import os
+import sys
+import time
+import warnings
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Protocol
@@ -29,6 +32,7 @@ from fastdino.core.errors import UserError
 ON_GPUS, ON_CPUS = "cpu:gloo,cuda:nccl", "gloo"
 # The others wait while rank 0 waits for another run to end. A rank that dies is noticed at once.
 PATIENCE = timedelta(days=7)
+GRACE_S = 10.0
 
 
 def rank() -> int:
@@ -96,6 +100,8 @@ def averaged(module: nn.Module) -> nn.Module:
     """The module, its gradients the mean over the ranks, which hold the same parameters."""
     if world() == 1:
         return module
+    # Of no consequence: two ways to say how a dimension of length one lies in memory.
+    warnings.filterwarnings("ignore", "Grad strides do not match")
     return DistributedDataParallel(module, init_sync=False, broadcast_buffers=False)
 
 
@@ -187,24 +193,31 @@ def joined() -> Iterator[None]:
             raise UserError(f"there are {there} GPUs here: give --nproc-per-node {there} at most")
         torch.cuda.set_device(own)
     dist.init_process_group(ON_GPUS if torch.cuda.is_available() else ON_CPUS, timeout=PATIENCE)
-    if rank():
+    follows = rank() > 0
+    if follows:
         logging.disable(logging.WARNING)
     try:
         yield
         agreed(0)
-    except (KeyboardInterrupt, RuntimeError) as error:
-        interrupted = isinstance(error, KeyboardInterrupt)
-        if not interrupted and not _is_lost(error):
+    except KeyboardInterrupt:
+        if follows:
+            raise SystemExit(130) from None
+        raise
+    except RuntimeError as error:
+        if not _is_lost(error):
             raise
-        if rank():
-            raise SystemExit(130 if interrupted else 1) from None
-        if interrupted:
-            raise
+        if follows:
+            # torchrun ends all when one ends: let it be the one that has something to say.
+            time.sleep(GRACE_S)
+            raise SystemExit(1) from None
         raise UserError(
             "another rank has ended: what it said is above; the next run goes on from here"
         ) from error
-    dist.destroy_process_group()
-    logging.disable(logging.NOTSET)
+    finally:
+        logging.disable(logging.NOTSET)
+        if not torch.cuda.is_available() or sys.exc_info()[0] is None:
+            # Of GPUs' ranks that have lost one another none can be sure that this ends.
+            dist.destroy_process_group()
 
 
 def _is_lost(error: BaseException) -> bool:

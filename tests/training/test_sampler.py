@@ -87,6 +87,61 @@ def test_a_resumed_narrow_window_draws_what_an_undisturbed_one_draws(shards: lis
     assert torch.equal(sampler().batch(10, 3, 2, 50), batches[10])
 
 
+@pytest.mark.parametrize("world", [2, 4])
+def test_ranks_that_hold_the_whole_collection_take_slices_of_the_one_batch(
+    shards: list[Path], world: int
+) -> None:
+    whole = CropSampler(shards, device=CPU, budget_bytes=10**9, seed=0)
+    ranks = [
+        CropSampler(shards, device=CPU, budget_bytes=10**9, seed=0, rank=rank, world=world)
+        for rank in range(world)
+    ]
+    for step in (0, 5):
+        slices = [each.batch(step, 16, 2, 50) for each in ranks]
+        assert torch.equal(torch.cat(slices), whole.batch(step, 16, 2, 50))
+
+
+def test_ranks_share_out_a_collection_that_does_not_fit_and_each_goes_through_its_part(
+    shards: list[Path],
+) -> None:
+    def of(rank: int) -> CropSampler:
+        return CropSampler(
+            shards, device=CPU, budget_bytes=10, seed=0, steps_per_shard=2, rank=rank, world=2
+        )
+
+    seen: list[set[int]] = []
+    for rank in range(2):
+        sampler = of(rank)
+        assert not sampler.resident
+        drawn = set()
+        for step in range(2 * len(shards)):
+            batch = sampler.batch(step, 4, 2, 50)
+            assert batch.shape == (2, 2, 50, 80)
+            drawn |= set(batch[:, 0, 0, 0].tolist())
+            assert len(sampler._slots) == 1
+        # Of the seed, the step and its shards: a resumed rank draws the same.
+        assert torch.equal(of(rank).batch(step, 4, 2, 50), batch)
+        seen.append(drawn)
+    assert seen[0] | seen[1] == set(range(12))
+    assert not seen[0] & seen[1]
+
+
+def test_what_is_too_much_for_one_rank_may_lie_in_the_memory_of_several(
+    shards: list[Path],
+) -> None:
+    budget = 500_000
+
+    def sampler(rank: int, world: int) -> CropSampler:
+        return CropSampler(shards, device=CPU, budget_bytes=budget, seed=0, rank=rank, world=world)
+
+    assert not sampler(0, 1).resident
+    assert all(sampler(rank, 6).resident for rank in range(6))
+    # More ranks than shards: some have one in common.
+    batches = [sampler(rank, 9).batch(0, 9, 1, 50) for rank in range(9)]
+    assert all(batch.shape == (1, 1, 50, 80) for batch in batches)
+    assert len({int(batch[0, 0, 0, 0]) for batch in batches}) > 5
+
+
 def test_a_window_is_as_wide_as_memory_allows_with_room_for_the_shard_that_is_read_ahead() -> None:
     lengths = [5, 1, 1, 1]
     assert [window(lengths, budget) for budget in (0, 5, 7, 8, 100)] == [1, 1, 1, 4, 4]

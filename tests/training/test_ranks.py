@@ -1,0 +1,63 @@
+"""Several ranks learn what one process learns: in double precision, to rounding."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from song_shards import songs, write_songs
+
+from fastdino.core.errors import UserError
+from fastdino.core.home import Home
+from fastdino.spectrograms.shards import list_shards
+from fastdino.training import ranks
+from fastdino.training.objectives import OBJECTIVES
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What two real gloo ranks found, each; made once: starting them takes seconds."""
+    folder = tmp_path_factory.mktemp("two")
+    shards = list_shards(write_songs(Home(folder), songs()))
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(HERE / "two_ranks.py")]
+    started = [
+        subprocess.Popen([*command, str(rank), str(folder), *map(str, shards)], env=environment)
+        for rank in range(2)
+    ]
+    assert [each.wait(timeout=120) for each in started] == [0, 0]
+    return [json.loads((folder / f"found-{rank}.json").read_text()) for rank in range(2)]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_two_ranks_have_the_gradients_and_the_weights_of_one_process(
+    found: list[dict[str, Any]], objective: str
+) -> None:
+    assert found[0][objective]["gradients"] < 1e-12
+    assert found[0][objective]["weights"] < 1e-10
+
+
+def test_what_is_gathered_has_the_right_gradient_however_it_lies_in_memory(
+    found: list[dict[str, Any]],
+) -> None:
+    for rank in range(2):
+        assert found[rank]["gathered"]["values"] == 0
+        assert found[rank]["gathered"]["gradient"] < 1e-15
+
+
+def test_ranks_agree_on_the_first_one_s_clock_and_on_the_least_of_their_memories(
+    found: list[dict[str, Any]],
+) -> None:
+    assert [each["agreed"] for each in found] == [[0.25, 7.0]] * 2
+    assert [each["least"] for each in found] == [2.0] * 2
+
+
+def test_a_batch_that_cannot_be_shared_out_names_the_numbers_of_ranks_that_can() -> None:
+    assert ranks.share(8, 4) == 2
+    with pytest.raises(UserError, match=r"8 songs .* 3 ranks: take one of 1, 2, 4, 8"):
+        ranks.share(8, 3)

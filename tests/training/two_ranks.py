@@ -1,0 +1,97 @@
+"""One of two gloo ranks: what both compute together, against what one computes alone.
+
+``python two_ranks.py RANK FOLDER SHARD...``; rank 0 leaves the differences in a file.
+"""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from doubled import precision
+from torch import Tensor
+
+from fastdino.training import ranks
+from fastdino.training.loop import Run
+from fastdino.training.objectives import OBJECTIVES
+from fastdino.training.sampler import CropSampler
+from fastdino.training.settings import PRESETS
+
+CPU = torch.device("cpu")
+WORLD, STEPS = 2, 3
+
+
+def learned(shards: list[Path], folder: Path, objective: str) -> dict[str, dict[str, Tensor]]:
+    """The first gradients and the last weights of a short run, and what a batch is made of."""
+    settings = dataclasses.replace(
+        PRESETS["tiny"], objective=objective, songs=6, crop_s=2.0, min_steps=STEPS, minutes=1e6
+    )
+    folder.mkdir()
+    sampler = CropSampler(
+        shards, device=CPU, budget_bytes=10**9, seed=0, rank=ranks.rank(), world=ranks.world()
+    )
+    run = Run(settings, sampler, hours=0.0, frames_per_s=100, device=CPU, folder=folder)
+    run.one_step()
+    run.step += 1
+    gradients = {
+        name: value.grad.clone()
+        for name, value in run.learned.named_parameters()
+        if value.grad is not None
+    }
+    run.train()
+    return {"gradients": gradients, "weights": dict(run.learned.state_dict())}
+
+
+def most(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
+    assert one.keys() == other.keys()
+    return max(float((value - other[name]).abs().max()) for name, value in one.items())
+
+
+def of_gathered() -> dict[str, float]:
+    """How far the gradients of ``gathered`` are from their definition, however tensors lie."""
+
+    def given(rank: int) -> Tensor:
+        return torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(rank))
+
+    def weights(rank: int) -> Tensor:
+        return torch.randn(5, 4 * WORLD, 3, generator=torch.Generator().manual_seed(10 + rank))
+
+    own = given(ranks.rank()).requires_grad_()
+    # Neither what goes in nor the gradient that comes back is contiguous.
+    every = ranks.gathered(own.transpose(0, 1))
+    assert not own.transpose(0, 1).is_contiguous()
+    (every.permute(2, 0, 1) * weights(ranks.rank())).sum().backward()
+    assert own.grad is not None
+    expected = sum(weights(rank) for rank in range(WORLD))[:, 4 * ranks.rank() :][:, :4]
+    whole = torch.cat([given(rank).transpose(0, 1) for rank in range(WORLD)])
+    return {
+        "values": float((every - whole).abs().max()),
+        "gradient": float((own.grad - expected.permute(2, 1, 0)).abs().max()),
+    }
+
+
+def main(rank: int, folder: Path, shards: list[Path]) -> None:
+    torch.set_num_threads(1)
+    with precision():
+        alone = {}
+        if rank == 0:
+            alone = {o: learned(shards, folder / f"{o}-alone", o) for o in OBJECTIVES}
+        store = f"file://{folder / 'store'}"
+        dist.init_process_group("gloo", init_method=store, rank=rank, world_size=WORLD)
+        together = {o: learned(shards, folder / f"{o}-{rank}", o) for o in OBJECTIVES}
+        found = {
+            "gathered": of_gathered(),
+            "least": ranks.least(3.0 - rank),
+            "agreed": ranks.agreed(rank + 0.25, rank + 7),
+        }
+        if rank == 0:
+            for objective, each in together.items():
+                found[objective] = {k: most(v, alone[objective][k]) for k, v in each.items()}
+        (folder / f"found-{rank}.json").write_text(json.dumps(found))
+        dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]), [Path(name) for name in sys.argv[3:]])
