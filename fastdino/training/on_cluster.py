@@ -6,7 +6,6 @@ not: what ranks are to one another (``ranks``), or training (``stage``), which i
 
 import contextlib
 import logging
-import os
 import queue
 import tempfile
 import threading
@@ -19,12 +18,15 @@ from typing import Any
 import torch.distributed as dist
 
 from fastdino import __version__
+from fastdino.core import environment
 from fastdino.core.cluster import connect
 from fastdino.core.errors import UserError, readable_errors
 from fastdino.core.home import Home
 from fastdino.core.summary import Summary
 from fastdino.training import ranks, stage
 from fastdino.training.settings import TrainingSettings
+
+log = logging.getLogger(__name__)
 
 # So often ranks are started anew, from the checkpoint, when one was lost.
 MOST_LOST = 3
@@ -54,7 +56,7 @@ def run(
     """
     if dist.is_torchelastic_launched():
         raise UserError("torchrun has started the ranks already: leave --ranks away")
-    if not os.environ.get("RAY_ADDRESS"):
+    if environment.CLUSTER.value() is None:
         raise UserError(
             f"--ranks {n_ranks} asks for a Ray cluster: set RAY_ADDRESS to its address; or, for "
             f"this computer alone, run 'torchrun --nproc-per-node {n_ranks} -m fastdino train'"
@@ -66,6 +68,7 @@ def run(
 
     asked = resources(ray.nodes(), n_ranks)
     backend = ranks.ON_GPUS if "GPU" in asked else ranks.ON_CPUS
+    log.info("Asking the cluster for %d ranks, each with %s", n_ranks, _listed(asked))
     said, outcome = Queue(actor_options={"num_cpus": 0}), Future[Summary | UserError]()
 
     one_rank: Any = partial(_one_rank, home, settings, said, __version__, afresh=afresh, warm=warm)
@@ -128,6 +131,10 @@ def resources(nodes: Sequence[Mapping[str, Any]], n_ranks: int) -> dict[str, flo
     return {"CPU": cores, "GPU": 1} if with_gpus else {"CPU": cores}
 
 
+def _listed(asked: Mapping[str, float]) -> str:
+    return " and ".join(f"{number:g} {what}" for what, number in asked.items())
+
+
 def _one_rank(
     home: Home,
     settings: Callable[[], TrainingSettings],
@@ -142,9 +149,9 @@ def _one_rank(
             "put the home on storage that all see under the same path, and install the same on all"
         )
     if ranks.rank() == 0:
-        log = logging.getLogger("fastdino")
-        log.setLevel(logging.INFO)
-        log.addHandler(QueueHandler(said))
+        ours = logging.getLogger("fastdino")
+        ours.setLevel(logging.INFO)
+        ours.addHandler(QueueHandler(said))
     try:
         with readable_errors(home.root):
             return stage.run(home, settings(), **options)

@@ -7,39 +7,34 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fastdino.training import loop
+from fastdino import training
+from fastdino.training import loop, settings
+from fastdino.training.settings import TrainingSettings
 
 # At this step rank 0 is killed, with a checkpoint just written.
 KILL_AT = "KILL_AT_STEP"
 
 
-@contextlib.contextmanager
-def precision() -> Iterator[None]:
-    """All that is learned is computed in double precision, Muon's bfloat16 included."""
-    kept: Any = Tensor.float, Tensor.bfloat16, loop.autocast
-    tensor: Any = Tensor
+def double() -> None:
+    """From now on this process learns in double precision, where Muon has bfloat16, too."""
     torch.set_default_dtype(torch.float64)
+    tensor: Any = Tensor
     tensor.float = tensor.bfloat16 = Tensor.double
     loop.autocast = lambda _: contextlib.nullcontext()
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(torch.float32)
-        tensor.float, tensor.bfloat16, loop.autocast = kept
 
 
 def kill_at(step: int) -> None:
-    """Have rank 0 killed at a step."""
+    """Have rank 0 killed at a step, once."""
     one_step = loop.Run.one_step
 
     def one_more(run: loop.Run) -> tuple[Tensor, Tensor]:
-        if run.step == step:
+        if run.step == step and not run.checkpoint.exists():
             run.save()
             if torch.distributed.get_rank() == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -48,10 +43,16 @@ def kill_at(step: int) -> None:
     loop.Run.one_step = one_more  # type: ignore[method-assign]
 
 
+def settings_for(preset: str, kill_step: str | None, **given: Any) -> TrainingSettings:
+    """The recipe; also sets this process up, which may be one of a cluster."""
+    double()
+    if kill_step:
+        kill_at(int(kill_step))
+    return settings.settings_for(preset, **given)
+
+
 if __name__ == "__main__":
     from fastdino.__main__ import main
 
-    if KILL_AT in os.environ:
-        kill_at(int(os.environ[KILL_AT]))
-    with precision():
-        sys.exit(main(sys.argv[1:]))
+    training.settings_for = partial(settings_for, kill_step=os.environ.get(KILL_AT))
+    sys.exit(main(sys.argv[1:]))

@@ -23,7 +23,12 @@ HERE = Path(__file__).parent
 def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What two real gloo ranks found, each; made once: starting them takes seconds."""
     folder = tmp_path_factory.mktemp("two")
-    shards = list_shards(write_songs(Home(folder), songs()))
+    every = list(songs().items())
+    shards = [
+        shard
+        for part in range(3)
+        for shard in list_shards(write_songs(Home(folder / f"{part}"), dict(every[part::3])))
+    ]
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(HERE / "two_ranks.py")]
     started = [
@@ -34,7 +39,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return [json.loads((folder / f"found-{rank}.json").read_text()) for rank in range(2)]
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", [*OBJECTIVES, "compiled"])
 def test_two_ranks_have_the_gradients_and_the_weights_of_one_process(
     found: list[dict[str, Any]], objective: str
 ) -> None:
@@ -48,6 +53,12 @@ def test_what_is_gathered_has_the_right_gradient_however_it_lies_in_memory(
     for rank in range(2):
         assert found[rank]["gathered"]["values"] == 0
         assert found[rank]["gathered"]["gradient"] < 1e-15
+
+
+def test_ranks_that_share_out_a_collection_larger_than_memory_learn_one_model(
+    found: list[dict[str, Any]],
+) -> None:
+    assert found[0]["shared_out"] == found[1]["shared_out"]
 
 
 def test_ranks_agree_on_the_first_one_s_clock_and_on_the_least_of_their_memories(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from doubled import precision
+from doubled import double
 from torch import Tensor
 
 from fastdino.training import ranks
@@ -23,16 +23,31 @@ CPU = torch.device("cpu")
 WORLD, STEPS = 2, 3
 
 
-def learned(shards: list[Path], folder: Path, objective: str) -> dict[str, dict[str, Tensor]]:
+def learned(
+    shards: list[Path],
+    folder: Path,
+    objective: str,
+    *,
+    compiled: bool = False,
+    budget_bytes: int = 10**9,
+) -> dict[str, dict[str, Tensor]]:
     """The first gradients and the last weights of a short run, and what a batch is made of."""
     settings = dataclasses.replace(
         PRESETS["tiny"], objective=objective, songs=6, crop_s=2.0, min_steps=STEPS, minutes=1e6
     )
     folder.mkdir()
     sampler = CropSampler(
-        shards, device=CPU, budget_bytes=10**9, seed=0, rank=ranks.rank(), world=ranks.world()
+        shards,
+        device=CPU,
+        budget_bytes=budget_bytes,
+        seed=0,
+        rank=ranks.rank(),
+        world=ranks.world(),
     )
     run = Run(settings, sampler, hours=0.0, frames_per_s=100, device=CPU, folder=folder)
+    if compiled:
+        run.compile(backend="aot_eager")
+        assert run.encoder._compiled_call_impl is not None
     run.one_step()
     run.step += 1
     gradients = {
@@ -74,23 +89,28 @@ def of_gathered() -> dict[str, float]:
 
 def main(rank: int, folder: Path, shards: list[Path]) -> None:
     torch.set_num_threads(1)
-    with precision():
-        alone = {}
-        if rank == 0:
-            alone = {o: learned(shards, folder / f"{o}-alone", o) for o in OBJECTIVES}
-        store = f"file://{folder / 'store'}"
-        dist.init_process_group("gloo", init_method=store, rank=rank, world_size=WORLD)
-        together = {o: learned(shards, folder / f"{o}-{rank}", o) for o in OBJECTIVES}
-        found = {
-            "gathered": of_gathered(),
-            "least": ranks.least(3.0 - rank),
-            "agreed": ranks.agreed(rank + 0.25, rank + 7),
-        }
-        if rank == 0:
-            for objective, each in together.items():
-                found[objective] = {k: most(v, alone[objective][k]) for k, v in each.items()}
-        (folder / f"found-{rank}.json").write_text(json.dumps(found))
-        dist.destroy_process_group()
+    double()
+    alone = {}
+    if rank == 0:
+        alone = {o: learned(shards, folder / f"{o}-alone", o) for o in OBJECTIVES}
+    store = f"file://{folder / 'store'}"
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=WORLD)
+    together = {o: learned(shards, folder / f"{o}-{rank}", o) for o in OBJECTIVES}
+    # Of a collection larger than memory.
+    shared_out = learned(shards, folder / f"shared-out-{rank}", "fastdino", budget_bytes=10)
+    found = {
+        "shared_out": [float(value.sum()) for value in shared_out["weights"].values()],
+        "gathered": of_gathered(),
+        "least": ranks.least(3.0 - rank),
+        "agreed": ranks.agreed(rank + 0.25, rank + 7),
+    }
+    compiled = learned(shards, folder / f"compiled-{rank}", "fastdino", compiled=True)
+    if rank == 0:
+        found["compiled"] = {k: most(v, alone["fastdino"][k]) for k, v in compiled.items()}
+        for objective, each in together.items():
+            found[objective] = {k: most(v, alone[objective][k]) for k, v in each.items()}
+    (folder / f"found-{rank}.json").write_text(json.dumps(found))
+    dist.destroy_process_group()
 
 
 if __name__ == "__main__":
