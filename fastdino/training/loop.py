@@ -225,7 +225,8 @@ class Run:
         """The forward passes that the objective makes, one backward pass, one optimiser step.
 
         Returns:
-            The loss and the features ``[songs, crops, positions, dim]``, still on the device.
+            The loss and the features ``[songs, crops, positions, dim]`` of this rank's share of
+            the batch, still on the device.
         """
         settings = self.settings
         rate = settings.learning_rate * _schedule(self.share_done, settings.warmup)

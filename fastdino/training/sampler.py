@@ -54,8 +54,9 @@ class CropSampler:
     """Draws batches of crops: some songs, and several crops of each.
 
     A batch is a function of the seed, the step and the shards in memory alone, so a resumed run
-    draws what an undisturbed one would have drawn. The shards in memory are the same, whatever
-    the number of ranks, if they are all of the collection; if they are not, it decides which.
+    draws what an undisturbed one would have drawn. Ranks that share out a collection have each
+    their own shards in memory, and it depends on their number which: on another number a run goes
+    on with other batches, of the same songs in the end.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class CropSampler:
                 so many steps.
             rank: which share of each batch to draw ...
             world: ... of how many. If the collection does not fit in memory, a rank goes through
-                every ``world``-th shard only; where there are fewer, ranks have one in common.
+                every ``world``-th shard only; where there are fewer, some have one in common.
         """
         if not shards:
             raise ValueError("no shards to sample from")
