@@ -19,10 +19,8 @@ from fastdino.training.objectives import OBJECTIVES
 HERE = Path(__file__).parent
 
 
-@pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What two real gloo ranks found, each; made once: starting them takes seconds."""
-    folder = tmp_path_factory.mktemp("two")
+def ask_two(folder: Path, how: str) -> list[dict[str, Any]]:
+    """What two real gloo ranks find, each."""
     every = list(songs().items())
     shards = [
         shard
@@ -32,19 +30,35 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(HERE / "two_ranks.py")]
     started = [
-        subprocess.Popen([*command, str(rank), str(folder), *map(str, shards)], env=environment)
+        subprocess.Popen(
+            [*command, str(rank), how, str(folder), *map(str, shards)], env=environment
+        )
         for rank in range(2)
     ]
     assert [each.wait(timeout=120) for each in started] == [0, 0]
     return [json.loads((folder / f"found-{rank}.json").read_text()) for rank in range(2)]
 
 
-@pytest.mark.parametrize("objective", [*OBJECTIVES, "compiled"])
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """Asked once: starting them takes seconds."""
+    return ask_two(tmp_path_factory.mktemp("two"), "plain")
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
 def test_two_ranks_have_the_gradients_and_the_weights_of_one_process(
     found: list[dict[str, Any]], objective: str
 ) -> None:
     assert found[0][objective]["gradients"] < 1e-12
     assert found[0][objective]["weights"] < 1e-10
+
+
+@pytest.mark.thorough
+def test_ranks_that_compile_their_encoders_learn_the_same(tmp_path: Path) -> None:
+    found, _ = ask_two(tmp_path, "compiled")
+    for objective in OBJECTIVES:
+        assert found[objective]["gradients"] < 1e-12
+        assert found[objective]["weights"] < 1e-10
 
 
 def test_what_is_gathered_has_the_right_gradient_however_it_lies_in_memory(

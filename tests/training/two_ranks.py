@@ -1,6 +1,7 @@
 """One of two gloo ranks: what both compute together, against what one computes alone.
 
-``python two_ranks.py RANK FOLDER SHARD...``; rank 0 leaves the differences in a file.
+``python two_ranks.py RANK HOW FOLDER SHARD...``; rank 0 leaves the differences in a file. HOW is
+"plain" or "compiled".
 """
 
 import dataclasses
@@ -87,7 +88,7 @@ def of_gathered() -> dict[str, float]:
     }
 
 
-def main(rank: int, folder: Path, shards: list[Path]) -> None:
+def main(rank: int, how: str, folder: Path, shards: list[Path]) -> None:
     torch.set_num_threads(1)
     double()
     alone = {}
@@ -95,7 +96,10 @@ def main(rank: int, folder: Path, shards: list[Path]) -> None:
         alone = {o: learned(shards, folder / f"{o}-alone", o) for o in OBJECTIVES}
     store = f"file://{folder / 'store'}"
     dist.init_process_group("gloo", init_method=store, rank=rank, world_size=WORLD)
-    together = {o: learned(shards, folder / f"{o}-{rank}", o) for o in OBJECTIVES}
+    together = {
+        o: learned(shards, folder / f"{o}-{rank}", o, compiled=how == "compiled")
+        for o in OBJECTIVES
+    }
     # Of a collection larger than memory.
     shared_out = learned(shards, folder / f"shared-out-{rank}", "fastdino", budget_bytes=10)
     found = {
@@ -104,9 +108,7 @@ def main(rank: int, folder: Path, shards: list[Path]) -> None:
         "least": ranks.least(3.0 - rank),
         "agreed": ranks.agreed(rank + 0.25, rank + 7),
     }
-    compiled = learned(shards, folder / f"compiled-{rank}", "fastdino", compiled=True)
     if rank == 0:
-        found["compiled"] = {k: most(v, alone["fastdino"][k]) for k, v in compiled.items()}
         for objective, each in together.items():
             found[objective] = {k: most(v, alone[objective][k]) for k, v in each.items()}
     (folder / f"found-{rank}.json").write_text(json.dumps(found))
@@ -114,4 +116,5 @@ def main(rank: int, folder: Path, shards: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]), [Path(name) for name in sys.argv[3:]])
+    number, way, where, *files = sys.argv[1:]
+    main(int(number), way, Path(where), [Path(file) for file in files])
