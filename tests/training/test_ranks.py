@@ -35,7 +35,7 @@ def ask_two(folder: Path, how: str) -> list[dict[str, Any]]:
         )
         for rank in range(2)
     ]
-    assert [each.wait(timeout=120) for each in started] == [0, 0]
+    assert [each.wait(timeout=600) for each in started] == [0, 0]
     return [json.loads((folder / f"found-{rank}.json").read_text()) for rank in range(2)]
 
 

@@ -21,7 +21,7 @@ from fastdino.training.sampler import CropSampler
 from fastdino.training.settings import PRESETS
 
 CPU = torch.device("cpu")
-WORLD, STEPS = 2, 3
+WORLD, STEPS = 2, 2
 
 
 def learned(
