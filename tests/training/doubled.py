@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fastdino import training
-from fastdino.training import loop, settings
+from fastdino.training import loop, ranks, settings
 from fastdino.training.settings import TrainingSettings
 
 # At this step rank 0 is killed, with a checkpoint just written.
@@ -36,7 +36,7 @@ def kill_at(step: int) -> None:
     def one_more(run: loop.Run) -> tuple[Tensor, Tensor]:
         if run.step == step and not run.checkpoint.exists():
             run.save()
-            if torch.distributed.get_rank() == 0:
+            if ranks.rank() == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
         return one_step(run)
 

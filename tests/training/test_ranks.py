@@ -19,8 +19,8 @@ from fastdino.training.objectives import OBJECTIVES
 HERE = Path(__file__).parent
 
 
-def ask_two(folder: Path, how: str) -> list[dict[str, Any]]:
-    """What two real gloo ranks find, each."""
+def ask(n_ranks: int, how: str, folder: Path) -> list[dict[str, Any]]:
+    """What so many real gloo ranks find, each."""
     every = list(songs().items())
     shards = [
         shard
@@ -28,21 +28,22 @@ def ask_two(folder: Path, how: str) -> list[dict[str, Any]]:
         for shard in list_shards(write_songs(Home(folder / f"{part}"), dict(every[part::3])))
     ]
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(HERE / "two_ranks.py")]
+    command = [sys.executable, str(HERE / "gloo_ranks.py")]
     started = [
         subprocess.Popen(
-            [*command, str(rank), how, str(folder), *map(str, shards)], env=environment
+            [*command, str(rank), str(n_ranks), how, str(folder), *map(str, shards)],
+            env=environment,
         )
-        for rank in range(2)
+        for rank in range(n_ranks)
     ]
-    assert [each.wait(timeout=600) for each in started] == [0, 0]
-    return [json.loads((folder / f"found-{rank}.json").read_text()) for rank in range(2)]
+    assert [each.wait(timeout=600) for each in started] == [0] * n_ranks
+    return [json.loads((folder / f"found-{rank}.json").read_text()) for rank in range(n_ranks)]
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """Asked once: starting them takes seconds."""
-    return ask_two(tmp_path_factory.mktemp("two"), "plain")
+    return ask(2, "plain", tmp_path_factory.mktemp("two"))
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -54,11 +55,15 @@ def test_two_ranks_have_the_gradients_and_the_weights_of_one_process(
 
 
 @pytest.mark.thorough
-def test_ranks_that_compile_their_encoders_learn_the_same(tmp_path: Path) -> None:
-    found, _ = ask_two(tmp_path, "compiled")
+@pytest.mark.parametrize(("n_ranks", "how"), [(4, "plain"), (2, "compiled")])
+def test_so_have_four_ranks_and_those_that_compile_their_encoders(
+    tmp_path: Path, n_ranks: int, how: str
+) -> None:
+    found = ask(n_ranks, how, tmp_path)
     for objective in OBJECTIVES:
-        assert found[objective]["gradients"] < 1e-12
-        assert found[objective]["weights"] < 1e-10
+        assert found[0][objective]["gradients"] < 1e-12
+        assert found[0][objective]["weights"] < 1e-10
+    assert all(each["gathered"]["gradient"] < 1e-14 for each in found)
 
 
 def test_what_is_gathered_has_the_right_gradient_however_it_lies_in_memory(
@@ -79,7 +84,7 @@ def test_ranks_agree_on_the_first_one_s_clock_and_on_the_least_of_their_memories
     found: list[dict[str, Any]],
 ) -> None:
     assert [each["agreed"] for each in found] == [[0.25, 7.0]] * 2
-    assert [each["least"] for each in found] == [2.0] * 2
+    assert [each["least"] for each in found] == [7.0] * 2
 
 
 def test_a_batch_that_cannot_be_shared_out_names_the_numbers_of_ranks_that_can() -> None:

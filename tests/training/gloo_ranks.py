@@ -1,7 +1,7 @@
-"""One of two gloo ranks: what both compute together, against what one computes alone.
+"""One of several gloo ranks: what they compute together, against what one computes alone.
 
-``python two_ranks.py RANK HOW FOLDER SHARD...``; rank 0 leaves the differences in a file. HOW is
-"plain" or "compiled".
+``python gloo_ranks.py RANK WORLD HOW FOLDER SHARD...``; each leaves what it found in a file, rank 0
+the differences, too. HOW is "plain" or "compiled".
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from fastdino.training.sampler import CropSampler
 from fastdino.training.settings import PRESETS
 
 CPU = torch.device("cpu")
-WORLD, STEPS = 2, 2
+STEPS = 2
 
 
 def learned(
@@ -34,7 +34,7 @@ def learned(
 ) -> dict[str, dict[str, Tensor]]:
     """The first gradients and the last weights of a short run, and what a batch is made of."""
     settings = dataclasses.replace(
-        PRESETS["tiny"], objective=objective, songs=6, crop_s=2.0, min_steps=STEPS, minutes=1e6
+        PRESETS["tiny"], objective=objective, songs=8, crop_s=2.0, min_steps=STEPS, minutes=1e6
     )
     folder.mkdir()
     sampler = CropSampler(
@@ -65,14 +65,14 @@ def most(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     return max(float((value - other[name]).abs().max()) for name, value in one.items())
 
 
-def of_gathered() -> dict[str, float]:
+def of_gathered(world: int) -> dict[str, float]:
     """How far the gradients of ``gathered`` are from their definition, however tensors lie."""
 
     def given(rank: int) -> Tensor:
         return torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(rank))
 
     def weights(rank: int) -> Tensor:
-        return torch.randn(5, 4 * WORLD, 3, generator=torch.Generator().manual_seed(10 + rank))
+        return torch.randn(5, 4 * world, 3, generator=torch.Generator().manual_seed(10 + rank))
 
     own = given(ranks.rank()).requires_grad_()
     # Neither what goes in nor the gradient that comes back is contiguous.
@@ -80,22 +80,22 @@ def of_gathered() -> dict[str, float]:
     assert not own.transpose(0, 1).is_contiguous()
     (every.permute(2, 0, 1) * weights(ranks.rank())).sum().backward()
     assert own.grad is not None
-    expected = sum(weights(rank) for rank in range(WORLD))[:, 4 * ranks.rank() :][:, :4]
-    whole = torch.cat([given(rank).transpose(0, 1) for rank in range(WORLD)])
+    expected = sum(weights(rank) for rank in range(world))[:, 4 * ranks.rank() :][:, :4]
+    whole = torch.cat([given(rank).transpose(0, 1) for rank in range(world)])
     return {
         "values": float((every - whole).abs().max()),
         "gradient": float((own.grad - expected.permute(2, 1, 0)).abs().max()),
     }
 
 
-def main(rank: int, how: str, folder: Path, shards: list[Path]) -> None:
+def main(rank: int, world: int, how: str, folder: Path, shards: list[Path]) -> None:
     torch.set_num_threads(1)
     double()
     alone = {}
     if rank == 0:
         alone = {o: learned(shards, folder / f"{o}-alone", o) for o in OBJECTIVES}
     store = f"file://{folder / 'store'}"
-    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=WORLD)
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=world)
     together = {
         o: learned(shards, folder / f"{o}-{rank}", o, compiled=how == "compiled")
         for o in OBJECTIVES
@@ -104,8 +104,8 @@ def main(rank: int, how: str, folder: Path, shards: list[Path]) -> None:
     shared_out = learned(shards, folder / f"shared-out-{rank}", "fastdino", budget_bytes=10)
     found = {
         "shared_out": [float(value.sum()) for value in shared_out["weights"].values()],
-        "gathered": of_gathered(),
-        "least": ranks.least(3.0 - rank),
+        "gathered": of_gathered(world),
+        "least": ranks.least(8.0 - rank),
         "agreed": ranks.agreed(rank + 0.25, rank + 7),
     }
     if rank == 0:
@@ -116,5 +116,5 @@ def main(rank: int, how: str, folder: Path, shards: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    number, way, where, *files = sys.argv[1:]
-    main(int(number), way, Path(where), [Path(file) for file in files])
+    number, ranks_there, way, where, *files = sys.argv[1:]
+    main(int(number), int(ranks_there), way, Path(where), [Path(file) for file in files])
