@@ -148,6 +148,14 @@ def parser() -> argparse.ArgumentParser:
         metavar="SONGS",
         help="measure instead what changes of a collection cost (default: of 1000, 5000, 15000)",
     )
+    bench.add_argument(
+        "--cluster",
+        type=_number,
+        nargs="*",
+        metavar="SONGS",
+        help="measure instead what driving a cluster costs, with made-up songs of which nothing is "
+        "decoded (default: 10000, 100000)",
+    )
     return main_parser
 
 
@@ -260,6 +268,10 @@ def _execute(home: Home, options: argparse.Namespace) -> int:
         from fastdino.bench import changes
 
         return changes.main(options.incremental)
+    if options.command == "bench" and options.cluster is not None:
+        from fastdino.bench import cluster
+
+        return cluster.main(options.cluster)
     if options.command == "bench" and "gpu" in options.part:
         from fastdino.bench import gpu
 

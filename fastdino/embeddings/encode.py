@@ -46,23 +46,24 @@ class Embedded:
     took_s: float
 
 
-def run(home: Home) -> Summary:
+def run(home: Home, *, embedder: "type[Embedder] | None" = None) -> Summary:
     """Compute song and segment vectors for tracks that have none of the current model.
 
     The same for the candidate. What is wrong with the candidate is a warning, as nothing that is
-    published depends on it.
+    published depends on it. The ``embedder`` is what computes, ``Embedder`` if it is None.
 
     Raises:
         UserError: there is no model, it cannot be read, or it is of other spectrograms and there is
             no candidate that would not be.
     """
+    embedder = embedder or Embedder
     about, candidate = registry.current(home), registry.candidate(home)
     model_id, spec_id = about["model_id"], SpectrogramSettings().spec_id
     if candidate and candidate["spec_id"] != spec_id:
         candidate = None
     warnings = []
     if about["spec_id"] == spec_id:
-        done = _embed_missing(home, model_id, spec_id)
+        done = _embed_missing(home, model_id, spec_id, embedder)
     else:
         other = (
             f"model {model_id} was trained on spectrograms of other settings ({about['spec_id']}, "
@@ -81,7 +82,7 @@ def run(home: Home) -> Summary:
     if candidate:
         beside = 0
         try:
-            beside = _embed_missing(home, candidate["model_id"], spec_id).tracks
+            beside = _embed_missing(home, candidate["model_id"], spec_id, embedder).tracks
         except UserError as error:
             warnings.append(f"candidate {candidate['model_id']}: {error}")
         headline += f"; {beside} with the candidate"
@@ -96,7 +97,7 @@ def run(home: Home) -> Summary:
     )
 
 
-def _embed_missing(home: Home, model_id: str, spec_id: str) -> Embedded:
+def _embed_missing(home: Home, model_id: str, spec_id: str, embedder: "type[Embedder]") -> Embedded:
     # Locked before looking: what another run is about to write is not missing.
     with exclusive_lock(home.vectors(model_id)):
         folder = home.vectors(model_id)
@@ -107,10 +108,10 @@ def _embed_missing(home: Home, model_id: str, spec_id: str) -> Embedded:
         start = time.monotonic()
         lasting: dict[str, float] = {}
         with progress("Embedding", n_tracks, "songs") as shown:
-            embedder = functools.partial(Embedder, home, model_id)
+            make = functools.partial(embedder, home, model_id)
             sees = (home.shards(spec_id), home.model(model_id), folder)
             for track_id, seconds in cluster.everywhere(
-                embedder, todo, cores=CORES, gpus=1, sees=sees
+                make, todo, cores=CORES, gpus=1, sees=sees
             ):
                 if track_id not in lasting:  # otherwise a computer that was lost had done it, too
                     lasting[track_id] = seconds

@@ -60,13 +60,20 @@ FAILURES = pl.Schema(
 ADDED = ("kind", "attempts", "next_try_at", "tried_by")
 
 
-def run(home: Home, settings: SpectrogramSettings, *, retry: bool = False) -> Summary:
+def run(
+    home: Home,
+    settings: SpectrogramSettings,
+    *,
+    retry: bool = False,
+    filler: type[Filler] = Filler,
+) -> Summary:
     """Give every track of the catalogue a spectrogram, if one of its files can be decoded.
 
     What failed is tried again when the file changes; what the computer was to blame for, also when
     its time has come; all of it, if a ``retry`` is asked for.
 
-    A track whose files are gone keeps its spectrogram: they may come back.
+    A track whose files are gone keeps its spectrogram: they may come back. The ``filler`` is what
+    decodes.
 
     Raises:
         UserError: there is no catalogue, or the disk is full.
@@ -87,7 +94,7 @@ def run(home: Home, settings: SpectrogramSettings, *, retry: bool = False) -> Su
         if candidates:
             sizes = {path.name: path.stat().st_size for path in shards.list_shards(folder)}
             sees = [folder, *(Path(to_path(each)) for each in files["folder"].unique())]
-            outcomes = _work(home, folder, settings, candidates, sizes, sees)
+            outcomes = _work(home, folder, settings, candidates, sizes, sees, filler)
             table = shards.read_index(folder)
             shards.keep_index(folder, table)
             index = pl.from_arrow(table)
@@ -142,6 +149,7 @@ def _work(
     candidates: list[Candidate],
     sizes: Mapping[str, int],
     sees: Collection[Path],
+    filler: type[Filler],
 ) -> dict[tuple[str, str], Outcome]:
     """Decode the candidates; returns what became of each file, by track and path."""
     found: dict[tuple[str, str], Outcome] = {}
@@ -154,7 +162,7 @@ def _work(
         # Closed at once where this is interrupted: what is done is written then.
         contextlib.closing(
             cluster.everywhere(
-                functools.partial(Filler, folder, scratch, settings), plan, cores=CORES, sees=sees
+                functools.partial(filler, folder, scratch, settings), plan, cores=CORES, sees=sees
             )
         ) as outcomes,
     ):
