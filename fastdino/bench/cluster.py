@@ -287,7 +287,7 @@ def measure(folder: Path, n_songs: int) -> dict[str, Took]:
         n_songs: songs to begin with, at least one.
     """
     home = Home(folder / "home")
-    _make_up(home)
+    make_up(home)
     found = {}
     spawned = multiprocessing.get_context("spawn")
     with progress(f"{n_songs:,} songs", len(STEPS), "steps") as shown:
@@ -312,7 +312,7 @@ def _core_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _make_up(home: Home) -> None:
+def make_up(home: Home) -> None:
     """An album that is there, for all that are not, and a model in name."""
     album = _music(home) / "album"
     album.mkdir(parents=True)
