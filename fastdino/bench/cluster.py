@@ -407,7 +407,8 @@ def _show(found: dict[int, dict[str, Took]]) -> None:
     for name in STEPS:
         took = [steps[name] for steps in found.values()]
         cells = [f"{t.seconds:,.2f} s {t.core_seconds:8,.2f} {t.peak_mb:7,.0f}" for t in took]
-        table.add_row(name, *cells, *[_growth(list(found), took)] * (len(found) > 1))
+        growth = [_growth(list(found), took)] if len(found) > 1 else []
+        table.add_row(name, *cells, *growth)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 132)
     console.print(table)
     console.print(

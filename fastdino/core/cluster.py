@@ -5,8 +5,10 @@ Does not: what the work is. Ray is imported only where such an address is set.
 """
 
 import logging
+import math
 import os
 import socket
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -27,6 +29,9 @@ E = TypeVar("E")
 MOST_LOST = 3
 # After so long without a word from any of them, a person is told what is waited for.
 QUIET_S = 60.0
+# A word of each song, and a look at who is there with each word, would be more than one process can
+# take in of hundreds of computers.
+TOLD_EVERY_S, COUNTED_EVERY_S = 1.0, 1.0
 CLOSING_S = 10.0
 CONNECT_S = 10.0
 
@@ -127,9 +132,11 @@ def _on_cluster(
     # What each is at, and by what it is being told of: its piece, and how many were lost with it.
     busy: dict[Any, tuple[Any, P, int]] = {}
     idle: list[Any] = []
+    slots, counted = 0, -math.inf
     try:
         while todo or busy:
-            slots = _slots(ray.nodes(), cores, gpus)
+            if time.monotonic() - counted > COUNTED_EVERY_S:
+                slots, counted = _slots(ray.nodes(), cores, gpus), time.monotonic()
             while todo and (idle or len(busy) < max(1, slots)):
                 worker = idle.pop() if idle else kind.remote(make, cores, __version__, sees)
                 piece, lost = todo.popleft()
@@ -147,7 +154,7 @@ def _on_cluster(
                 )  # fmt: skip
             for told in ready:
                 try:
-                    yield ray.get(next(told))
+                    yield from ray.get(next(told))
                 except StopIteration:
                     idle.append(busy.pop(told)[0])
                 except ray.exceptions.RayActorError as error:
@@ -186,7 +193,7 @@ class _Worker:
         self._make, self._cores, self._version, self._sees = make, cores, version, sees
         self._work: Work[Any, Any] | None = None
 
-    def do(self, piece: object) -> Iterator[object]:
+    def do(self, piece: object) -> Iterator[list[object]]:
         if self._work is None:
             here = f"{socket.gethostname()}, a computer of the cluster,"
             if self._version != __version__:
@@ -198,7 +205,14 @@ class _Worker:
             if unseen := next((path for path in self._sees if not path.is_dir()), None):
                 raise UserError(f"{here} does not see {unseen}: mount it there at the same place")
             self._work = self._make(self._cores).__enter__()
-        yield from self._work([piece])
+        told: list[object] = []
+        since = time.monotonic()
+        for each in self._work([piece]):
+            told.append(each)
+            if time.monotonic() - since > TOLD_EVERY_S:
+                yield told
+                told, since = [], time.monotonic()
+        yield told
 
     def close(self) -> None:
         if self._work is not None:

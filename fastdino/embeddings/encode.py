@@ -110,9 +110,7 @@ def _embed_missing(home: Home, model_id: str, spec_id: str, embedder: "type[Embe
         with progress("Embedding", n_tracks, "songs") as shown:
             make = functools.partial(embedder, home, model_id)
             sees = (home.shards(spec_id), home.model(model_id), folder)
-            for track_id, seconds in cluster.everywhere(
-                make, todo, cores=CORES, gpus=1, sees=sees
-            ):
+            for track_id, seconds in cluster.everywhere(make, todo, cores=CORES, gpus=1, sees=sees):
                 if track_id not in lasting:  # otherwise a computer that was lost had done it, too
                     lasting[track_id] = seconds
                     shown.advance()
