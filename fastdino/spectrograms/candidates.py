@@ -26,7 +26,7 @@ USUAL_BYTES_PER_S = 16_000
 SAME = ("track_id", "path", "size", "mtime_ns")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A file of a track that has no spectrogram yet, and the track's other files to try after.
 
@@ -93,7 +93,10 @@ def find(
             by_track.setdefault(row["track_id"], []).append(Candidate(**row))
         else:
             missing.append(row["path"])
-    return [replace(first, others=tuple(rest)) for first, *rest in by_track.values()], missing
+    found = [
+        replace(first, others=tuple(rest)) if rest else first for first, *rest in by_track.values()
+    ]
+    return found, missing
 
 
 def time_limit_s(candidate: Candidate) -> float:
