@@ -6,7 +6,6 @@ frames come from.
 
 import contextlib
 import json
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,8 +107,7 @@ def read_index(folder: Path) -> pa.Table:
     for path in list_shards(folder):
         known, stamp = kept.get(path.name, (None, None))
         if known is None or stamp != _stamp(path):
-            with _naming(path):
-                known = pq.read_table(path, columns=INDEX_COLUMNS, partitioning=None)
+            known = _columns(path, INDEX_COLUMNS)
             names = pa.array([path.name] * len(known), pa.string())
             known = known.append_column("shard", names)
         tables.append(known)
@@ -121,8 +119,8 @@ def keep_index(folder: Path, index: pa.Table) -> None:
 
     To be called by who holds the folder's lock; opening thousands of shards takes a minute.
     """
-    rows = Counter(index["shard"].to_pylist())
-    about = [[path.name, _stamp(path), rows[path.name]] for path in list_shards(folder)]
+    rows = {each["values"]: each["counts"] for each in pc.value_counts(index["shard"]).to_pylist()}
+    about = [[path.name, _stamp(path), rows.get(path.name, 0)] for path in list_shards(folder)]
     table = index.replace_schema_metadata({INDEXED: json.dumps(about)})
     with atomic_replace(folder / INDEX) as part:
         pq.write_table(table, part, compression="zstd", write_page_checksum=True)
@@ -161,9 +159,13 @@ def track_ids(shard: Path) -> set[str]:
     Raises:
         UserError: the shard is damaged.
     """
-    with _naming(shard):
-        table = pq.read_table(shard, columns=["track_id"], partitioning=None)
-        return set(table.column(0).to_pylist())
+    return set(_columns(shard, ["track_id"]).column(0).to_pylist())
+
+
+def _columns(shard: Path, names: list[str]) -> pa.Table:
+    # A shard has many small row groups: ``pq.read_table`` takes eight times as long.
+    with _naming(shard), pq.ParquetFile(shard) as file:
+        return file.read(names, use_threads=False)
 
 
 def iter_pieces(shard: Path, track_ids: Iterable[str] | None = None) -> Iterator[Piece]:

@@ -1,6 +1,8 @@
 """What is written can be read again, in order, whatever was in the way."""
 
 import contextlib
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -141,13 +143,13 @@ def test_a_kept_index_spares_opening_shards_that_have_not_changed_and_only_those
     whole = shards.read_index(tmp_path)
     shards.keep_index(tmp_path, whole)
     opened = []
-    read_table = pq.read_table
 
-    def noticed(path: Path, **options: object) -> object:
+    def noticed(read: Callable[..., object], path: Path, **options: object) -> object:
         opened.append(path.name)
-        return read_table(path, **options)
+        return read(path, **options)
 
-    monkeypatch.setattr(pq, "read_table", noticed)
+    for name in ("read_table", "ParquetFile"):
+        monkeypatch.setattr(pq, name, functools.partial(noticed, getattr(pq, name)))
     assert shards.read_index(tmp_path).equals(whole)
     assert opened == [shards.INDEX]
     with ShardWriter(tmp_path / shards.name_of(2)) as writer:
