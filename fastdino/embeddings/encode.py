@@ -140,8 +140,9 @@ def _todo(shards: Path, vectors: Path) -> list[Parcel]:
 def _missing(there: set[str], vectors: Path) -> set[str]:
     """Tracks of a shard that its vector file lacks."""
     try:
-        done = pq.read_table(vectors, columns=["track_id"], partitioning=None)
-        missing = there - set(done.column(0).to_pylist())
+        with pq.ParquetFile(vectors) as file:
+            done = file.read(["track_id"], use_threads=False)
+        missing = there - set(pc.unique(done.column(0)).to_pylist())
         if missing:
             read_vectors(vectors)  # it is going to be added to
     except (*shard_files.UNREADABLE, UserError):
