@@ -11,7 +11,7 @@ import logging
 import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,8 +29,7 @@ from fastdino.ingestion import catalog
 from fastdino.spectrograms import parcels, shards
 from fastdino.spectrograms.candidates import SAME, Candidate, find
 from fastdino.spectrograms.decode import VERSION
-from fastdino.spectrograms.extract import Extracted
-from fastdino.spectrograms.filling import Filler, Outcome
+from fastdino.spectrograms.filling import Filler
 from fastdino.spectrograms.settings import SpectrogramSettings
 
 log = logging.getLogger(__name__)
@@ -56,6 +55,8 @@ FAILURES = pl.Schema(
         "tried_by": pl.Int16,  # version of ``decode`` that failed
     }  # type: ignore[arg-type]
 )
+# A row of the index for each track.
+FIRST = pl.col("piece") == 0
 # Columns that files of older versions lack.
 ADDED = ("kind", "attempts", "next_try_at", "tried_by")
 
@@ -87,34 +88,30 @@ def run(
         index = pl.from_arrow(shards.read_index(folder))
         assert isinstance(index, pl.DataFrame)
         given_up = failures.clear() if retry else not_yet_due(failures, datetime.now(UTC))
-        had = set(index["track_id"])
+        had = set(index.filter(FIRST)["track_id"].to_list())
         candidates, missing = find(files, had, given_up)
-        outcomes: dict[tuple[str, str], Outcome] = {}
+        done = _Done()
         start = time.monotonic()
         if candidates:
             sizes = {path.name: path.stat().st_size for path in shards.list_shards(folder)}
             sees = [folder, *(Path(to_path(each)) for each in files["folder"].unique())]
-            outcomes = _work(home, folder, settings, candidates, sizes, sees, filler)
+            done = _work(home, folder, settings, candidates, sizes, sees, filler)
             table = shards.read_index(folder)
             shards.keep_index(folder, table)
             index = pl.from_arrow(table)
             assert isinstance(index, pl.DataFrame)
         seconds = time.monotonic() - start
         tried = {tuple(row[:-1]): row[-1] for row in failures.select(*SAME, "attempts").rows()}
-        failed = [
-            _failure(each.candidate, each.result, tried)
-            for each in outcomes.values()
-            if isinstance(each.result, WorkerFailure)
-        ]
-        known = _still_true(failures, files, set(outcomes))
+        failed = [_failure(*each, tried) for each in done.failed]
+        known = _still_true(failures, files, done.files)
         known = pl.concat([known, pl.DataFrame(failed, FAILURES, orient="row")])
         changed = not known.equals(failures)
         if changed:
             tables.write(_failures_path(folder), known)
-    new = index.filter(pl.col("piece") == 0, ~pl.col("track_id").is_in(list(had)))
-    results = [each.result for each in outcomes.values()]
-    by_second = sum(isinstance(r, Extracted) and r.attempts > 1 for r in results)
-    return _summary(folder, files, index, known, new, by_second, failed, missing, seconds, changed)
+    new = index.filter(FIRST).filter(~pl.col("track_id").is_in(list(had)))
+    return _summary(
+        folder, files, index, known, new, done.by_second, failed, missing, seconds, changed
+    )
 
 
 def read_failures(folder: Path) -> pl.DataFrame:
@@ -142,6 +139,20 @@ def not_yet_due(failures: pl.DataFrame, now: datetime) -> pl.DataFrame:
     return failures.filter(waits, pl.col("tried_by").eq_missing(VERSION))
 
 
+@dataclass
+class _Done:
+    """What became of the files that were tried; of those that went well no more than is told.
+
+    Attributes:
+        files: their tracks and paths.
+        by_second: how many the second decoder could decode.
+    """
+
+    files: set[tuple[str, str]] = field(default_factory=set)
+    failed: list[tuple[Candidate, WorkerFailure]] = field(default_factory=list)
+    by_second: int = 0
+
+
 def _work(
     home: Home,
     folder: Path,
@@ -150,9 +161,9 @@ def _work(
     sizes: Mapping[str, int],
     sees: Collection[Path],
     filler: type[Filler],
-) -> dict[tuple[str, str], Outcome]:
-    """Decode the candidates; returns what became of each file, by track and path."""
-    found: dict[tuple[str, str], Outcome] = {}
+) -> _Done:
+    """Decode the candidates."""
+    done = _Done()
     plan = parcels.parcels(candidates, sizes, settings, parcels.read_plan(folder))
     parcels.write_plan(folder, plan)
     start, decoded_s = time.monotonic(), 0.0
@@ -168,18 +179,20 @@ def _work(
     ):
         for outcome in outcomes:
             candidate, result = outcome.candidate, outcome.result
-            if (candidate.track_id, candidate.path) in found:
+            if (candidate.track_id, candidate.path) in done.files:
                 continue  # a computer that was lost had done it, too
-            found[candidate.track_id, candidate.path] = outcome
+            done.files.add((candidate.track_id, candidate.path))
             if isinstance(result, WorkerFailure):
+                done.failed.append((candidate, result))
                 log.warning("%s: %s", candidate.path, candidate.reason(result.reason))
             else:
                 decoded_s += result.decoded_s
+                done.by_second += result.attempts > 1
             if outcome.settled:
                 speed = decoded_s / (time.monotonic() - start)
                 shown.advance(note=f"{speed:.0f}x real time")
     parcels.drop_plan(folder)
-    return found
+    return done
 
 
 @contextlib.contextmanager
@@ -208,13 +221,12 @@ def _failure(
 
 
 def _still_true(
-    failures: pl.DataFrame, files: pl.DataFrame, tried: Collection[tuple[str, str]]
+    failures: pl.DataFrame, files: pl.DataFrame, tried: Collection[tuple[object, ...]]
 ) -> pl.DataFrame:
     """Failures of files that are still there, as they were when they failed; not of those tried."""
     same = failures.join(files, on=SAME, how="semi", maintain_order="left")
-    key = ["track_id", "path"]
-    now = pl.DataFrame(list(tried), {name: pl.String() for name in key}, orient="row")
-    return same.join(now, on=key, how="anti", maintain_order="left")
+    others = [key not in tried for key in same.select("track_id", "path").iter_rows()]
+    return same.filter(pl.Series(others, dtype=pl.Boolean))
 
 
 def _summary(
@@ -229,17 +241,20 @@ def _summary(
     seconds: float,
     changed: bool,
 ) -> Summary:
-    tracks = index.filter(pl.col("piece") == 0)
-    paths = files.group_by("track_id").agg(pl.col("path").sort_by("added_at").first())
-    truncated = (
-        tracks.filter(
-            pl.struct("decoded_s", "header_s").map_elements(
-                lambda t: shards.is_short(t["decoded_s"], t["header_s"]), pl.Boolean
-            )
+    tracks = index.filter(FIRST)
+    # Of those that may be, as each is looked at by itself.
+    short = tracks.filter(pl.col("decoded_s") < pl.col("header_s")).filter(
+        pl.struct("decoded_s", "header_s").map_elements(
+            lambda t: shards.is_short(t["decoded_s"], t["header_s"]), pl.Boolean
         )
-        .join(paths, on="track_id")
-        .select("path", "header_s", "decoded_s")
-        .sort("path")
+    )
+    paths = (
+        files.join(short, on="track_id", how="semi")
+        .group_by("track_id")
+        .agg(pl.col("path").sort_by("added_at").first())
+    )
+    truncated = (
+        short.join(paths, on="track_id").select("path", "header_s", "decoded_s").sort("path")
     )
     table = (
         tracks.group_by("shard")
@@ -248,6 +263,7 @@ def _summary(
             hours=(pl.col("decoded_s").sum() / 3600).round(2),
         )
         .sort("shard")
+        .tail(TABLE_ROWS)
         .to_dicts()
     )
     for row in table:
@@ -278,13 +294,13 @@ def _summary(
                 f"{len(rows)} {what} could not be decoded, such as {rows[0][1]} ({rows[0][4]}); "
                 f"{then}, or all at once by `fastdino spectrograms --retry`"
             )
-    mb = pl.col("n_frames").cast(pl.Int64) * pl.col("n_mels") / 1e6
-    room = index.group_by("track_id").agg(mb=mb.sum())
-    left = room.join(files, on="track_id", how="anti")
-    left_mb, all_mb = float(left["mb"].sum()), float(room["mb"].sum())
+    mb = (pl.col("n_frames").cast(pl.Int64) * pl.col("n_mels")).sum() / 1e6
+    left = index.join(files, on="track_id", how="anti")
+    n_left = left["track_id"].n_unique()
+    left_mb, all_mb = left.select(mb).item(), index.select(mb).item()
     if left_mb > SPARE_SHARE * all_mb:
         warnings.append(
-            f"{len(left):,} songs that left the collection take {left_mb:,.0f} of {all_mb:,.0f} MB "
+            f"{n_left:,} songs that left the collection take {left_mb:,.0f} of {all_mb:,.0f} MB "
             "of the shards: they are kept in case they come back; if they will not, "
             "`fastdino compact` drops them"
         )
@@ -302,7 +318,7 @@ def _summary(
             "failures": len(failures),
             "unreadable_now": len(missing),
             "tracks": len(tracks),
-            "left_the_collection": len(left),
+            "left_the_collection": n_left,
             "hours": round(float(tracks["decoded_s"].sum()) / 3600, 3),
         },
         tables={
