@@ -129,10 +129,11 @@ class Parcel:
 def _todo(shards: Path, vectors: Path) -> list[Parcel]:
     """What is to be done, a shard at a time, the oldest first."""
     index = shard_files.read_index(shards)
-    first = pc.equal(index["piece"], 0)
+    first = index.filter(pc.equal(index["piece"], 0))
     there: dict[str, set[str]] = {}
-    for row in index.filter(first).select(["shard", "track_id"]).to_pylist():
-        there.setdefault(row["shard"], set()).add(row["track_id"])
+    columns = (first[name].to_pylist() for name in ("shard", "track_id"))
+    for name, track_id in zip(*columns, strict=True):
+        there.setdefault(name, set()).add(track_id)
     missing = {name: _missing(tracks, vectors / name) for name, tracks in there.items()}
     return [Parcel(shards / name, frozenset(each)) for name, each in missing.items() if each]
 
