@@ -269,9 +269,9 @@ def _execute(home: Home, options: argparse.Namespace) -> int:
 
         return changes.main(options.incremental)
     if options.command == "bench" and options.cluster is not None:
-        from fastdino.bench import cluster
+        from fastdino.bench import scale
 
-        return cluster.main(options.cluster)
+        return scale.main(options.cluster)
     if options.command == "bench" and "gpu" in options.part:
         from fastdino.bench import gpu
 

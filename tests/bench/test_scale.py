@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fastdino.bench import cluster
-from fastdino.bench.cluster import ADDED, SETTINGS, STEPS
+from fastdino.bench import scale
+from fastdino.bench.scale import ADDED, SETTINGS, STEPS
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.database.publishing import publish
@@ -17,7 +17,7 @@ N = 300
 
 def test_made_up_songs_go_all_the_way_as_real_ones_do(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
-    cluster.make_up(home)
+    scale.make_up(home)
     for step in STEPS.values():
         assert len(list(step(home, N))) == 1
     index = shards.read_index(home.shards(SETTINGS.spec_id))
@@ -25,7 +25,7 @@ def test_made_up_songs_go_all_the_way_as_real_ones_do(tmp_path: Path) -> None:
     # Four minutes each on average, so many of which fill a shard.
     names = {path.name for path in shards.list_shards(home.shards(SETTINGS.spec_id))}
     assert len(names) == 3
-    assert {path.name for path in home.vectors(cluster.MODEL).glob("*.parquet")} == names
+    assert {path.name for path in home.vectors(scale.MODEL).glob("*.parquet")} == names
     publish(home)
 
 
@@ -33,8 +33,8 @@ def test_made_up_songs_go_all_the_way_as_real_ones_do(tmp_path: Path) -> None:
 def test_every_step_is_measured_and_nothing_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cluster.tempfile, "tempdir", str(tmp_path))
-    assert cluster.main([N, 2 * N]) == 0
+    monkeypatch.setattr(scale.tempfile, "tempdir", str(tmp_path))
+    assert scale.main([N, 2 * N]) == 0
     printed = capsys.readouterr().out
     for step in STEPS:
         measured = re.search(rf"│ {step} .*", printed)
@@ -46,7 +46,7 @@ def test_every_step_is_measured_and_nothing_is_left(
 def test_a_disk_that_is_too_small_is_told_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(scale.tempfile, "tempdir", str(tmp_path))
     with pytest.raises(UserError, match="set TMPDIR"):
-        cluster.main([10**12])
+        scale.main([10**12])
     assert not list(tmp_path.iterdir())
