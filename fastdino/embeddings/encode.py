@@ -19,10 +19,10 @@ import torch
 
 from fastdino.core import cluster
 from fastdino.core.cluster import Work
-from fastdino.core.errors import UserError
+from fastdino.core.errors import UserError, disk_trouble
 from fastdino.core.home import Home
 from fastdino.core.progress import progress
-from fastdino.core.storage import exclusive_lock
+from fastdino.core.storage import exclusive_lock, fetched
 from fastdino.core.summary import Scalar, Summary
 from fastdino.embeddings.vectors import read_vectors, schema, write_vectors
 from fastdino.spectrograms import SpectrogramSettings
@@ -141,11 +141,13 @@ def _todo(shards: Path, vectors: Path) -> list[Parcel]:
 def _missing(there: set[str], vectors: Path) -> set[str]:
     """Tracks of a shard that its vector file lacks."""
     try:
-        done = pq.read_table(vectors, columns=["track_id"], partitioning=None)
+        done = pq.read_table(fetched(vectors), columns=["track_id"], partitioning=None)
         missing = there - set(done.column(0).to_pylist())
         if missing:
             read_vectors(vectors)  # it is going to be added to
-    except (*shard_files.UNREADABLE, UserError):
+    except (*shard_files.UNREADABLE, UserError) as error:
+        if trouble := disk_trouble(error, vectors):
+            raise trouble from error
         # None yet, or spoilt: then all of it is computed again.
         return there
     return missing

@@ -22,7 +22,7 @@ from fastdino.core.failures import FILE, MACHINE, next_try
 from fastdino.core.home import Home
 from fastdino.core.paths import to_path
 from fastdino.core.progress import progress
-from fastdino.core.storage import exclusive_lock, write_json
+from fastdino.core.storage import exclusive_lock, exists, stamps, write_json
 from fastdino.core.summary import Summary
 from fastdino.core.workers import WorkerFailure
 from fastdino.ingestion import catalog
@@ -42,6 +42,7 @@ SPARE_SHARE = 0.2
 # Of a computer of a cluster, for one shard at a time: more would wait at the end of each.
 CORES = 4
 
+FAILED = "failures.parquet"
 FAILURES = pl.Schema(
     {
         "track_id": pl.String,
@@ -74,24 +75,19 @@ def run(home: Home, settings: SpectrogramSettings, *, retry: bool = False) -> Su
     folder = home.shards(settings.spec_id)
     with exclusive_lock(folder):
         files = catalog.songs(catalog.read(home))
-        if not (folder / "spec.json").exists():
+        if not exists(folder / "spec.json"):
             write_json(folder / "spec.json", asdict(settings))
         failures = read_failures(folder)
-        index = pl.from_arrow(shards.read_index(folder))
-        assert isinstance(index, pl.DataFrame)
+        index = _index(folder)
         given_up = failures.clear() if retry else not_yet_due(failures, datetime.now(UTC))
         had = set(index["track_id"])
         candidates, missing = find(files, had, given_up)
         outcomes: dict[tuple[str, str], Outcome] = {}
         start = time.monotonic()
         if candidates:
-            sizes = {path.name: path.stat().st_size for path in shards.list_shards(folder)}
             sees = [folder, *(Path(to_path(each)) for each in files["folder"].unique())]
-            outcomes = _work(home, folder, settings, candidates, sizes, sees)
-            table = shards.read_index(folder)
-            shards.keep_index(folder, table)
-            index = pl.from_arrow(table)
-            assert isinstance(index, pl.DataFrame)
+            outcomes = _work(home, folder, settings, candidates, _sizes(folder), sees)
+            index = _index(folder)
         seconds = time.monotonic() - start
         tried = {tuple(row[:-1]): row[-1] for row in failures.select(*SAME, "attempts").rows()}
         failed = [
@@ -174,6 +170,20 @@ def _work(
     return found
 
 
+def _index(folder: Path) -> pl.DataFrame:
+    """What is in the shards; kept, so that it need not be read from each of them again."""
+    table = shards.read_index(folder)
+    shards.keep_index(folder, table)
+    index = pl.from_arrow(table)
+    assert isinstance(index, pl.DataFrame)
+    return index
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Bytes of each shard, by name."""
+    return {path.name: stamp.size for path, stamp in stamps(folder, shards.SHARDS).items()}
+
+
 @contextlib.contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
     """An empty folder for what workers write, whatever a killed run has left there."""
@@ -186,7 +196,7 @@ def _scratch(folder: Path) -> Iterator[Path]:
 
 
 def _failures_path(folder: Path) -> Path:
-    return folder / "failures.parquet"
+    return folder / FAILED
 
 
 def _failure(
@@ -242,8 +252,9 @@ def _summary(
         .sort("shard")
         .to_dicts()
     )
+    sizes = _sizes(folder)
     for row in table:
-        row["MB"] = round((folder / row["shard"]).stat().st_size / 1e6, 1)
+        row["MB"] = round(sizes[row["shard"]] / 1e6, 1)
     new_s = float(new["decoded_s"].sum())
     speed = new_s / seconds if len(new) else 0.0
     parts = []

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from fastdino.core.storage import fetched
 from fastdino.spectrograms import shards as shard_files
 from fastdino.training import ranks
 
@@ -273,5 +274,5 @@ def places(lengths: Sequence[int], width: int) -> int:
 
 
 def _shape(path: Path) -> tuple[int, int]:
-    table = pq.read_table(path, columns=["n_frames", "n_mels"], partitioning=None)
+    table = pq.read_table(fetched(path), columns=["n_frames", "n_mels"], partitioning=None)
     return int(np.sum(table.column("n_frames"))), int(table.column("n_mels")[0].as_py())
