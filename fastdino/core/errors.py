@@ -27,11 +27,9 @@ class StoreTrouble(OSError):
         super().__init__(errno.EIO, told)
 
     def __reduce__(self) -> tuple[type["StoreTrouble"], tuple[str]]:
-        return StoreTrouble, (self.told,)
+        return StoreTrouble, (str(self),)
 
-    @property
-    def told(self) -> str:
-        """What a person is told."""
+    def __str__(self) -> str:
         return str(self.strerror)
 
 
@@ -63,7 +61,7 @@ def disk_trouble(error: Exception, path: Path) -> OSError | None:
     It names ``path`` where ``error`` names no file.
     """
     if isinstance(error, StoreTrouble):
-        return StoreTrouble(error.told)
+        return StoreTrouble(str(error))
     number, name = 0, None
     if isinstance(error, OSError) and error.errno:
         number, name = error.errno, error.filename
@@ -89,7 +87,7 @@ def readable_errors(folder: Path) -> Iterator[None]:
         if trouble is None:
             raise
         if isinstance(trouble, StoreTrouble):
-            raise UserError(trouble.told) from None
+            raise UserError(str(trouble)) from None
         raise UserError(
             f"{trouble.filename}: {trouble.strerror}; {MENDED_BY[trouble.errno or 0]}. What was "
             "done before is kept, and the next run goes on from there"

@@ -59,7 +59,8 @@ def mount(root: Path) -> None:
         UserError: what is set cannot be, or the home was mounted on another store before.
     """
     url, file = environment.STORE.value(), root / ADDRESS
-    address = f"{url} at {os.environ.get('AWS_ENDPOINT_URL', 'Amazon')}" if url else None
+    at = re.sub("//.*@", "//", endpoint() or "Amazon")
+    address = f"{url} at {at}" if url else None
     before = file.read_text(encoding="utf-8").strip() if file.exists() else None
     if before not in (None, address):
         raise UserError(
@@ -83,6 +84,12 @@ def mount(root: Path) -> None:
     if before is None:
         with atomic_replace(file) as part:
             part.write_text(f"{address}\n", encoding="utf-8")
+
+
+def endpoint() -> str | None:
+    """Where stores are, if not at Amazon."""
+    names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+    return next((os.environ[name] for name in names if os.environ.get(name)), None)
 
 
 def mounted() -> list[Path]:
@@ -284,6 +291,18 @@ def _left_over(folder: Path, with_all_below: bool) -> Iterator[Path]:
             inner.clear()
         else:
             yield from (Path(here, name) for name in names if PART.fullmatch(name))
+
+
+def still_locked(folder: Path) -> None:
+    """Make sure that a folder's lock, which this process took, has not run out in its store.
+
+    Writing does that by itself; this is for who lets others write.
+
+    Raises:
+        StoreTrouble: it has.
+    """
+    if store := _store_of(folder):
+        store.may_write(folder)
 
 
 def write_json(target: Path, value: Any) -> None:

@@ -174,7 +174,7 @@ class Store:
         self._make_room()
 
     def _send(self, file: Path, target: Path) -> str:
-        self._may_write(target)
+        self.may_write(target)
         put = self.ask(
             lambda: obstore.put(
                 self._objects,
@@ -209,14 +209,14 @@ class Store:
 
     def delete(self, path: Path) -> None:
         """Delete an object; the copy stays."""
-        self._may_write(path)
+        self.may_write(path)
         self.ask(lambda: obstore.delete(self._objects, self.key(path)))
 
     def delete_folder(self, folder: Path, first: str) -> None:
         """Delete all objects below a folder, that of this name before the others."""
         keys = [str(meta["path"]) for meta in self._listed(folder)]
         for some in ([k for k in keys if PurePosixPath(k).name == first], keys):
-            self._may_write(folder)
+            self.may_write(folder)
             self.ask(lambda: obstore.delete(self._objects, some))  # noqa: B023
         shutil.rmtree(self._notes(folder), ignore_errors=True)
 
@@ -345,7 +345,8 @@ class Store:
             del self._leases[folder]
             lease.give_back()
 
-    def _may_write(self, path: Path) -> None:
+    def may_write(self, path: Path) -> None:
+        """See ``storage.still_locked``."""
         for folder, lease in list(self._leases.items()):
             if path.is_relative_to(folder) and lease.is_lost():
                 raise StoreTrouble(
@@ -431,7 +432,7 @@ def _connected(url: str, limit: str, retries: int) -> S3Store:
         UserError: what is set for it makes no sense.
     """
     _, _, bucket, *prefix = url.split("/")
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
+    endpoint = storage.endpoint() or ""
     nonsense = UserError(
         f"no connection to {url} can be made with what is set: look at AWS_ENDPOINT_URL, which "
         "begins with https:// or http://, and the other AWS_* settings"

@@ -22,7 +22,7 @@ from fastdino.core.cluster import Work
 from fastdino.core.errors import UserError, disk_trouble
 from fastdino.core.home import Home
 from fastdino.core.progress import progress
-from fastdino.core.storage import exclusive_lock, fetched
+from fastdino.core.storage import exclusive_lock, fetched, still_locked
 from fastdino.core.summary import Scalar, Summary
 from fastdino.embeddings.vectors import read_vectors, schema, write_vectors
 from fastdino.spectrograms import SpectrogramSettings
@@ -112,6 +112,7 @@ def _embed_missing(home: Home, model_id: str, spec_id: str) -> Embedded:
             for track_id, seconds in cluster.everywhere(
                 embedder, todo, cores=CORES, gpus=1, sees=sees
             ):
+                still_locked(folder)
                 if track_id not in lasting:  # otherwise a computer that was lost had done it, too
                     lasting[track_id] = seconds
                     shown.advance()

@@ -22,7 +22,7 @@ from fastdino.core.failures import FILE, MACHINE, next_try
 from fastdino.core.home import Home
 from fastdino.core.paths import to_path
 from fastdino.core.progress import progress
-from fastdino.core.storage import exclusive_lock, exists, stamps, write_json
+from fastdino.core.storage import exclusive_lock, exists, stamps, still_locked, write_json
 from fastdino.core.summary import Summary
 from fastdino.core.workers import WorkerFailure
 from fastdino.ingestion import catalog
@@ -155,6 +155,7 @@ def _work(
         ) as outcomes,
     ):
         for outcome in outcomes:
+            still_locked(folder)
             candidate, result = outcome.candidate, outcome.result
             if (candidate.track_id, candidate.path) in found:
                 continue  # a computer that was lost had done it, too

@@ -369,7 +369,7 @@ def test_a_connection_that_breaks_is_told_in_one_line_and_loses_nothing(
     breaking.to_server = 1_000_000
     with pytest.raises(StoreTrouble, match="cannot be used now") as raised:
         write(shard, os.urandom(2_000_000))
-    assert "\n" not in raised.value.told
+    assert "\n" not in str(raised.value)
     assert shard.read_bytes() == before
     assert [path.name for path in shard.parent.iterdir()] == [shard.name]
 
@@ -415,7 +415,7 @@ def test_what_is_wrong_with_a_store_is_one_line(
     ):
         with pytest.raises((StoreTrouble, UserError), match=told) as raised:
             ask(mount("a"))
-        said = getattr(raised.value, "told", str(raised.value))
+        said = str(raised.value)
         assert "\n" not in said
         assert "not-to-be-told" not in said
         assert "AKIDOFTHETESTS" not in said
@@ -436,9 +436,9 @@ def test_wrong_credentials_are_told_and_not_repeated(
         ):
             with pytest.raises(StoreTrouble, match="lets nobody in") as raised:
                 ask()
-            assert "\n" not in raised.value.told
-            assert "not-to-be-told" not in raised.value.told
-            assert "AKIDOFTHETESTS" not in raised.value.told
+            assert "\n" not in str(raised.value)
+            assert "not-to-be-told" not in str(raised.value)
+            assert "AKIDOFTHETESTS" not in str(raised.value)
 
 
 def test_without_a_store_nothing_of_it_is_loaded(tmp_path: Path) -> None:
