@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -22,6 +21,8 @@ import obstore
 import synthetic
 from object_store import BUCKET, Breaking, Server
 
+from assets import child
+from assets.stage import HomeFolder
 from fastdino.core import storage
 from fastdino.core.home import Home
 from fastdino.core.storage import fetched, folders
@@ -36,16 +37,10 @@ SPEC = SpectrogramSettings()
 FRAMES = 300
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with object_store.server() as running:
-        yield running
-
-
 @pytest.fixture
-def store(server: Server, monkeypatch: pytest.MonkeyPatch) -> str:
+def store(s3: Server, monkeypatch: pytest.MonkeyPatch) -> str:
     """A store of its own, mounted by whoever mounts a home in this test."""
-    for name, value in server.environment.items():
+    for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     url = f"s3://{BUCKET}/{uuid.uuid4().hex}"
@@ -140,6 +135,16 @@ def test_a_model_is_promoted_for_all_and_forgotten_by_all(two: tuple[Home, Home]
     assert registry.model_ids(b) == ["model-a"]
 
 
+def test_a_child_of_dagster_s_and_its_checks_look_into_the_store(two: tuple[Home, Home]) -> None:
+    _, b = two
+    storage._mounted.clear()
+    [models] = child.run({"home": str(b.root), "steps": [("models", {})]})
+    assert {row["model"] for row in models.tables["models"]} == {"model-a", "model-b"}
+    storage._mounted.clear()
+    home = HomeFolder(path=str(b.root)).open()
+    assert registry.model_ids(home) == ["model-a", "model-b"]
+
+
 def test_compaction_on_one_home_is_seen_by_another(two: tuple[Home, Home]) -> None:
     a, b = two
     before = spectrograms(b)
@@ -220,11 +225,9 @@ def command(home: Path, *words: str) -> list[str]:
 
 @pytest.mark.thorough
 def test_of_two_drivers_at_once_on_two_homes_one_waits_and_both_end_well(
-    store: str, server: Server, library: Path, tmp_path: Path
+    store: str, s3: Server, library: Path, tmp_path: Path
 ) -> None:
-    environment = object_store.clean_environment(
-        server, FASTDINO_STORE=store, FASTDINO_PRESET="tiny"
-    )
+    environment = object_store.clean_environment(s3, FASTDINO_STORE=store, FASTDINO_PRESET="tiny")
     both = [
         subprocess.Popen(
             command(tmp_path / name, "run", str(library)),
@@ -245,13 +248,11 @@ def test_of_two_drivers_at_once_on_two_homes_one_waits_and_both_end_well(
 @pytest.mark.thorough
 @pytest.mark.parametrize("after", [3_000, 100_000, 300_000, 500_000])
 def test_a_run_that_is_killed_in_the_middle_of_what_it_sends_goes_on(
-    after: int, store: str, server: Server, library: Path, tmp_path: Path
+    after: int, store: str, s3: Server, library: Path, tmp_path: Path
 ) -> None:
-    slow = Breaking(server.port)
+    slow = Breaking(s3.port)
     slow.stall_after = after
-    environment = object_store.clean_environment(
-        server, FASTDINO_STORE=store, FASTDINO_PRESET="tiny"
-    )
+    environment = object_store.clean_environment(s3, FASTDINO_STORE=store, FASTDINO_PRESET="tiny")
     through = {**environment, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{slow.port}"}
     words = command(tmp_path / "a", "run", str(library))
     running = subprocess.Popen(words, env=through, stdout=subprocess.DEVNULL)
@@ -287,12 +288,10 @@ def test_a_run_that_is_killed_in_the_middle_of_what_it_sends_goes_on(
     ],
 )
 def test_a_command_ends_with_2_and_one_line_and_what_is_there_stays(
-    settings: dict[str, str], told: str, two: tuple[Home, Home], server: Server, tmp_path: Path
+    settings: dict[str, str], told: str, two: tuple[Home, Home], s3: Server, tmp_path: Path
 ) -> None:
     a, _ = two
-    environment = object_store.clean_environment(
-        server, FASTDINO_STORE=os.environ["FASTDINO_STORE"]
-    )
+    environment = object_store.clean_environment(s3, FASTDINO_STORE=os.environ["FASTDINO_STORE"])
     before = objects(a)
     home = tmp_path / "c"
     shutil.copytree(a.root / "catalog", home / "catalog")

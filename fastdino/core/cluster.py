@@ -132,9 +132,7 @@ def _on_cluster(
         while todo or busy:
             slots = _slots(ray.nodes(), cores, gpus)
             while todo and (idle or len(busy) < max(1, slots)):
-                worker = (
-                    idle.pop() if idle else kind.remote(make, cores, __version__, sees, homes)
-                )
+                worker = idle.pop() if idle else kind.remote(make, cores, __version__, sees, homes)
                 piece, lost = todo.popleft()
                 told = worker.do.options(num_returns="streaming").remote(piece)
                 busy[told] = worker, piece, lost
