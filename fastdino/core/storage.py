@@ -109,7 +109,7 @@ def take_in(root: Path) -> None:
 
 def _store_of(path: Path) -> "Store | None":
     """The store that a file or folder is in; None if it is the home's own."""
-    for root, store in _mounted.items():
+    for root, store in list(_mounted.items()):
         if path.is_relative_to(root) and store.holds(path):
             return store
     return None

@@ -19,7 +19,6 @@ import json
 import logging
 import os
 import re
-import shutil
 import socket
 import threading
 import time
@@ -213,12 +212,14 @@ class Store:
         self.ask(lambda: obstore.delete(self._objects, self.key(path)))
 
     def delete_folder(self, folder: Path, first: str) -> None:
-        """Delete all objects below a folder, that of this name before the others."""
+        """Delete all objects below a folder, that of this name first; the copies stay.
+
+        So do their records: by them a copy that a kill has left is not taken for a new file.
+        """
         keys = [str(meta["path"]) for meta in self._listed(folder)]
         for some in ([k for k in keys if PurePosixPath(k).name == first], keys):
             self.may_write(folder)
             self.ask(lambda: obstore.delete(self._objects, some))  # noqa: B023
-        shutil.rmtree(self._notes(folder), ignore_errors=True)
 
     def drop_copies(self, folder: Path) -> None:
         """Delete the home's copies below a folder, so that they are taken from the store anew."""
@@ -285,8 +286,8 @@ class Store:
 
     def _put_aside_says(self, aside: list[Path]) -> str:
         return (
-            f"{self.url} has another file than the home for {len(aside)}, which is used from now "
-            f"on; the home's is kept as {aside[0]}" + " and so on" * (len(aside) > 1)
+            f"{self.url} has others for {len(aside)} files of {self.root}, which are used from now "
+            f"on; what was here is kept in {self.root / ASIDE}, such as {aside[0]}"
         )
 
     def _files(self, folder: Path) -> list[Path]:
@@ -563,9 +564,6 @@ class _Lease:
             version, holder = self._look(WAITS_S)
             if version is None:
                 continue
-            if holder == self._mine:  # the answer to a put of before was lost
-                self._version, self._renewed_at = version, since
-                break
             if version != seen:
                 seen, since = version, _now()
             free = holder is not None and not (holder.held and holder.home != self._mine.home)
@@ -618,16 +616,17 @@ class _Lease:
     def _look(self, waits: Sequence[float] = ()) -> tuple[str | None, _Holder | None]:
         """The version that is there and what it says, as far as there is one and it can be told."""
         try:
-            found = self.store.ask(
-                lambda: obstore.get(self.store.locks, self.key), Path(self.key), waits
-            )
-            said = bytes(found.bytes())
+            version, said = self.store.ask(self._read, Path(self.key), waits)
         except FileNotFoundError:
             return None, None
         try:
-            return str(found.meta["e_tag"]), _Holder(**json.loads(said))
+            return version, _Holder(**json.loads(said))
         except (ValueError, TypeError):
-            return str(found.meta["e_tag"]), None
+            return version, None
+
+    def _read(self) -> tuple[str, bytes]:
+        found = obstore.get(self.store.locks, self.key)
+        return str(found.meta["e_tag"]), bytes(found.bytes())
 
 
 def _now() -> float:
