@@ -77,8 +77,8 @@ def mount(root: Path) -> None:
             if error.name != "obstore":
                 raise
             raise UserError(
-                f"{environment.STORE.name} is set, which needs the package obstore: install it "
-                "with `.venv/bin/pip install obstore`"
+                f"{environment.STORE.name} is set, but obstore is not installed here: run 'pip "
+                "install -e .[s3]' in the project's folder"
             ) from None
         _mounted[root] = Store(root, url)
     if before is None:

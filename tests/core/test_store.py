@@ -467,5 +467,5 @@ def test_without_its_package_a_store_is_one_line(
 ) -> None:
     monkeypatch.setitem(sys.modules, "obstore", None)
     monkeypatch.delitem(sys.modules, "fastdino.core.store")
-    with pytest.raises(UserError, match="pip install obstore"):
+    with pytest.raises(UserError, match="obstore is not installed"):
         storage.mount(tmp_path)
