@@ -61,6 +61,15 @@ class Variable(Generic[T]):
             raise UserError(f"{self.name} is {text!r}: set {self.may_be}") from None
 
 
+def minutes(text: str) -> float:
+    """A length of time, more than none.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return _above_0(text)
+
+
 def _above_0(text: str) -> float:
     number = float(text)
     if not 0 < number < math.inf:
@@ -69,7 +78,7 @@ def _above_0(text: str) -> float:
 
 
 def _minutes_or_none_at_all(text: str) -> float:
-    return _above_0(text) if float(text) else 0.0
+    return minutes(text) if float(text) else 0.0
 
 
 def _preset(text: str) -> str:
@@ -151,7 +160,7 @@ MINUTES = Variable[float | None](
     "a number of minutes above 0, such as 10 or 2.5",
     "5, more above 125 hours of music",
     None,
-    _above_0,
+    minutes,
 )
 QUIET_MINUTES = Variable(
     "FASTDINO_QUIET_MINUTES",
