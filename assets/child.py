@@ -22,6 +22,7 @@ from typing import Any
 
 from dagster_pipes import PipesContext, open_dagster_pipes
 
+from fastdino.core import storage
 from fastdino.core.errors import UserError, readable_errors
 from fastdino.core.home import Home
 from fastdino.core.summary import Scalar, Summary
@@ -93,8 +94,11 @@ def run(extras: Mapping[str, Any]) -> list[Summary]:
     """
     home, summaries = Home(Path(extras["home"])), []
     with readable_errors(home.root):
+        storage.mount(home.root)
         # All of them before the first: what is wrong with the last one's options is told at once.
-        for step in [made(name, options) for name, options in extras["steps"]]:
+        chosen = [made(name, options) for name, options in extras["steps"]]
+        storage.take_in(home.root)
+        for step in chosen:
             summary = step.run(home)
             if summary is None:
                 continue

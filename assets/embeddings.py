@@ -13,6 +13,7 @@ from assets.spectrograms import spectrogram_shards, wanted_tracks
 from assets.stage import GPU_POOL, HomeFolder, failed, run_steps, stage_asset
 from assets.training import fastdino_model
 from fastdino.core.errors import UserError
+from fastdino.core.storage import fetched
 from fastdino.embeddings.vectors import vector_files
 from fastdino.steps import CompareCandidate, Embed
 from fastdino.training import registry
@@ -56,7 +57,7 @@ def vectors_are_sound(home: HomeFolder) -> dg.AssetCheckResult:
     dim = model["dim"]
     vectors = wrong_dimension = not_unit = 0
     for file in vector_files(home.open(), model["model_id"]):
-        parquet = pq.ParquetFile(file)
+        parquet = pq.ParquetFile(fetched(file))
         for group in range(parquet.num_row_groups):
             column = parquet.read_row_group(group, columns=["vec"])["vec"].combine_chunks()
             vectors += len(column)
@@ -88,7 +89,7 @@ def every_track_has_a_vector(home: HomeFolder) -> dg.AssetCheckResult:
         files = vector_files(home.open(), registry.current(home.open())["model_id"])
     except UserError as error:
         return failed(error)
-    frames = (pl.scan_parquet(file, glob=False) for file in files)
+    frames = (pl.scan_parquet(fetched(file), glob=False) for file in files)
     songs = [frame.filter(pl.col("start_s").is_null()) for frame in frames]
     found = {track for song in songs for track in song.select("track_id").collect()["track_id"]}
     lost = wanted - found

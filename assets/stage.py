@@ -17,7 +17,7 @@ from dagster._core.errors import DagsterPipesExecutionError
 from pydantic import Field, create_model
 
 import fastdino
-from fastdino.core import environment
+from fastdino.core import environment, storage
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.steps import Step
@@ -53,8 +53,10 @@ class HomeFolder(dg.ConfigurableResource):
     )
 
     def open(self) -> Home:
-        """The folder's layout."""
-        return Home(Path(self.path).expanduser().absolute())
+        """The folder's layout; its shards, vectors and models are the store's, if one is set."""
+        home = Home(Path(self.path).expanduser().absolute())
+        storage.mount(home.root)
+        return home
 
 
 def config_of(step: type[Step], *, leave_out: Collection[str] = (), **defaults: Any) -> Any:

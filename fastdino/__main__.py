@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fastdino import __version__, steps
-from fastdino.core import environment
+from fastdino.core import environment, storage
 from fastdino.core.environment import VARIABLES
 from fastdino.core.errors import UserError, readable_errors
 from fastdino.core.home import Home, expanded
@@ -27,6 +27,9 @@ from fastdino.core.summary import Summary
 from fastdino.core.text import OneLineFormatter, one_line
 from fastdino.steps import COMMANDS
 
+# What is asked of the database and the page, which are the home's own, goes on where there is no
+# connection.
+WITHOUT_STORE = ("demo", "playlist", "serve", "settings", "similar")
 EPILOG = """\
 The stages, in order: ingest -> spectrograms -> train -> embed -> report. Each does only what is
 new since the last time, so every command is quick and safe to repeat.
@@ -264,6 +267,8 @@ def _execute(home: Home, options: argparse.Namespace) -> int:
 
         demo.synthesise(expanded(options.folder))
         return 0
+    if options.command not in WITHOUT_STORE:
+        storage.mount(home.root)
     if options.command == "bench" and options.incremental is not None:
         from fastdino.bench import changes
 
@@ -287,6 +292,7 @@ def _execute(home: Home, options: argparse.Namespace) -> int:
 
         return server.main(home, port=options.port, open_browser=options.open)
     if options.command == "verify":
+        storage.take_in(home.root)
         from fastdino.upkeep import verify
 
         return verify.main(home, repair=options.repair)
@@ -313,7 +319,9 @@ def _execute(home: Home, options: argparse.Namespace) -> int:
             f"torchrun is for 'fastdino train' alone: run 'fastdino {options.command}' without it"
         )
     # All of them before the first: what is wrong with the last one's options is told at once.
-    for step in [_step(kind, options) for kind in COMMANDS[options.command]]:
+    chosen = [_step(kind, options) for kind in COMMANDS[options.command]]
+    storage.take_in(home.root)
+    for step in chosen:
         start = time.monotonic()
         summary = step.run(home)
         if summary:

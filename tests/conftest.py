@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import demo_collection
 import hypothesis
+import object_store
 import pytest
 
 from fastdino import demo
@@ -49,6 +50,13 @@ def chromium() -> Iterator["Browser"]:
         browser = playwright.chromium.launch(executable_path=found, args=list(CHROMIUM_OPTIONS))
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[object_store.Server]:
+    """An S3 server on loopback, made once for all tests: use a prefix of your own."""
+    with object_store.server() as running:
+        yield running
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from types import ModuleType
 from typing import Any, Generic, Self, TypeVar
 
 from fastdino import __version__
-from fastdino.core import environment
-from fastdino.core.errors import UserError
+from fastdino.core import environment, storage
+from fastdino.core.errors import StoreTrouble, UserError
 from fastdino.core.text import one_line
 
 log = logging.getLogger(__name__)
@@ -133,12 +133,13 @@ def _on_cluster(
     busy: dict[Any, tuple[Any, P, int]] = {}
     idle: list[Any] = []
     slots, counted = 0, -math.inf
+    homes = storage.mounted()
     try:
         while todo or busy:
             if time.monotonic() - counted > COUNTED_EVERY_S:
                 slots, counted = _slots(ray.nodes(), cores, gpus), time.monotonic()
             while todo and (idle or len(busy) < max(1, slots)):
-                worker = idle.pop() if idle else kind.remote(make, cores, __version__, sees)
+                worker = idle.pop() if idle else kind.remote(make, cores, __version__, sees, homes)
                 piece, lost = todo.popleft()
                 told = worker.do.options(num_returns="streaming").remote(piece)
                 busy[told] = worker, piece, lost
@@ -168,7 +169,8 @@ def _on_cluster(
                     todo.appendleft((piece, lost + 1))
                 except ray.exceptions.RayTaskError as error:
                     cause = error.cause
-                    raise (cause if isinstance(cause, UserError) else error) from None
+                    known = isinstance(cause, UserError | StoreTrouble)
+                    raise (cause if known else error) from None
         _end(ray, idle)
     finally:
         for worker, _, _ in busy.values():
@@ -188,9 +190,15 @@ class _Worker:
     """What Ray runs on a computer of the cluster."""
 
     def __init__(
-        self, make: Maker[Any, Any], cores: int, version: str, sees: Sequence[Path]
+        self,
+        make: Maker[Any, Any],
+        cores: int,
+        version: str,
+        sees: Sequence[Path],
+        homes: Sequence[Path],
     ) -> None:
-        self._make, self._cores, self._version, self._sees = make, cores, version, sees
+        self._make, self._cores, self._version = make, cores, version
+        self._sees, self._homes = sees, homes
         self._work: Work[Any, Any] | None = None
 
     def do(self, piece: object) -> Iterator[list[object]]:
@@ -201,8 +209,11 @@ class _Worker:
                     f"{here} has fastdino {__version__} where {self._version} is asked for: "
                     "install the same everywhere"
                 )
+            for root in self._homes:
+                storage.mount(root)
             # Otherwise every file there would be one that cannot be read.
-            if unseen := next((path for path in self._sees if not path.is_dir()), None):
+            needed = (path for path in self._sees if not storage.in_store(path))
+            if unseen := next((path for path in needed if not path.is_dir()), None):
                 raise UserError(f"{here} does not see {unseen}: mount it there at the same place")
             self._work = self._make(self._cores).__enter__()
         told: list[object] = []

@@ -10,6 +10,7 @@ import io
 import logging
 import math
 import os
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,10 @@ def minutes(text: str) -> float:
     Raises:
         ValueError: it is none.
     """
+    return _above_0(text)
+
+
+def _above_0(text: str) -> float:
     number = float(text)
     if not 0 < number < math.inf:
         raise ValueError(f"{text} is not above 0")
@@ -92,6 +97,18 @@ def _folder(text: str) -> Path:
 def _folders(text: str) -> tuple[str, ...]:
     # Taken apart where it is known which of them are there: a name may have the separator in it.
     return (text,)
+
+
+def _store(text: str) -> str:
+    if "@" in text:
+        # Not even to say that it is wrong is it told what stands there.
+        raise UserError(
+            f"{STORE.name} has credentials in it: set {STORE.may_be}, and the credentials as "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/\w[\w.=+-]*)*/?", text, re.ASCII):
+        raise ValueError(text)
+    return text.rstrip("/")
 
 
 def _patterns(text: str) -> tuple[str, ...]:
@@ -162,8 +179,24 @@ CLUSTER = Variable[str | None](
     None,
     _address,
 )
+STORE = Variable[str | None](
+    "FASTDINO_STORE",
+    "S3-compatible storage for shards, vectors and models, which several machines may share",
+    "`s3://bucket` or `s3://bucket/prefix`",
+    "all is in the folder of results",
+    None,
+    _store,
+)
+STORE_CACHE_GB = Variable(
+    "FASTDINO_STORE_CACHE_GB",
+    "gigabytes of that storage's shards to keep copies of in the folder of results",
+    "a number of gigabytes above 0",
+    "100",
+    100.0,
+    _above_0,
+)
 VARIABLES: tuple[Variable[Any], ...] = (
-    MUSIC, EXCLUDE, HOME, PRESET, MINUTES, QUIET_MINUTES, CLUSTER,
+    MUSIC, EXCLUDE, HOME, PRESET, MINUTES, QUIET_MINUTES, CLUSTER, STORE, STORE_CACHE_GB,
 )  # fmt: skip
 
 

@@ -20,6 +20,19 @@ class UserError(Exception):
     """
 
 
+class StoreTrouble(OSError):
+    """A store cannot be used now. Like a disk's, that says nothing about what is in it."""
+
+    def __init__(self, told: str) -> None:
+        super().__init__(errno.EIO, told)
+
+    def __reduce__(self) -> tuple[type["StoreTrouble"], tuple[str]]:
+        return StoreTrouble, (str(self),)
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
 ANOTHER_FOLDER = "choose a folder with --home or FASTDINO_HOME"
 WHO_MAY = "let the user that this runs as read and write there"
 LOOK_AT_IT = "look at the disk, its cable or its network"
@@ -43,7 +56,12 @@ MENDED_BY = {
 
 
 def disk_trouble(error: Exception, path: Path) -> OSError | None:
-    """What a disk refused, if ``error`` comes of that; names ``path`` where it names no file."""
+    """What a disk or a store refused, if ``error`` comes of that.
+
+    It names ``path`` where ``error`` names no file.
+    """
+    if isinstance(error, StoreTrouble):
+        return StoreTrouble(str(error))
     number, name = 0, None
     if isinstance(error, OSError) and error.errno:
         number, name = error.errno, error.filename
@@ -68,6 +86,8 @@ def readable_errors(folder: Path) -> Iterator[None]:
         trouble = disk_trouble(error, folder)
         if trouble is None:
             raise
+        if isinstance(trouble, StoreTrouble):
+            raise UserError(str(trouble)) from None
         raise UserError(
             f"{trouble.filename}: {trouble.strerror}; {MENDED_BY[trouble.errno or 0]}. What was "
             "done before is kept, and the next run goes on from there"

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fastdino.core.errors import disk_trouble
-from fastdino.core.storage import atomic_replace
+from fastdino.core.storage import atomic_replace, fetched
 
 
 def write(target: Path, frame: pl.DataFrame) -> None:
@@ -37,7 +37,7 @@ def read(source: Path, schema: pl.Schema, added: Collection[str] = ()) -> pl.Dat
         ValueError: it is damaged, or has other columns than ``schema``.
     """
     try:
-        table = pq.read_table(source, partitioning=None, page_checksum_verification=True)
+        table = pq.read_table(fetched(source), partitioning=None, page_checksum_verification=True)
         wanted = schema.to_frame().to_arrow().schema
         for name in schema.names():
             if name in added and name not in table.column_names:

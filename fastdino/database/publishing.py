@@ -25,13 +25,13 @@ from fastdino import __version__
 from fastdino.core.errors import UserError
 from fastdino.core.failures import FILE
 from fastdino.core.home import Home
-from fastdino.core.storage import atomic_replace, read_json
+from fastdino.core.storage import Stamp, atomic_replace, read_json, stamps
 from fastdino.core.summary import Summary
-from fastdino.embeddings.vectors import read_vectors, schema, vector_files
+from fastdino.embeddings.vectors import FILES, read_vectors, schema, vector_files
 from fastdino.ingestion import catalog, skipped
 from fastdino.reports import map_files
-from fastdino.spectrograms.shards import empty_index, is_short, list_shards, read_index
-from fastdino.spectrograms.stage import read_failures
+from fastdino.spectrograms.shards import SHARDS, empty_index, is_short, read_index
+from fastdino.spectrograms.stage import FAILED, read_failures
 from fastdino.training import registry
 
 log = logging.getLogger(__name__)
@@ -160,28 +160,27 @@ def fingerprint_of(home: Home) -> str:
         UserError: the current model's description, or what says which map stands, is damaged.
     """
     digest = hashlib.blake2b(f"{__version__}\n{_schema()}".encode(), digest_size=16)
-    for path in sorted(_inputs(home)):
-        status = path.stat()
-        line = f"\n{path.relative_to(home.root)}\0{status.st_size}\0{status.st_mtime_ns}"
+    found: dict[Path, Stamp] = {}
+    for folder, pattern in _inputs(home):
+        found |= stamps(folder, pattern)
+    for path, (size, version) in sorted(found.items()):
+        line = f"\n{path.relative_to(home.root)}\0{size}\0{version}"
         digest.update(line.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
-def _inputs(home: Home) -> Iterator[Path]:
-    yield home.catalog
-    if home.skipped.exists():
-        yield home.skipped
-    yield home.models / "current.json"
+def _inputs(home: Home) -> Iterator[tuple[Path, str]]:
+    """Folders, and which files of each."""
+    for file in (home.catalog, home.skipped, home.models / "current.json"):
+        yield file.parent, file.name
     for model in registry.models(home)[0]:
-        yield home.model(model["model_id"]) / "model.json"
-        yield from vector_files(home, model["model_id"])
-        folder = _map_folder(home, model["model_id"])
-        if folder and folder.is_dir():
-            yield from folder.iterdir()
+        yield home.model(model["model_id"]), "model.json"
+        yield home.vectors(model["model_id"]), FILES
+        if folder := _map_folder(home, model["model_id"]):
+            yield folder, "*"
     shards = home.shards(registry.current(home)["spec_id"])
-    yield from list_shards(shards)
-    if (shards / "failures.parquet").exists():
-        yield shards / "failures.parquet"
+    yield shards, SHARDS
+    yield shards, FAILED
 
 
 def _map_folder(home: Home, model_id: str) -> Path | None:

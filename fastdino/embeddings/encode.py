@@ -19,10 +19,10 @@ import torch
 
 from fastdino.core import cluster
 from fastdino.core.cluster import Work
-from fastdino.core.errors import UserError
+from fastdino.core.errors import UserError, disk_trouble
 from fastdino.core.home import Home
 from fastdino.core.progress import progress
-from fastdino.core.storage import exclusive_lock
+from fastdino.core.storage import exclusive_lock, fetched, still_locked
 from fastdino.core.summary import Scalar, Summary
 from fastdino.embeddings.vectors import read_vectors, schema, write_vectors
 from fastdino.spectrograms import SpectrogramSettings
@@ -111,6 +111,7 @@ def _embed_missing(home: Home, model_id: str, spec_id: str, embedder: "type[Embe
             make = functools.partial(embedder, home, model_id)
             sees = (home.shards(spec_id), home.model(model_id), folder)
             for track_id, seconds in cluster.everywhere(make, todo, cores=CORES, gpus=1, sees=sees):
+                still_locked(folder)
                 if track_id not in lasting:  # otherwise a computer that was lost had done it, too
                     lasting[track_id] = seconds
                     shown.advance()
@@ -141,12 +142,14 @@ def _todo(shards: Path, vectors: Path) -> list[Parcel]:
 def _missing(there: set[str], vectors: Path) -> set[str]:
     """Tracks of a shard that its vector file lacks."""
     try:
-        with pq.ParquetFile(vectors) as file:
+        with pq.ParquetFile(fetched(vectors)) as file:
             done = file.read(["track_id"], use_threads=False)
         missing = there - set(pc.unique(done.column(0)).to_pylist())
         if missing:
             read_vectors(vectors)  # it is going to be added to
-    except (*shard_files.UNREADABLE, UserError):
+    except (*shard_files.UNREADABLE, UserError) as error:
+        if trouble := disk_trouble(error, vectors):
+            raise trouble from error
         # None yet, or spoilt: then all of it is computed again.
         return there
     return missing

@@ -14,10 +14,11 @@ import pyarrow.parquet as pq
 
 from fastdino.core.errors import UserError, disk_trouble
 from fastdino.core.home import Home
-from fastdino.core.storage import atomic_replace
+from fastdino.core.storage import atomic_replace, fetched, listed
 from fastdino.spectrograms.shards import UNREADABLE
 from fastdino.training import registry
 
+FILES = "*.parquet"
 COLUMNS = ["track_id", "start_s", "end_s", "vec"]
 
 
@@ -38,7 +39,7 @@ def vector_files(home: Home, model_id: str) -> list[Path]:
 
     Shard names sort by age; a song that two files hold is to be taken from the first here.
     """
-    return sorted(home.vectors(model_id).glob("*.parquet"), reverse=True)
+    return listed(home.vectors(model_id), FILES)[::-1]
 
 
 def read_vectors(path: Path, *, only_songs: bool = False) -> pa.Table:
@@ -53,7 +54,7 @@ def read_vectors(path: Path, *, only_songs: bool = False) -> pa.Table:
     """
     try:
         return pq.read_table(
-            path,
+            fetched(path),
             columns=COLUMNS,
             filters=pc.field("start_s").is_null() if only_songs else None,
             partitioning=None,

@@ -19,6 +19,7 @@ import numpy as np
 
 from fastdino.core.cluster import Work
 from fastdino.core.paths import to_path
+from fastdino.core.storage import exists
 from fastdino.core.workers import WorkerFailure, WorkerPool
 from fastdino.spectrograms import extract, shards
 from fastdino.spectrograms.candidates import Candidate, time_limit_s
@@ -105,7 +106,7 @@ class Filler(Work[Parcel, Outcome]):
                 if len(self._open) >= OPEN_PARCELS:
                     yield None
             path = self.folder / parcel.shard
-            have = shards.track_ids(path) if path.exists() else set()
+            have = shards.track_ids(path) if exists(path) else set()
             todo = [each for each in parcel.candidates if each.track_id not in have]
             shard = _Open(path, self.settings, [each.track_id for each in todo])
             self._open.append(shard)

@@ -17,6 +17,7 @@ from pathlib import Path
 import polars as pl
 
 from fastdino.core import tables
+from fastdino.core.storage import unlink
 from fastdino.spectrograms import shards
 from fastdino.spectrograms.candidates import Candidate
 from fastdino.spectrograms.settings import SpectrogramSettings
@@ -93,7 +94,7 @@ def write_plan(folder: Path, plan: Sequence[Parcel]) -> None:
 
 def drop_plan(folder: Path) -> None:
     """All of it is done."""
-    _path(folder).unlink(missing_ok=True)
+    unlink(_path(folder), missing_ok=True)
 
 
 def _path(folder: Path) -> Path:

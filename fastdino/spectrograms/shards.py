@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fastdino.core.errors import UserError, disk_trouble
-from fastdino.core.storage import atomic_replace
+from fastdino.core.storage import atomic_replace, exists, fetched, listed, stamps, unlink
 
 SCHEMA = pa.schema(
     [
@@ -34,6 +34,7 @@ SCHEMA = pa.schema(
         pa.field("spectrogram", pa.binary(), nullable=False),
     ]
 )
+SHARDS = "spectrograms-*.parquet"
 INDEX_COLUMNS = [name for name in SCHEMA.names if name != "spectrogram"]
 
 # What ``keep_index`` keeps, and the name of what it says of the shards.
@@ -81,7 +82,7 @@ def is_short(decoded_s: float, header_s: float | None) -> bool:
 
 def list_shards(folder: Path) -> list[Path]:
     """The shards in ``folder``, oldest first; empty if there are none."""
-    return sorted(folder.glob("spectrograms-*.parquet"))
+    return listed(folder, SHARDS)
 
 
 def name_of(number: int) -> str:
@@ -104,9 +105,9 @@ def read_index(folder: Path) -> pa.Table:
     """
     kept = _kept_index(folder)
     tables = []
-    for path in list_shards(folder):
+    for path, now in stamps(folder, SHARDS).items():
         known, stamp = kept.get(path.name, (None, None))
-        if known is None or stamp != _stamp(path):
+        if known is None or stamp != [*now]:
             known = _columns(path, INDEX_COLUMNS)
             names = pa.array([path.name] * len(known), pa.string())
             known = known.append_column("shard", names)
@@ -117,34 +118,37 @@ def read_index(folder: Path) -> pa.Table:
 def keep_index(folder: Path, index: pa.Table) -> None:
     """Keep what ``read_index`` gave, so that next time it opens only shards that have changed.
 
+    Nothing is written if all of it is kept already.
+
     To be called by who holds the folder's lock; opening thousands of shards takes a minute.
     """
     rows = {each["values"]: each["counts"] for each in pc.value_counts(index["shard"]).to_pylist()}
-    about = [[path.name, _stamp(path), rows.get(path.name, 0)] for path in list_shards(folder)]
-    table = index.replace_schema_metadata({INDEXED: json.dumps(about)})
+    there = stamps(folder, SHARDS)
+    about = [[path.name, stamp, rows.get(path.name, 0)] for path, stamp in there.items()]
+    said = json.dumps(about).encode()
+    with contextlib.suppress(*UNREADABLE):
+        if (pq.read_schema(fetched(folder / INDEX)).metadata or {}).get(INDEXED) == said:
+            return
+    table = index.replace_schema_metadata({INDEXED: said})
     with atomic_replace(folder / INDEX) as part:
         pq.write_table(table, part, compression="zstd", write_page_checksum=True)
 
 
-def _kept_index(folder: Path) -> dict[str, tuple[pa.Table, list[int]]]:
+def _kept_index(folder: Path) -> dict[str, tuple[pa.Table, list[int | str]]]:
     """The rows of each shard that ``keep_index`` kept, and the shard's stamp at that time."""
     kept, start = {}, 0
     try:
         table = pq.read_table(
-            folder / INDEX, partitioning=None, page_checksum_verification=True
+            fetched(folder / INDEX), partitioning=None, page_checksum_verification=True
         ).select(empty_index().schema.names)
         for name, stamp, rows in json.loads(table.schema.metadata[INDEXED]):
             kept[name] = (table.slice(start, rows).replace_schema_metadata(), stamp)
             start += rows
-    except (*UNREADABLE, LookupError, TypeError):
+    except (*UNREADABLE, LookupError, TypeError) as error:
+        if trouble := disk_trouble(error, folder / INDEX):
+            raise trouble from error
         return {}  # none yet, or spoilt: the shards say it all
     return kept
-
-
-def _stamp(path: Path) -> list[int]:
-    """What changes when a file is written anew."""
-    found = path.stat()
-    return [found.st_size, found.st_mtime_ns]
 
 
 def empty_index() -> pa.Table:
@@ -164,7 +168,7 @@ def track_ids(shard: Path) -> set[str]:
 
 def _columns(shard: Path, names: list[str]) -> pa.Table:
     # A shard has many small row groups: ``pq.read_table`` takes eight times as long.
-    with _naming(shard), pq.ParquetFile(shard) as file:
+    with _naming(shard), pq.ParquetFile(fetched(shard)) as file:
         return file.read(names, use_threads=False)
 
 
@@ -179,7 +183,7 @@ def iter_pieces(shard: Path, track_ids: Iterable[str] | None = None) -> Iterator
         UserError: the shard is damaged.
     """
     wanted = None if track_ids is None else set(track_ids)
-    with _naming(shard), pq.ParquetFile(shard) as file:
+    with _naming(shard), pq.ParquetFile(fetched(shard)) as file:
         for group in range(file.num_row_groups):
             if wanted is not None:
                 ids = file.read_row_group(group, columns=["track_id"]).column(0).to_pylist()
@@ -216,7 +220,7 @@ def _naming(shard: Path) -> Iterator[None]:
 
 def _row_groups(shard: Path) -> Iterator[pa.Table]:
     # What is copied gets new checksums: damage that went unnoticed here would be sealed by them.
-    with _naming(shard), pq.ParquetFile(shard, page_checksum_verification=True) as file:
+    with _naming(shard), pq.ParquetFile(fetched(shard), page_checksum_verification=True) as file:
         for group in range(file.num_row_groups):
             yield file.read_row_group(group)
 
@@ -227,13 +231,13 @@ def rewrite(shard: Path, keep: Collection[str]) -> None:
     Row groups that cannot be read are left out, so none may hold a part of a track to keep.
     """
     if not keep:
-        shard.unlink()
+        unlink(shard)
         return
     kept = pa.array(list(keep), pa.string())
     with (
         atomic_replace(shard) as part,
         _new_file(part) as file,
-        pq.ParquetFile(shard, page_checksum_verification=True) as old,
+        pq.ParquetFile(fetched(shard), page_checksum_verification=True) as old,
     ):
         for group in range(old.num_row_groups):
             try:
@@ -268,7 +272,7 @@ def merge(shards: Mapping[Path, Collection[str]]) -> None:
                     waiting = []
         _write_row_group(file, waiting)
     for shard in others:
-        shard.unlink()
+        unlink(shard)
 
 
 def _write_row_group(file: pq.ParquetWriter, tables: list[pa.Table]) -> None:
@@ -337,7 +341,7 @@ class ShardWriter:
     def _open(self) -> None:
         self._replacing = atomic_replace(self.shard)
         self._file = _new_file(self._replacing.__enter__())
-        if self.shard.exists():
+        if exists(self.shard):
             for table in _row_groups(self.shard):
                 for row in range(len(table)):
                     self._add(table.slice(row, 1))

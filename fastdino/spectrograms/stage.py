@@ -22,7 +22,7 @@ from fastdino.core.failures import FILE, MACHINE, next_try
 from fastdino.core.home import Home
 from fastdino.core.paths import to_path
 from fastdino.core.progress import progress
-from fastdino.core.storage import exclusive_lock, write_json
+from fastdino.core.storage import exclusive_lock, exists, stamps, still_locked, write_json
 from fastdino.core.summary import Summary
 from fastdino.core.workers import WorkerFailure
 from fastdino.ingestion import catalog
@@ -41,6 +41,7 @@ SPARE_SHARE = 0.2
 # Of a computer of a cluster, for one shard at a time: more would wait at the end of each.
 CORES = 4
 
+FAILED = "failures.parquet"
 FAILURES = pl.Schema(
     {
         "track_id": pl.String,
@@ -82,24 +83,19 @@ def run(
     folder = home.shards(settings.spec_id)
     with exclusive_lock(folder):
         files = catalog.songs(catalog.read(home))
-        if not (folder / "spec.json").exists():
+        if not exists(folder / "spec.json"):
             write_json(folder / "spec.json", asdict(settings))
         failures = read_failures(folder)
-        index = pl.from_arrow(shards.read_index(folder))
-        assert isinstance(index, pl.DataFrame)
+        index = _index(folder)
         given_up = failures.clear() if retry else not_yet_due(failures, datetime.now(UTC))
         had = set(index.filter(FIRST)["track_id"].to_list())
         candidates, missing = find(files, had, given_up)
         done = _Done()
         start = time.monotonic()
         if candidates:
-            sizes = {path.name: path.stat().st_size for path in shards.list_shards(folder)}
             sees = [folder, *(Path(to_path(each)) for each in files["folder"].unique())]
-            done = _work(home, folder, settings, candidates, sizes, sees, filler)
-            table = shards.read_index(folder)
-            shards.keep_index(folder, table)
-            index = pl.from_arrow(table)
-            assert isinstance(index, pl.DataFrame)
+            done = _work(home, folder, settings, candidates, _sizes(folder), sees, filler)
+            index = _index(folder)
         seconds = time.monotonic() - start
         tried = {tuple(row[:-1]): row[-1] for row in failures.select(*SAME, "attempts").rows()}
         failed = [_failure(*each, tried) for each in done.failed]
@@ -178,6 +174,7 @@ def _work(
         ) as outcomes,
     ):
         for outcome in outcomes:
+            still_locked(folder)
             candidate, result = outcome.candidate, outcome.result
             if (candidate.track_id, candidate.path) in done.files:
                 continue  # a computer that was lost had done it, too
@@ -195,6 +192,20 @@ def _work(
     return done
 
 
+def _index(folder: Path) -> pl.DataFrame:
+    """What is in the shards; kept, so that it need not be read from each of them again."""
+    table = shards.read_index(folder)
+    shards.keep_index(folder, table)
+    index = pl.from_arrow(table)
+    assert isinstance(index, pl.DataFrame)
+    return index
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Bytes of each shard, by name."""
+    return {path.name: stamp.size for path, stamp in stamps(folder, shards.SHARDS).items()}
+
+
 @contextlib.contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
     """An empty folder for what workers write, whatever a killed run has left there."""
@@ -207,7 +218,7 @@ def _scratch(folder: Path) -> Iterator[Path]:
 
 
 def _failures_path(folder: Path) -> Path:
-    return folder / "failures.parquet"
+    return folder / FAILED
 
 
 def _failure(
@@ -266,8 +277,9 @@ def _summary(
         .tail(TABLE_ROWS)
         .to_dicts()
     )
+    sizes = _sizes(folder)
     for row in table:
-        row["MB"] = round((folder / row["shard"]).stat().st_size / 1e6, 1)
+        row["MB"] = round(sizes[row["shard"]] / 1e6, 1)
     new_s = float(new["decoded_s"].sum())
     speed = new_s / seconds if len(new) else 0.0
     parts = []

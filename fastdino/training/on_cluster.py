@@ -18,7 +18,7 @@ from typing import Any
 import torch.distributed as dist
 
 from fastdino import __version__
-from fastdino.core import environment
+from fastdino.core import environment, storage
 from fastdino.core.cluster import connect
 from fastdino.core.errors import UserError, readable_errors
 from fastdino.core.home import Home
@@ -45,7 +45,8 @@ def run(
     Rank 0's log is this process's, and the ranks end with it.
 
     Args:
-        home: on storage that all computers of the cluster see under this path.
+        home: on storage that all computers of the cluster see under this path, unless its shards
+            and models are in a store.
         settings: gives the recipe, there: it may depend on the device.
         n_ranks: how many processes; each has a GPU of its own where the cluster has any.
         afresh: see ``stage.run``.
@@ -143,7 +144,9 @@ def _one_rank(
     **options: bool,
 ) -> Summary | UserError | None:
     """What runs on the cluster; rank 0 says to ``said``, a queue of Ray's, what it logs."""
-    if not ranks.least(home.root.is_dir() and version == __version__):
+    storage.mount(home.root)
+    seen = storage.in_store(home.models) or home.root.is_dir()
+    if not ranks.least(seen and version == __version__):
         return UserError(
             f"a computer of the cluster does not see {home.root}, or has not fastdino {version}: "
             "put the home on storage that all see under the same path, and install the same on all"

@@ -6,11 +6,10 @@ choice, which is the next stages' work.
 """
 
 import contextlib
-import shutil
 
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
-from fastdino.core.storage import exclusive_lock
+from fastdino.core.storage import exclusive_lock, folders, remove_folder, withdraw
 from fastdino.core.summary import Summary
 from fastdino.training import registry
 
@@ -89,11 +88,10 @@ def forget(home: Home, model_id: str) -> Summary:
         held.enter_context(exclusive_lock(home.models))
         # Of a model that was half forgotten there may be one kind of folder and not the others.
         kinds = [home.maps(model_id).parent, vectors.parent, home.models]
-        folders = [path for kind in kinds if kind.is_dir() for path in kind.glob("[!.]*")]
-        names = sorted({path.name for path in folders if path.is_dir()})
+        names = sorted({path.name for kind in kinds for path in folders(kind)})
         if model_id not in names:
             return Summary("forget", _unknown(model_id, names), did_work=False)
-        if vectors.is_dir():
+        if vectors in folders(vectors.parent):
             held.enter_context(exclusive_lock(vectors))
         current = registry.current_id(home)
         if current is None and registry.model_ids(home):
@@ -102,11 +100,11 @@ def forget(home: Home, model_id: str) -> Summary:
             raise UserError(f"model {model_id} is in use: promote another one first")
         size_mb = registry.size_mb(home, model_id)
         for folder in (going, home.maps(model_id), vectors):
-            if folder.is_dir():
-                shutil.rmtree(folder)
+            remove_folder(folder)
+        withdraw(home.model(model_id), first="model.json")
         if home.model(model_id).is_dir():
             home.model(model_id).rename(going)
-            shutil.rmtree(going)
+            remove_folder(going)
     return Summary(
         "forget",
         f"model {model_id} is gone, with its vectors and maps ({size_mb:,.1f} MB)",

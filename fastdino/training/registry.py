@@ -19,7 +19,14 @@ import pyarrow.parquet as pq
 
 from fastdino.core.errors import UserError, disk_trouble
 from fastdino.core.home import Home
-from fastdino.core.storage import atomic_replace, read_json, write_json
+from fastdino.core.storage import (
+    atomic_replace,
+    fetched,
+    listed,
+    read_json,
+    stamps,
+    write_json,
+)
 
 WEIGHTS = "model.safetensors"
 TRACKS = "tracks.parquet"
@@ -108,7 +115,7 @@ def made_at(described: dict[str, Any]) -> datetime:
 
 def model_ids(home: Home) -> list[str]:
     """Names of all finished models, readable or not; one still in training is not among them."""
-    return sorted(path.parent.name for path in home.models.glob("[!.]*/model.json"))
+    return [path.parent.name for path in listed(home.models, "[!.]*/model.json")]
 
 
 def models(home: Home) -> tuple[list[dict[str, Any]], list[str]]:
@@ -208,9 +215,9 @@ def make_current(home: Home, model_id: str, previous: str | None = None) -> None
 
 def size_mb(home: Home, model_id: str) -> float:
     """Megabytes on disk of a model, its vectors and its maps."""
-    folders = (home.model(model_id), home.vectors(model_id), home.maps(model_id))
-    files = (path for folder in folders for path in folder.rglob("*") if path.is_file())
-    return sum(path.stat().st_size for path in files) / 1e6
+    found = stamps(home.model(model_id), "*") | stamps(home.vectors(model_id), "*")
+    found |= stamps(home.maps(model_id), "*") | stamps(home.maps(model_id), "*/*")
+    return sum(stamp.size for stamp in found.values()) / 1e6
 
 
 def write_trained_on(folder: Path, track_ids: set[str]) -> None:
@@ -238,7 +245,7 @@ def trained_on(home: Home, model_id: str) -> set[str] | None:
 def read_trained_on(path: Path) -> set[str]:
     """What ``write_trained_on`` wrote; raises what pyarrow does of a file that is damaged."""
     table = pq.read_table(
-        path, columns=["track_id"], partitioning=None, page_checksum_verification=True
+        fetched(path), columns=["track_id"], partitioning=None, page_checksum_verification=True
     )
     return set(table["track_id"].to_pylist())
 
@@ -259,7 +266,7 @@ def read_weights(folder: Path, described: dict[str, Any]) -> bytes:
         OSError: the file cannot be read.
         ValueError: it is not what was saved.
     """
-    weights = (folder / WEIGHTS).read_bytes()
+    weights = fetched(folder / WEIGHTS).read_bytes()
     if weights_digest(weights) != described.get("weights_digest", weights_digest(weights)):
         raise ValueError(f"{WEIGHTS} is not what was saved")
     return weights

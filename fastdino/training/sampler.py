@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -91,9 +90,7 @@ class CropSampler:
         # A fixed random order: the window then holds a mixture, not the newest additions.
         order = np.random.default_rng(seed).permutation(len(shards))
         self._queue = [shards[i] for i in order]
-        shapes = [_shape(path) for path in self._queue]
-        n_mels = shapes[0][1]
-        self._lengths = [n_frames for n_frames, _ in shapes]
+        self._lengths, n_mels = _shapes(self._queue)
         self._shared_out = world > 1 and sum(self._lengths) > budget_bytes // n_mels
         if self._shared_out:
             own = slice(rank % len(shards), None, world)
@@ -272,6 +269,11 @@ def places(lengths: Sequence[int], width: int) -> int:
     return sum(lengths) if width == len(lengths) else (width + 1) * max(lengths)
 
 
-def _shape(path: Path) -> tuple[int, int]:
-    table = pq.read_table(path, columns=["n_frames", "n_mels"], partitioning=None)
-    return int(np.sum(table.column("n_frames"))), int(table.column("n_mels")[0].as_py())
+def _shapes(shards: Sequence[Path]) -> tuple[list[int], int]:
+    """Frames of each shard, and the bands of all; none is opened whose index is kept."""
+    frames: dict[Path, int] = {}
+    for folder in {path.parent for path in shards}:
+        index = shard_files.read_index(folder)
+        sums = index.group_by("shard").aggregate([("n_frames", "sum")]).to_pylist()
+        frames |= {folder / row["shard"]: row["n_frames_sum"] for row in sums}
+    return [frames[path] for path in shards], int(index["n_mels"][0].as_py())

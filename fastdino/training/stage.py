@@ -10,7 +10,6 @@ a person promotes it.
 import contextlib
 import json
 import logging
-import os
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -24,7 +23,7 @@ import torch
 from fastdino import __version__
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
-from fastdino.core.storage import atomic_replace, exclusive_lock
+from fastdino.core.storage import atomic_replace, exclusive_lock, exists, fetched, move_folder
 from fastdino.core.summary import Summary
 from fastdino.spectrograms import SpectrogramSettings
 from fastdino.spectrograms import shards as shard_files
@@ -212,7 +211,7 @@ def _put_in_place(home: Home, current: str | None) -> Summary:
     # Nothing is left to go on from it for.
     (work / "checkpoint.safetensors").unlink(missing_ok=True)
     folder = home.model(about["model_id"])
-    os.replace(work, folder)
+    move_folder(work, folder, last="model.json")
     _in_use(home)
     metrics, rows = about["metrics"], _measured(folder)
     what, then = ("candidate", "; it waits for 'fastdino promote'") if current else ("model", "")
@@ -336,7 +335,7 @@ def _compared(quality: Mapping[str, Mapping[str, float | None]]) -> list[dict[st
 def _measured(folder: Path) -> list[dict[str, Any]]:
     """The rows of ``metrics.jsonl``; those that cannot be read are left out."""
     rows = []
-    for line in (folder / "metrics.jsonl").read_text(errors="replace").splitlines():
+    for line in fetched(folder / "metrics.jsonl").read_text(errors="replace").splitlines():
         with contextlib.suppress(ValueError):
             rows.append(json.loads(line))
     return rows
@@ -344,7 +343,7 @@ def _measured(folder: Path) -> list[dict[str, Any]]:
 
 def _curve(folder: Path) -> dict[str, bytes]:
     picture = folder / CURVE
-    return {"training curve": picture.read_bytes()} if picture.exists() else {}
+    return {"training curve": fetched(picture).read_bytes()} if exists(picture) else {}
 
 
 def _plot(curve: list[dict[str, Any]]) -> bytes:

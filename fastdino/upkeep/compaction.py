@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.progress import progress
-from fastdino.core.storage import exclusive_lock
+from fastdino.core.storage import exclusive_lock, exists, folders, stamps, unlink
 from fastdino.core.summary import Summary
-from fastdino.embeddings.vectors import read_vectors, vector_files, write_vectors
+from fastdino.embeddings.vectors import FILES, read_vectors, vector_files, write_vectors
 from fastdino.ingestion import catalog
 from fastdino.spectrograms import SpectrogramSettings, shards
 from fastdino.training import registry
@@ -56,7 +56,7 @@ def run(home: Home) -> Summary:
                 shards.merge(group)
                 shown.advance()
         for shard in emptied:
-            shard.unlink()
+            unlink(shard)
         for model_id in models:
             _drop_left_over_vectors(home, model_id, folder, known)
         freed = before - _megabytes(home, folder, models)
@@ -118,7 +118,7 @@ def plan(folder: Path, index: pa.Table, known: set[str]) -> tuple[list[Group], l
 def _models(home: Home, spec_id: str) -> list[str]:
     """Models with vectors of these spectrograms. Of one that cannot be read they are left alone."""
     found = []
-    for folder in sorted(path for path in home.root.glob("vectors/*") if path.is_dir()):
+    for folder in folders(home.vectors("any").parent):
         with contextlib.suppress(UserError):
             if registry.metadata(home, folder.name)["spec_id"] == spec_id:
                 found.append(folder.name)
@@ -128,7 +128,7 @@ def _models(home: Home, spec_id: str) -> list[str]:
 def _merge_vectors(folder: Path, group: Group, known: set[str]) -> None:
     """Write the vectors of a group under the name of its first shard; the others stay for now."""
     # As everywhere, the newer file is right about a song that two of them hold.
-    paths = [path for shard in reversed(group) if (path := folder / shard.name).exists()]
+    paths = [path for shard in reversed(group) if exists(path := folder / shard.name)]
     seen: set[str] = set()
     tables = []
     for path in paths:
@@ -140,13 +140,14 @@ def _merge_vectors(folder: Path, group: Group, known: set[str]) -> None:
     if seen:
         write_vectors(target, pa.concat_tables(reversed(tables)))  # in order of age again
     else:
-        target.unlink(missing_ok=True)
+        unlink(target, missing_ok=True)
 
 
 def _drop_left_over_vectors(home: Home, model_id: str, folder: Path, known: set[str]) -> None:
     """Drop vectors of shards that are no more, but for those that no other file holds."""
     files = vector_files(home, model_id)
-    left_over = [path for path in files if not (folder / path.name).exists()]
+    there = {shard.name for shard in shards.list_shards(folder)}
+    left_over = [path for path in files if path.name not in there]
     held: set[str] = set()
     for path in files:
         if path not in left_over:
@@ -155,7 +156,7 @@ def _drop_left_over_vectors(home: Home, model_id: str, folder: Path, known: set[
         table = read_vectors(path)
         keep = known.intersection(table["track_id"].to_pylist()) - held
         if not keep:
-            path.unlink()
+            unlink(path)
         elif len(keep) < pc.count_distinct(table["track_id"]).as_py():
             kept = pa.array(list(keep), pa.string())
             write_vectors(path, table.filter(pc.is_in(table["track_id"], kept)))
@@ -163,6 +164,7 @@ def _drop_left_over_vectors(home: Home, model_id: str, folder: Path, known: set[
 
 
 def _megabytes(home: Home, folder: Path, models: list[str]) -> float:
-    files = [*shards.list_shards(folder)]
-    files += [path for model_id in models for path in vector_files(home, model_id)]
-    return sum(path.stat().st_size for path in files) / 1e6
+    files = [*stamps(folder, shards.SHARDS).values()]
+    for model_id in models:
+        files += stamps(home.vectors(model_id), FILES).values()
+    return sum(stamp.size for stamp in files) / 1e6

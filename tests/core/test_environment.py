@@ -13,6 +13,8 @@ from fastdino.core.environment import (
     MUSIC,
     PRESET,
     QUIET_MINUTES,
+    STORE,
+    STORE_CACHE_GB,
     VARIABLES,
 )
 from fastdino.core.errors import UserError
@@ -49,6 +51,9 @@ def test_what_is_not_set_or_empty_is_as_usual(monkeypatch: pytest.MonkeyPatch) -
         (MINUTES, " 2.5 ", 2.5),
         (QUIET_MINUTES, "0", 0.0),
         (QUIET_MINUTES, "10", 10.0),
+        (STORE, "s3://music", "s3://music"),
+        (STORE, " s3://music/of.mine/2026/ ", "s3://music/of.mine/2026"),
+        (STORE_CACHE_GB, "0.5", 0.5),
     ],
 )
 def test_what_is_set_is_taken(
@@ -64,6 +69,9 @@ def test_what_is_set_is_taken(
         *(("FASTDINO_MINUTES", text) for text in ("1,5", "ten", "-1", "0", "nan", "inf")),
         *(("FASTDINO_QUIET_MINUTES", text) for text in ("two", "-1", "nan")),
         *(("FASTDINO_PRESET", text) for text in ("CPU", "huge", "cpu gpu")),
+        *(("FASTDINO_STORE", text) for text in ("music", "s3://", "s3://M", "s3://m/../x")),
+        ("FASTDINO_STORE", "https://127.0.0.1/music"),
+        ("FASTDINO_STORE_CACHE_GB", "0"),
         ("FASTDINO_HOME", "~nobody-of-that-name/x"),
     ],
 )

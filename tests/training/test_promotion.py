@@ -111,7 +111,7 @@ def test_forgetting_that_was_killed_is_finished_when_it_is_given_again(
 
     rmtree = shutil.rmtree
     with monkeypatch.context() as patched:
-        patched.setattr(promotion.shutil, "rmtree", killed)
+        patched.setattr(shutil, "rmtree", killed)
         with pytest.raises(KeyboardInterrupt):
             forget(two, "b")
     assert registry.current_id(two) == "a"

@@ -16,12 +16,11 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.progress import progress
-from fastdino.core.storage import exclusive_lock
+from fastdino.core.storage import drop_copies, exclusive_lock, folders, stamps
 from fastdino.upkeep.verify.finding import Finding, Mender, noting
 
 __all__ = ["Finding", "Mender", "check", "main"]
@@ -69,16 +68,19 @@ def check(home: Home, *, repair: bool = False) -> Iterator[Finding]:
     """
     from fastdino.upkeep.verify import catalogue, maps, models, published, spectrograms, vectors
 
-    made = [*home.root.glob("shards/*"), *home.root.glob("vectors/*")]
-    folders = [path for path in (home.models, *sorted(made)) if path.is_dir()]
-    if not folders and not home.catalog.exists():
+    made = [*folders(home.root / "shards"), *folders(home.root / "vectors")]
+    if home.models.is_dir() or folders(home.models):
+        made = [home.models, *made]
+    if not made and not home.catalog.exists():
         raise UserError(f"there is nothing in {home.root} to verify: run `fastdino run` first")
     with contextlib.ExitStack() as held:
         _may_be_read(home)
         held.enter_context(exclusive_lock(home.root, with_all_below=False))
-        for folder in (home.catalog.parent, *folders, home.root / "maps"):
+        for folder in (home.catalog.parent, *made, home.root / "maps"):
             held.enter_context(exclusive_lock(folder))
-        megabytes = sum(path.stat().st_size for path in _large(home)) / 1e6
+            # What is to be known is whether the store's are sound.
+            drop_copies(folder)
+        megabytes = _megabytes(home)
         with progress("Checking", megabytes, "MB") as shown:
             told: list[Finding] = []
             known = yield from noting(told, catalogue.check(home, repair=repair))
@@ -93,9 +95,9 @@ def check(home: Home, *, repair: bool = False) -> Iterator[Finding]:
             yield from published.check(home, None if told else expected, repair=repair)
 
 
-def _large(home: Home) -> Iterator[Path]:
-    yield from home.root.glob("shards/*/*.parquet")
-    yield from home.root.glob("vectors/*/*.parquet")
+def _megabytes(home: Home) -> float:
+    large = [stamps(home.root / kind, "*/*.parquet") for kind in ("shards", "vectors")]
+    return sum(stamp.size for files in large for stamp in files.values()) / 1e6
 
 
 def _may_be_read(home: Home) -> None:

@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TypeVar
 
-from fastdino.core.errors import UserError
+from fastdino.core.errors import StoreTrouble, UserError
 from fastdino.core.text import one_line
 from fastdino.spectrograms.shards import UNREADABLE
 
@@ -79,8 +79,11 @@ def reason(path: Path, error: BaseException) -> str:
 
     Raises:
         UserError: the file may be sound, and it is the disk or its permissions that are not.
+        StoreTrouble: the same of a store.
     """
     error = error.__cause__ or error
+    if isinstance(error, StoreTrouble):
+        raise error
     if isinstance(error, FileNotFoundError):
         return "it is missing"
     if isinstance(error, OSError) and error.errno:

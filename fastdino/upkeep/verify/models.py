@@ -6,7 +6,6 @@ A model cannot be made again: training another gives other vectors. So nothing o
 deleted here, and damaged weights are left to a person.
 """
 
-import os
 import shutil
 from collections.abc import Generator
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
-from fastdino.core.storage import write_json
+from fastdino.core.storage import exists, folders, rename, unlink, write_json
 from fastdino.training import registry
 from fastdino.training.promotion import GOING
 from fastdino.upkeep.verify import recovery
@@ -30,7 +29,7 @@ def check(home: Home, *, repair: bool) -> Generator[Finding, None, set[str]]:
         The models that can compute vectors.
     """
     working: set[str] = set()
-    for folder in sorted(path for path in home.models.glob("[!.]*") if path.is_dir()):
+    for folder in folders(home.models):
         yield from _check_description(home, folder, repair=repair)
         if isinstance(describe(home, folder.name), str):
             continue
@@ -82,8 +81,8 @@ def _check_description(home: Home, folder: Path, *, repair: bool) -> Findings:
     found = Finding(path, wrong, "written anew from what music.duckdb knows of the model")
 
     def mend() -> None:
-        if path.exists():
-            os.replace(path, path.with_name(path.name + ".damaged"))
+        if exists(path):
+            rename(path, path.with_name(path.name + ".damaged"))
         write_json(path, about)
 
     yield found.settled(mend, repair=repair)
@@ -109,7 +108,8 @@ def _check_current(home: Home, working: set[str], *, repair: bool) -> Findings:
         wrong = "it is missing" if current is None else f"it names {current}, which is not there"
     except UserError as error:
         current, wrong = None, reason(path, error)
-    if (current and home.model(current).is_dir()) or not (working or path.exists()):
+    there = current is not None and home.model(current) in folders(home.models)
+    if there or not (working or exists(path)):
         return
     published = recovery.current_model(home)
     chosen = published if published in working else max(working, default=None)
@@ -145,7 +145,7 @@ def _wrong_checkpoint(path: Path) -> str | None:
 
 def _check_tracks(path: Path, *, repair: bool) -> Findings:
     # Models of before this was kept have none.
-    if not path.exists():
+    if not exists(path):
         return
     try:
         registry.read_trained_on(path)
@@ -155,7 +155,7 @@ def _check_tracks(path: Path, *, repair: bool) -> Findings:
             reason(path, error),
             "deleted; which songs are new to the model is then told from their number alone",
         )
-        yield found.settled(path.unlink, repair=repair)
+        yield found.settled(lambda: unlink(path), repair=repair)
 
 
 def _check_going(folder: Path, repair: bool) -> Findings:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from fastdino.core import tables
 from fastdino.core.home import Home
 from fastdino.core.progress import Progress
-from fastdino.core.storage import read_json, write_json
+from fastdino.core.storage import fetched, folders, read_json, write_json
 from fastdino.spectrograms import SpectrogramSettings
 from fastdino.spectrograms import shards as shard_files
 from fastdino.spectrograms.stage import FAILURES, read_failures
@@ -66,7 +66,7 @@ def check(
     current = home.shards(spec.spec_id)
     held: Held = {}
     told: list[Finding] = []
-    for folder in sorted(path for path in current.parent.glob("*") if path.is_dir()):
+    for folder in folders(current.parent):
         if folder == current:
             yield from noting(told, _check_folder(folder, spec, repair=repair))
             findings = _check_current(folder, spec, known, held, shown, repair=repair)
@@ -118,7 +118,7 @@ def _check_current(
     seen: set[str] = set()
     left: set[str] = set()
     for path in shard_files.list_shards(folder):
-        megabytes = path.stat().st_size / 1e6
+        megabytes = fetched(path).stat().st_size / 1e6
         shard = inspect(path, spec)
         twice = shard.sound & seen
         found = []
@@ -171,7 +171,7 @@ def _check_other(folder: Path, held: Held, shown: Progress) -> Findings:
         if shard.reasons:
             yield Finding(path, shard.reasons[0], advice, Mender.PERSON)
         held[path] = shard.tracks
-        shown.advance(path.stat().st_size / 1e6)
+        shown.advance(fetched(path).stat().st_size / 1e6)
 
 
 def inspect(path: Path, spec: SpectrogramSettings) -> Shard:
@@ -185,7 +185,7 @@ def inspect(path: Path, spec: SpectrogramSettings) -> Shard:
     """
     walk = _Walk(spec)
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(fetched(path), page_checksum_verification=True) as file:
             if not file.schema_arrow.equals(shard_files.SCHEMA):
                 raise ValueError("other columns")
             for group in range(file.num_row_groups):

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.progress import Progress
+from fastdino.core.storage import fetched, folders, rename, unlink
 from fastdino.embeddings.vectors import COLUMNS, read_vectors, vector_files, write_vectors
 from fastdino.training import registry
 from fastdino.upkeep.verify.finding import DAMAGE, Finding, Mender, reason, songs
@@ -74,10 +75,10 @@ def check(
         current = candidate = None
     kept_up = {current, candidate["model_id"] if candidate else None}
     have: set[str] = set()
-    for folder in sorted(path for path in home.root.glob("vectors/*") if path.is_dir()):
+    for folder in folders(home.root / "vectors"):
         about = describe(home, folder.name)
         if isinstance(about, str):
-            if not home.model(folder.name).is_dir():
+            if home.model(folder.name) not in folders(home.models):
                 yield Finding(
                     folder,
                     "the model that these vectors are of is not there",
@@ -91,7 +92,7 @@ def check(
         anywhere = set().union(*(tracks for tracks in of_model.values() if tracks))
         missing = 0
         for path in reversed(vector_files(home, folder.name)):
-            megabytes = path.stat().st_size / 1e6
+            megabytes = fetched(path).stat().st_size / 1e6
             vectors = inspect(path, about["dim"])
             wanted = of_model.pop(path.name, None) or set()
             spare: set[str] = set()
@@ -150,9 +151,9 @@ def _check_file(
 
 def _rewrite(path: Path, vectors: Vectors, keep: set[str], *, again: bool) -> None:
     if vectors.unreadable and not again:
-        path.rename(path.with_name(path.name + ".damaged"))
+        rename(path, path.with_name(path.name + ".damaged"))
     elif vectors.unreadable or not keep:
-        path.unlink()
+        unlink(path)
     else:
         table = read_vectors(path)
         write_vectors(path, table.filter(pc.is_in(table["track_id"], pa.array(list(keep)))))
@@ -171,7 +172,7 @@ def inspect(path: Path, dim: int) -> Vectors:
     found = Vectors()
     whole: set[str] = set()
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(fetched(path), page_checksum_verification=True) as file:
             if file.schema_arrow.field("vec").type.list_size != dim:
                 raise ValueError(f"vectors not of the model's {dim} dimensions")
             for group in range(file.num_row_groups):
