@@ -41,8 +41,8 @@ class RayJobs(dg.PipesClient):
     def __init__(self) -> None:
         if not (find_spec("ray") and find_spec("dagster_ray")):
             raise UserError(
-                f"{environment.JOBS.name} is set, but Ray or dagster-ray is not installed here: run "
-                "'pip install -e .[cluster]' in the project's folder, or unset it to run steps "
+                f"{environment.JOBS.name} is set, but Ray or dagster-ray is not installed here: "
+                "run 'pip install -e .[cluster]' in the project's folder, or unset it to run steps "
                 "beside Dagster"
             )
 
@@ -57,7 +57,7 @@ class RayJobs(dg.PipesClient):
 
         Raises:
             UserError: no one answers at the address, or the home cannot be written to.
-            DagsterPipesExecutionError: the job ended without saying why, or no one answers any more.
+            DagsterPipesExecutionError: the job ended without a word, or no one answers any more.
         """
         from dagster_ray import PipesRayJobClient
 

@@ -9,6 +9,7 @@ from fastdino.core import environment
 from fastdino.core.environment import (
     EXCLUDE,
     HOME,
+    JOBS,
     MINUTES,
     MUSIC,
     PRESET,
@@ -49,6 +50,7 @@ def test_what_is_not_set_or_empty_is_as_usual(monkeypatch: pytest.MonkeyPatch) -
         (MINUTES, " 2.5 ", 2.5),
         (QUIET_MINUTES, "0", 0.0),
         (QUIET_MINUTES, "10", 10.0),
+        (JOBS, "http://10.0.0.1:8265", "http://10.0.0.1:8265"),
     ],
 )
 def test_what_is_set_is_taken(
@@ -65,6 +67,7 @@ def test_what_is_set_is_taken(
         *(("FASTDINO_QUIET_MINUTES", text) for text in ("two", "-1", "nan")),
         *(("FASTDINO_PRESET", text) for text in ("CPU", "huge", "cpu gpu")),
         ("FASTDINO_HOME", "~nobody-of-that-name/x"),
+        *(("RAY_API_SERVER_ADDRESS", text) for text in ("auto", "10.0.0.1:8265", "ray://a:1")),
     ],
 )
 def test_what_it_cannot_be_is_told_with_the_name_and_what_it_may_be(
