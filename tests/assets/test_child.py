@@ -100,5 +100,5 @@ def test_of_several_steps_all_is_shown_and_the_first_is_the_headline() -> None:
 
 
 def test_a_step_that_was_sent_to_another_version_says_so_at_once() -> None:
-    with pytest.raises(UserError, match="has fastdino .* where Dagster has 0.0.0: install"):
+    with pytest.raises(UserError, match=r"has fastdino .* where Dagster has 0\.0\.0: install"):
         run({"version": "0.0.0", "home": "/nowhere", "steps": [("ingest", {})]})
