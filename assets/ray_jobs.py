@@ -56,11 +56,14 @@ class RayJobs(dg.PipesClient):
         """Run ``command`` there, to its end; what ends this ends it, too.
 
         Raises:
-            UserError: no one answers at the address, or the home cannot be written to.
+            UserError: no one answers at the address, or the home cannot be written to, or the
+                cluster wants a token that is not there.
             DagsterPipesExecutionError: the job ended without a word, or no one answers any more.
         """
         from dagster_ray import PipesRayJobClient
+        from ray.exceptions import RayError
 
+        refused = (OSError, RuntimeError, RayError)
         home = Home(Path(extras["home"]))
         with contextlib.ExitStack() as stack:
             with readable_errors(home.root):
@@ -70,11 +73,12 @@ class RayJobs(dg.PipesClient):
             jobs = PipesRayJobClient(message_reader=WholeLineReader(folder, LOOK_EVERY_S))
             try:
                 client = jobs.client
-            except (OSError, RuntimeError) as error:
+            except refused as error:
                 raise UserError(
-                    f"no Ray cluster answers at {environment.JOBS.value()}, which "
-                    f"{environment.JOBS.name} names ({one_line(str(error))[:200]}): start it, or "
-                    "unset it to run steps beside Dagster"
+                    f"the Ray cluster that {environment.JOBS.name} names, "
+                    f"{environment.JOBS.value()}, takes no jobs from here "
+                    f"({one_line(str(error))[:200]}): start it, or unset "
+                    f"{environment.JOBS.name} to run steps beside Dagster"
                 ) from error
             job = f"fastdino-{uuid.uuid4().hex[:12]}"
             try:
@@ -92,7 +96,7 @@ class RayJobs(dg.PipesClient):
                 )
             except BaseException as error:
                 _end(client, job)
-                if isinstance(error, OSError | RuntimeError):
+                if isinstance(error, refused):
                     raise DagsterPipesExecutionError(str(error)) from error
                 raise
 
@@ -107,8 +111,8 @@ def _entrypoint(command: Sequence[str]) -> str:
 def _end(client: Any, job: str) -> None:
     """Stop a job that is not over, and wait until it is: the next run must not write beside it."""
     last = time.monotonic() + 2 * TERMINATION_S
-    # There may be no such job, or no one who knows.
-    with contextlib.suppress(OSError, RuntimeError):
+    # There may be no such job, or no one who knows: what ended the run is told in any case.
+    with contextlib.suppress(Exception):
         client.stop_job(job)
         while not client.get_job_status(job).is_terminal() and time.monotonic() < last:
             time.sleep(LOOK_EVERY_S)

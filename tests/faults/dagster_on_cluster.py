@@ -19,6 +19,7 @@ from fastdino.core.home import Home
 from tests.faults import on_cluster
 
 ROOT = Path(__file__).parents[2]
+TOKEN = "0123456789abcdef" * 2
 STAGES = ("catalog", "spectrogram_shards", "embedding_vectors")
 SPEC = on_cluster.SPEC
 SHARD_BYTES = round(1.5 * on_cluster.SECONDS * SPEC.frames_per_s * SPEC.n_mels)
@@ -225,8 +226,9 @@ def driver(folder: Path) -> None:
 
 
 def jobs(folder: Path) -> None:
-    """Each step is a job: undisturbed; cancelled; killed; wrong; and no one there."""
+    """Each step is a job: undisturbed; cancelled; killed; wrong; no token; and no one there."""
     songs, *expected = begin(folder)
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
     with cluster() as ray:
         address = f"http://{ray.head_node.webui_url}"
         # Not where the jobs go: an address for the command line, which nobody answers.
@@ -257,7 +259,8 @@ def jobs(folder: Path) -> None:
         started.wait()
         assert dagster.last.status is dg.DagsterRunStatus.SUCCESS
         assert dagster.last.count("STEP_UP_FOR_RETRY") == 1
-        ended_here(dagster, expected[0])
+        assert dagster.run("embedding_vectors").status is dg.DagsterRunStatus.SUCCESS
+        assert on_cluster.results(dagster.home) == expected[0]
         print("the job killed: tried once more; the same", flush=True)
 
         run = dagster.run("catalog", FASTDINO_MUSIC=str(folder / "unmounted"))
@@ -267,11 +270,19 @@ def jobs(folder: Path) -> None:
         assert run.count("STEP_UP_FOR_RETRY") == 0
         print("what a person can mend: told at once", flush=True)
 
-    run = dagster.run("catalog")
-    assert run.status is dg.DagsterRunStatus.FAILURE
-    assert f"no Ray cluster answers at {address}" in run.why
-    assert run.count("STEP_UP_FOR_RETRY") == 0
+        refused(dagster.run("catalog", RAY_AUTH_TOKEN=TOKEN[::-1]), address)
+        print("without the cluster's token: told at once", flush=True)
+
+    refused(dagster.run("catalog"), address)
     print("no one there: told at once", flush=True)
+
+
+def refused(run: Run, address: str) -> None:
+    assert run.status is dg.DagsterRunStatus.FAILURE
+    assert f"{address}, takes no jobs from here" in run.why
+    assert "\n" not in run.why
+    assert run.count("STEP_UP_FOR_RETRY") == 0
+    assert not any(secret in line for line in run.log for secret in (TOKEN, TOKEN[::-1]))
 
 
 if __name__ == "__main__":
