@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -22,6 +23,7 @@ from typing import Any
 
 from dagster_pipes import PipesContext, open_dagster_pipes
 
+from fastdino import __version__
 from fastdino.core import storage
 from fastdino.core.errors import UserError, readable_errors
 from fastdino.core.home import Home
@@ -91,7 +93,16 @@ def run(extras: Mapping[str, Any]) -> list[Summary]:
     """Run ``extras["steps"]`` on ``extras["home"]``, one after the other.
 
     Each is a pair of the step's name and its options, as ``fastdino.steps.made`` takes them.
+
+    Raises:
+        UserError: a step raised it, or Dagster is of another version.
     """
+    if extras["version"] != __version__:
+        raise UserError(
+            f"{socket.gethostname()}, where the step was sent, has fastdino {__version__} where "
+            f"Dagster has {extras['version']}: install the same everywhere"
+        )
+    os.environ.update(extras.get("settings", {}))
     home, summaries = Home(Path(extras["home"])), []
     with readable_errors(home.root):
         storage.mount(home.root)

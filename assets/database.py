@@ -12,7 +12,7 @@ import duckdb
 from assets import run_report
 from assets.reports import collection_map
 from assets.spectrograms import wanted_tracks
-from assets.stage import DUCKDB_POOL, HomeFolder, failed, run_steps, stage_asset
+from assets.stage import DUCKDB_POOL, HomeFolder, Pipes, failed, run_steps, stage_asset
 from fastdino.core.errors import UserError
 from fastdino.ingestion import catalog as files_catalog
 from fastdino.steps import Publish
@@ -31,7 +31,7 @@ FRESHNESS = dg.FreshnessPolicy.time_window(
     pool=DUCKDB_POOL,
 )
 def music_duckdb(
-    context: dg.AssetExecutionContext, home: HomeFolder, pipes: dg.PipesSubprocessClient
+    context: dg.AssetExecutionContext, home: HomeFolder, pipes: Pipes
 ) -> dg.MaterializeResult:
     """The collection as a database: songs, vectors, neighbours, map, clusters.
 

@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from assets.spectrograms import spectrogram_shards, wanted_tracks
-from assets.stage import GPU_POOL, HomeFolder, failed, run_steps, stage_asset
+from assets.stage import GPU_POOL, HomeFolder, Pipes, failed, run_steps, stage_asset
 from assets.training import fastdino_model
 from fastdino.core.errors import UserError
 from fastdino.core.storage import fetched
@@ -28,7 +28,7 @@ UNIT_LENGTH_TOLERANCE = 1e-3
     pool=GPU_POOL,
 )
 def embedding_vectors(
-    context: dg.AssetExecutionContext, home: HomeFolder, pipes: dg.PipesSubprocessClient
+    context: dg.AssetExecutionContext, home: HomeFolder, pipes: Pipes
 ) -> dg.MaterializeResult:
     """A vector for every song, and for every stretch of it, from the current model.
 

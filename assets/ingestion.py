@@ -9,6 +9,7 @@ import dagster as dg
 from assets.stage import (
     COLLECTION_POOL,
     HomeFolder,
+    Pipes,
     config_of,
     failed,
     run_steps,
@@ -31,7 +32,7 @@ def catalog(
     context: dg.AssetExecutionContext,
     config: CatalogConfig,
     home: HomeFolder,
-    pipes: dg.PipesSubprocessClient,
+    pipes: Pipes,
 ) -> dg.MaterializeResult:
     """Every music file found, the recording in it, and its tags.
 

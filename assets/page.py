@@ -6,7 +6,7 @@ Belongs here: the asset ``report_page``. Does not: the page itself (``fastdino.p
 import dagster as dg
 
 from assets.database import music_duckdb
-from assets.stage import DUCKDB_POOL, HomeFolder, run_steps, stage_asset
+from assets.stage import DUCKDB_POOL, HomeFolder, Pipes, run_steps, stage_asset
 from fastdino.steps import WritePage
 
 
@@ -16,7 +16,7 @@ from fastdino.steps import WritePage
     pool=DUCKDB_POOL,
 )
 def report_page(
-    context: dg.AssetExecutionContext, home: HomeFolder, pipes: dg.PipesSubprocessClient
+    context: dg.AssetExecutionContext, home: HomeFolder, pipes: Pipes
 ) -> dg.MaterializeResult:
     """One page to look at the whole collection, to search it, and to listen to it.
 

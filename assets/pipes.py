@@ -9,7 +9,6 @@ import json
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,15 +32,25 @@ class WholeLineReader(dg.PipesMessageReader):
 
     Dagster's own reader takes what has been written of a line for all of it. A message with
     pictures in it is written in several pieces, and one in some hundred runs failed for that.
+
+    Args:
+        folder: where the file is to lie, for a child on another computer; otherwise in one that is
+            gone afterwards.
+        look_every_s: how long to wait where there is nothing new.
     """
+
+    def __init__(self, folder: Path | None = None, look_every_s: float = LOOK_EVERY_S) -> None:
+        self._folder, self._look_every_s = folder, look_every_s
 
     @contextlib.contextmanager
     def read_messages(self, handler: dg.PipesMessageHandler) -> Iterator[dict[str, str]]:
         """Read in a thread of its own while the child runs, and to the end after it has ended."""
-        with tempfile.TemporaryDirectory(prefix="fastdino-pipe-") as folder:
+        own = tempfile.TemporaryDirectory(prefix="fastdino-pipe-")
+        with contextlib.nullcontext(self._folder) if self._folder else own as folder:
             path, ended = Path(folder, "messages"), threading.Event()
             path.touch()
-            reader = threading.Thread(target=_follow, args=(path, handler, ended), daemon=True)
+            following = (path, handler, ended, self._look_every_s)
+            reader = threading.Thread(target=_follow, args=following, daemon=True)
             reader.start()
             try:
                 yield {PipesDefaultMessageWriter.FILE_PATH_KEY: str(path)}
@@ -54,20 +63,20 @@ class WholeLineReader(dg.PipesMessageReader):
         return "Attempted to read messages from a local temporary file."
 
 
-def _follow(path: Path, handler: dg.PipesMessageHandler, ended: threading.Event) -> None:
-    line = b""
+def _follow(
+    path: Path, handler: dg.PipesMessageHandler, ended: threading.Event, look_every_s: float
+) -> None:
+    read, is_last = 0, False
     try:
-        with path.open("rb") as file:
-            while True:
-                is_last = ended.is_set()  # asked before reading: what comes later is read as well
-                line += file.readline()
-                if line.endswith(b"\n"):
-                    handler.handle_message(json.loads(line))
-                    line = b""
-                elif is_last:
-                    return
-                else:
-                    time.sleep(LOOK_EVERY_S)
+        while not is_last:
+            is_last = ended.wait(look_every_s)  # before reading: what was written till then is read
+            # Opened anew: over a network that shows what another computer has written.
+            with path.open("rb") as file:
+                file.seek(read)
+                for line in file:
+                    if line.endswith(b"\n"):
+                        handler.handle_message(json.loads(line))
+                        read += len(line)
     except Exception:
         handler.report_pipes_framework_exception(WholeLineReader.__name__, sys.exc_info())
         raise

@@ -7,7 +7,7 @@ Belongs here: the asset ``promotion`` and its option. Does not: choosing
 import dagster as dg
 
 from assets.embeddings import embedding_vectors
-from assets.stage import GPU_POOL, HomeFolder, config_of, run_steps, stage_asset
+from assets.stage import GPU_POOL, HomeFolder, Pipes, config_of, run_steps, stage_asset
 from fastdino.steps import Embed, ListModels, Promote
 
 
@@ -24,7 +24,7 @@ def promotion(
     context: dg.AssetExecutionContext,
     config: PromotionConfig,
     home: HomeFolder,
-    pipes: dg.PipesSubprocessClient,
+    pipes: Pipes,
 ) -> dg.MaterializeResult:
     """The model that everything after it is made with, and the candidate beside it.
 

@@ -8,7 +8,7 @@ import dagster as dg
 
 from assets.embeddings import embedding_vectors
 from assets.promotion import promotion
-from assets.stage import DUCKDB_POOL, HomeFolder, run_steps, stage_asset
+from assets.stage import DUCKDB_POOL, HomeFolder, Pipes, run_steps, stage_asset
 from fastdino.steps import DrawMap
 
 
@@ -19,7 +19,7 @@ from fastdino.steps import DrawMap
     pool=DUCKDB_POOL,
 )
 def collection_map(
-    context: dg.AssetExecutionContext, home: HomeFolder, pipes: dg.PipesSubprocessClient
+    context: dg.AssetExecutionContext, home: HomeFolder, pipes: Pipes
 ) -> dg.MaterializeResult:
     """A place in the plane for every song, named clusters, and each song's nearest neighbours.
 

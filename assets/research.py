@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 
 from assets.spectrograms import decoded_tracks, spectrogram_shards
-from assets.stage import GPU_POOL, HomeFolder, config_of, run_steps, stage_asset
+from assets.stage import GPU_POOL, HomeFolder, Pipes, config_of, run_steps, stage_asset
 from fastdino.steps import Compare, DrawComparison, Step, made
 
 
@@ -26,7 +26,7 @@ def comparison(
     context: dg.AssetExecutionContext,
     config: ComparisonConfig,
     home: HomeFolder,
-    pipes: dg.PipesSubprocessClient,
+    pipes: Pipes,
 ) -> dg.MaterializeResult:
     """Every way of learning on the same songs, for the same time: which one finds artists best?
 

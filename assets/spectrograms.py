@@ -8,7 +8,15 @@ import dagster as dg
 import polars as pl
 
 from assets.ingestion import catalog
-from assets.stage import COLLECTION_POOL, HomeFolder, config_of, failed, run_steps, stage_asset
+from assets.stage import (
+    COLLECTION_POOL,
+    HomeFolder,
+    Pipes,
+    config_of,
+    failed,
+    run_steps,
+    stage_asset,
+)
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.ingestion import catalog as files_catalog
@@ -34,7 +42,7 @@ def spectrogram_shards(
     context: dg.AssetExecutionContext,
     config: SpectrogramsConfig,
     home: HomeFolder,
-    pipes: dg.PipesSubprocessClient,
+    pipes: Pipes,
 ) -> dg.MaterializeResult:
     """A log-mel spectrogram of every track, in Parquet shards of about 256 MB.
 

@@ -32,6 +32,9 @@ COLLECTION_POOL = "collection"
 GPU_POOL = "gpu"
 DUCKDB_POOL = "duckdb"
 
+# What starts a step in a process of its own, wherever that is.
+Pipes = dg.ResourceParam[dg.PipesClient]
+
 
 def stage_asset(**own: Any) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """``dagster.asset`` with what all assets have in common; an asset's group is its module."""
@@ -93,18 +96,18 @@ def config_of(step: type[Step], *, leave_out: Collection[str] = (), **defaults: 
 
 def run_steps(
     context: dg.AssetExecutionContext,
-    pipes: dg.PipesSubprocessClient,
+    pipes: Pipes,
     home: HomeFolder,
     *steps: Step,
 ) -> dg.MaterializeResult:
-    """Run steps one after the other in a child process and return what they report together.
+    """Run steps one after the other in a process of their own and return what they report together.
 
     The child logs into the run as it goes; when the run is cancelled it is interrupted, and its
     memory, the GPU's too, is free when it ends.
 
     Args:
         context: of the asset that is being made.
-        pipes: starts the child.
+        pipes: starts the child, here or elsewhere.
         home: where results lie.
         steps: what to run, with its options.
 
@@ -117,10 +120,13 @@ def run_steps(
             context=context,
             command=[sys.executable, "-m", "assets.child"],
             extras={
+                "version": fastdino.__version__,
                 "home": str(home.open().root),
                 "steps": [(step.name, step.plain()) for step in steps],
             },
         )
+    except UserError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
     except DagsterPipesExecutionError as error:
         # The child could not say why: killed, most likely because memory ran out.
         names = ", ".join(step.name for step in steps)

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from assets.spectrograms import spectrogram_shards, wanted_tracks
-from assets.stage import GPU_POOL, HomeFolder, config_of, run_steps, stage_asset
+from assets.stage import GPU_POOL, HomeFolder, Pipes, config_of, run_steps, stage_asset
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.embeddings.drift import mostly_new_neighbors
@@ -46,7 +46,7 @@ def fastdino_model(
     context: dg.AssetExecutionContext,
     config: TrainingConfig,
     home: HomeFolder,
-    pipes: dg.PipesSubprocessClient,
+    pipes: Pipes,
 ) -> dg.MaterializeResult:
     """An encoder trained on this collection, without labels.
 

@@ -5,9 +5,12 @@ assets that use them.
 """
 
 from assets.pipes import pipes_client
+from assets.ray_jobs import RayJobs
 from assets.stage import HomeFolder
+from fastdino.core import environment
 
 RESOURCES = {
     "home": HomeFolder(),
-    "pipes": pipes_client(),
+    # Where steps run: beside Dagster, or as jobs of the Ray cluster that is named for them.
+    "pipes": pipes_client() if environment.JOBS.value() is None else RayJobs(),
 }

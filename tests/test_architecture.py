@@ -38,7 +38,10 @@ NOT_THERE = (
     "av", "charset_normalizer", "dagster", "dotenv", "duckdb", "matplotlib", "openTSNE", "plotly",
     "polars", "sklearn", "soundfile", "tinytag",
 )  # fmt: skip
-HEAVY = ("torch", "torchaudio", "sklearn", "openTSNE", "plotly", "matplotlib", "av", "soundfile")
+HEAVY = (
+    "torch", "torchaudio", "sklearn", "openTSNE", "plotly", "matplotlib", "av", "soundfile", "ray",
+    "dagster_ray",
+)  # fmt: skip
 
 
 @functools.cache

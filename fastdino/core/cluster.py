@@ -6,8 +6,9 @@ Does not: what the work is. Ray is imported only where such an address is set.
 
 import logging
 import math
-import os
+import signal
 import socket
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -101,9 +102,7 @@ def connect() -> ModuleType:
             "the project's folder, or unset RAY_ADDRESS to compute on this computer alone"
         ) from None
     if not ray.is_initialized():
-        # What decides what is computed has to be the same everywhere; secrets stay where they are.
-        names = [each.name for each in environment.VARIABLES if each is not environment.CLUSTER]
-        told = {name: os.environ[name] for name in names if name in os.environ}
+        terminate = signal.getsignal(signal.SIGTERM)
         try:
             if address != "auto":  # Ray itself goes on trying for minutes
                 host, _, port = address.rpartition(":")
@@ -112,13 +111,18 @@ def connect() -> ModuleType:
                 address,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                runtime_env={"env_vars": told},
+                # What decides what is computed has to be the same everywhere; secrets stay here.
+                runtime_env={"env_vars": environment.told()},
             )
         except (OSError, RuntimeError, ValueError, OverflowError) as error:
             raise UserError(
                 f"the Ray cluster that RAY_ADDRESS names, {address}, cannot be joined "
                 f"({one_line(str(error))[:200]}): start it, or unset RAY_ADDRESS to do without"
             ) from error
+        finally:
+            # Ray puts its own in place, which nothing here that ends in an orderly way knows of.
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, terminate)
     return ray
 
 

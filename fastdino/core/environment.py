@@ -115,6 +115,12 @@ def _patterns(text: str) -> tuple[str, ...]:
     return tuple(each.strip() for each in text.split(os.pathsep) if each.strip())
 
 
+def _web_address(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise ValueError(text)
+    return text
+
+
 def _address(text: str) -> str:
     host, _, port = text.rpartition(":")
     if text != "auto" and not (host and "/" not in host and port.isdigit()):
@@ -195,8 +201,17 @@ STORE_CACHE_GB = Variable(
     100.0,
     _above_0,
 )
+# Ray's own as well: what asks for this address takes it from there, whatever else it is told.
+JOBS = Variable[str | None](
+    "RAY_API_SERVER_ADDRESS",
+    "the Ray cluster that Dagster sends its steps to, as jobs",
+    "the address of its dashboard, as http://10.0.0.1:8265",
+    "none: steps run beside Dagster",
+    None,
+    _web_address,
+)
 VARIABLES: tuple[Variable[Any], ...] = (
-    MUSIC, EXCLUDE, HOME, PRESET, MINUTES, QUIET_MINUTES, CLUSTER, STORE, STORE_CACHE_GB,
+    MUSIC, EXCLUDE, HOME, PRESET, MINUTES, QUIET_MINUTES, CLUSTER, JOBS, STORE, STORE_CACHE_GB,
 )  # fmt: skip
 
 
@@ -239,6 +254,12 @@ def check() -> None:
         near = difflib.get_close_matches(name, [each.name for each in VARIABLES], n=1)
         meant = f"; did you mean {near[0]}?" if near else ""
         log.warning("there is no setting %s%s", name, meant)
+
+
+def told() -> dict[str, str]:
+    """What is set of all that decides what is computed: for processes on other computers."""
+    names = [each.name for each in VARIABLES if each not in (CLUSTER, JOBS)]
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def unknown(names: Iterable[str]) -> list[str]:

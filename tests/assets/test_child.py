@@ -7,7 +7,8 @@ import pytest
 from dagster._core.definitions.metadata import metadata_map_from_external
 from PIL import Image
 
-from assets.child import PLOT_WIDTH, metadata, together
+from assets.child import PLOT_WIDTH, metadata, run, together
+from fastdino.core.errors import UserError
 from fastdino.core.summary import Summary
 
 
@@ -96,3 +97,8 @@ def test_of_several_steps_all_is_shown_and_the_first_is_the_headline() -> None:
     assert (values["n"], values["m"]) == (1, 3)
     assert values["warnings"] == "one\ntwo"
     assert values["did work"] is True
+
+
+def test_a_step_that_was_sent_to_another_version_says_so_at_once() -> None:
+    with pytest.raises(UserError, match=r"has fastdino .* where Dagster has 0\.0\.0: install"):
+        run({"version": "0.0.0", "home": "/nowhere", "steps": [("ingest", {})]})

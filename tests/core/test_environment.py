@@ -9,6 +9,7 @@ from fastdino.core import environment
 from fastdino.core.environment import (
     EXCLUDE,
     HOME,
+    JOBS,
     MINUTES,
     MUSIC,
     PRESET,
@@ -54,6 +55,7 @@ def test_what_is_not_set_or_empty_is_as_usual(monkeypatch: pytest.MonkeyPatch) -
         (STORE, "s3://music", "s3://music"),
         (STORE, " s3://music/of.mine/2026/ ", "s3://music/of.mine/2026"),
         (STORE_CACHE_GB, "0.5", 0.5),
+        (JOBS, "http://10.0.0.1:8265", "http://10.0.0.1:8265"),
     ],
 )
 def test_what_is_set_is_taken(
@@ -73,6 +75,7 @@ def test_what_is_set_is_taken(
         ("FASTDINO_STORE", "https://127.0.0.1/music"),
         ("FASTDINO_STORE_CACHE_GB", "0"),
         ("FASTDINO_HOME", "~nobody-of-that-name/x"),
+        *(("RAY_API_SERVER_ADDRESS", text) for text in ("auto", "10.0.0.1:8265", "ray://a:1")),
     ],
 )
 def test_what_it_cannot_be_is_told_with_the_name_and_what_it_may_be(

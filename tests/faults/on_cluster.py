@@ -1,4 +1,4 @@
-"""The stages on a Ray cluster of a head and two nodes: run by ``test_cluster`` in a network of its
+"""The stages on a Ray cluster of a head and two nodes: run by ``test_ray_cluster`` in a network of its
 own, as ``python -m tests.faults.on_cluster SCENARIO FOLDER``.
 """
 

@@ -203,6 +203,10 @@ def test_what_is_set_wrongly_is_named_when_the_definitions_are_loaded(
         config_of(Train)
 
 
+def test_steps_run_beside_dagster_unless_a_cluster_is_named_for_them() -> None:
+    assert isinstance(defs.resources["pipes"], dg.PipesSubprocessClient)  # type: ignore[index]
+
+
 def test_resources_can_be_replaced_for_a_test() -> None:
     other = dg.PipesSubprocessClient(env={"HERE": "1"})
     assert build_defs({"pipes": other}).resources["pipes"] is other  # type: ignore[index]
