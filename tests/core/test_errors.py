@@ -13,6 +13,7 @@ import pytest
 import synthetic
 
 from assets import child
+from fastdino import __version__
 from fastdino.__main__ import main
 from fastdino.core.errors import UserError, readable_errors
 from fastdino.core.home import Home
@@ -77,7 +78,13 @@ def test_a_read_only_disk_ends_with_2_also_in_dagsters_child(
     told = f"{home}/catalog: Read-only file system; make its disk writable"
     assert f"fastdino: {told}" in capsys.readouterr().err
     with pytest.raises(UserError, match=told):
-        child.run({"home": str(home), "steps": [["ingest", {"music": [str(two_songs)]}]]})
+        child.run(
+            {
+                "version": __version__,
+                "home": str(home),
+                "steps": [["ingest", {"music": [str(two_songs)]}]],
+            }
+        )
 
 
 def test_a_home_that_is_a_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
