@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_BROWSER := $(VENV)/.installed-browser
+INSTALLED_CLUSTER := $(VENV)/.installed-cluster
 
 .DEFAULT_GOAL := help
 .PHONY: help run report ui test thorough test-browser check bench constraints clean
@@ -33,7 +34,7 @@ ui: $(INSTALLED) ## the same in Dagster, on http://127.0.0.1:3000 (or PORT=...)
 test: $(INSTALLED_DEV) ## run the tests, as many at once as there are cores
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-thorough: $(INSTALLED_DEV) ## run all tests, those of many minutes too
+thorough: $(INSTALLED_CLUSTER) ## run all tests, those of many minutes and on a Ray cluster too
 	$(BIN)/python -m pytest -m "not browser"
 
 # PICTURE=docs/page.png also takes a picture, of the collection under FASTDINO_HOME if that is set.
@@ -76,6 +77,10 @@ $(INSTALLED_DEV): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing into $(VENV); the first time this downloads a few GB and takes minutes."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@ $(INSTALLED)
+
+$(INSTALLED_CLUSTER): $(INSTALLED_DEV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,cluster,s3]'
+	@touch $@
 
 $(INSTALLED_BROWSER): $(INSTALLED_DEV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
