@@ -1,5 +1,7 @@
-"""The stages on a Ray cluster of a head and two nodes: run by ``test_ray_cluster`` in a network of its
-own, as ``python -m tests.faults.on_cluster SCENARIO FOLDER``.
+"""The stages on a Ray cluster of a head and two nodes.
+
+Run by ``test_ray_cluster`` in a network of its own, as ``python -m tests.faults.on_cluster SCENARIO
+FOLDER``.
 """
 
 import contextlib
