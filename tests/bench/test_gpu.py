@@ -93,6 +93,7 @@ def test_every_part_has_its_time() -> None:
     assert told == ["Part", *PARTS]
 
 
+@pytest.mark.thorough
 def test_a_part_that_hangs_or_is_lost_is_a_line_and_the_next_goes_on(
     home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

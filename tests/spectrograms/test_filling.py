@@ -80,7 +80,7 @@ def expected(music: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
         return made(Home(tmp_path_factory.mktemp("expected")), music)
 
 
-@pytest.mark.parametrize("seed", range(1, 4))
+@pytest.mark.parametrize("seed", [1, 2])
 def test_in_whatever_order_songs_are_done(
     seed: int, tmp_path: Path, music: Path, expected: dict[str, bytes],
     monkeypatch: pytest.MonkeyPatch,
@@ -91,7 +91,7 @@ def test_in_whatever_order_songs_are_done(
     assert made(Home(tmp_path), music) == expected
 
 
-@pytest.mark.parametrize("after", [1, 4, 9, 12])
+@pytest.mark.parametrize("after", [1, 9])
 def test_however_early_a_run_is_interrupted_and_taken_up_again(
     after: int, tmp_path: Path, music: Path, expected: dict[str, bytes],
     monkeypatch: pytest.MonkeyPatch,
