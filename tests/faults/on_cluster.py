@@ -18,16 +18,12 @@ from typing import Any
 
 import numpy as np
 import soundfile
-import torch
 
 from fastdino.core.home import Home
 from fastdino.spectrograms import SpectrogramSettings, stage
-from fastdino.training import model as models
-from fastdino.training import registry
-from fastdino.training.settings import PRESETS
+from tests.untrained import write_model
 
 SPEC = SpectrogramSettings()
-MODEL = "untrained"
 SONGS, SECONDS = 24, 90
 # Two songs a shard, whatever is said of it elsewhere: the driver alone divides the songs.
 DRIVER = f"""
@@ -66,15 +62,7 @@ def music(folder: Path) -> Path:
 def home(folder: Path) -> Home:
     """A home with nothing but a small model, of random weights."""
     made = Home(folder)
-    torch.manual_seed(0)
-    model = models.SongModel(PRESETS["tiny"].encoder, 32)
-    about = {
-        "model_id": MODEL, "created_at": "2025-01-02T03:04:05+00:00", "spec_id": SPEC.spec_id,
-        "trained_tracks": 0, "settings": {}, "metrics": {},
-    }  # fmt: skip
-    made.model(MODEL).mkdir(parents=True)
-    models.save(made.model(MODEL), model, about)
-    registry.make_current(made, MODEL)
+    write_model(made)
     return made
 
 
@@ -143,6 +131,15 @@ def cluster() -> Iterator[Any]:
         made.shutdown()
 
 
+def begun(folder: Path, songs: str, address: str) -> tuple[Home, subprocess.Popen[bytes]]:
+    """A home in which songs are being decoded on the cluster, two shards of them done."""
+    made = home(folder)
+    run(made, "ingest", songs)
+    driver = start(made, "spectrograms", address=address)
+    wait_until(lambda: shards_done(made) >= 2)
+    return made, driver
+
+
 def same_bytes(folder: Path) -> None:
     """Undisturbed; with a node removed; with the driver killed; interrupted."""
     songs = str(music(folder / "music"))
@@ -157,10 +154,7 @@ def same_bytes(folder: Path) -> None:
         assert results(undisturbed) == expected
         print("undisturbed: the same", flush=True)
 
-        killed = home(folder / "killed")
-        run(killed, "ingest", songs)
-        driver = start(killed, "spectrograms", address=ray.address)
-        wait_until(lambda: shards_done(killed) >= 2)
+        killed, driver = begun(folder / "killed", songs, ray.address)
         driver.kill()
         driver.wait()
         done = shards_done(killed)
@@ -170,10 +164,7 @@ def same_bytes(folder: Path) -> None:
         assert results(killed) == expected
         print(f"driver killed after {done} shards: the same", flush=True)
 
-        interrupted = home(folder / "interrupted")
-        run(interrupted, "ingest", songs)
-        driver = start(interrupted, "spectrograms", address=ray.address)
-        wait_until(lambda: shards_done(interrupted) >= 2)
+        interrupted, driver = begun(folder / "interrupted", songs, ray.address)
         driver.send_signal(signal.SIGINT)
         assert driver.wait() == 130
         wait_until(lambda: not decoding(), seconds=10)
@@ -183,10 +174,7 @@ def same_bytes(folder: Path) -> None:
         assert results(interrupted) == expected
         print("interrupted: the tasks ended; the same", flush=True)
 
-        bereft = home(folder / "bereft")
-        run(bereft, "ingest", songs)
-        driver = start(bereft, "spectrograms", address=ray.address)
-        wait_until(lambda: shards_done(bereft) >= 2)
+        bereft, driver = begun(folder / "bereft", songs, ray.address)
         ray.remove_node(one, allow_graceful=False)
         assert driver.wait() == 0
         run(bereft, "embed", address=ray.address)

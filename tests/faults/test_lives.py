@@ -29,14 +29,11 @@ from fastdino.core.workers import WorkerFailure
 from fastdino.embeddings.vectors import read_vectors, vector_files
 from fastdino.ingestion import catalog, identify, skipped
 from fastdino.spectrograms import SpectrogramSettings, filling, shards, stage
-from fastdino.training import model as models
-from fastdino.training import registry
-from fastdino.training.settings import PRESETS
 from tests.editing import retag
 from tests.faults.child import InThisProcess
+from tests.untrained import MODEL, write_model
 
 SPEC = SpectrogramSettings()
-MODEL = "untrained"
 FOLDERS = ("", "a", "b", "b/c")
 # What costs no decoding.
 FREE = (
@@ -225,15 +222,7 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models folder with one small model, of random weights."""
     home = Home(tmp_path_factory.mktemp("untrained"))
-    torch.manual_seed(0)
-    model = models.SongModel(PRESETS["tiny"].encoder, 32)
-    about = {
-        "model_id": MODEL, "created_at": "2025-01-02T03:04:05+00:00", "spec_id": SPEC.spec_id,
-        "trained_tracks": 0, "settings": {}, "metrics": {},
-    }  # fmt: skip
-    home.model(MODEL).mkdir(parents=True)
-    models.save(home.model(MODEL), model, about)
-    registry.make_current(home, MODEL)
+    write_model(home)
     return home.models
 
 
