@@ -29,7 +29,9 @@ FIGURES = (
     "artist_1nn",
     "artist_1nn_other_album",
     "artist_map",
+    "artist_map_other_album",
     "label_knn",
+    "hubness",
     "effective_rank",
     "target_entropy",
     "alignment",
@@ -92,7 +94,7 @@ class MelStatistics:
 
 @dataclass(frozen=True)
 class EvaluationVectors:
-    """What a feature extractor made of some songs.
+    """What a feature extractor made of some songs; of vectors from elsewhere little else is known.
 
     Attributes:
         track_ids: ``n`` ids.
@@ -108,13 +110,13 @@ class EvaluationVectors:
 
     track_ids: list[str]
     songs: Tensor
-    means: Tensor
-    segments: Tensor
-    owners: Tensor
-    excerpts: Tensor
-    louder: Tensor
-    tilted: Tensor
-    level_tilt: Tensor
+    means: Tensor | None = None
+    segments: Tensor | None = None
+    owners: Tensor | None = None
+    excerpts: Tensor | None = None
+    louder: Tensor | None = None
+    tilted: Tensor | None = None
+    level_tilt: Tensor | None = None
 
     def save(self, path: Path) -> None:
         """Write everything into one safetensors file, atomically."""
@@ -128,6 +130,32 @@ class EvaluationVectors:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return cls(file.metadata()["track_ids"].split("\n"), **tensors)
+
+    def only(self, wanted: Callable[[str], bool]) -> "EvaluationVectors":
+        """What is said of some of the songs, by their ids, as if there were no others."""
+        rows = [row for row, track_id in enumerate(self.track_ids) if wanted(track_id)]
+        new_row = torch.full((len(self.track_ids),), -1)
+        new_row[rows] = torch.arange(len(rows))
+        segments, owners = self.segments, self.owners
+        if segments is not None and owners is not None:
+            owners = new_row[owners]
+            segments, owners = segments[owners >= 0], owners[owners >= 0]
+
+        def taken(tensor: Tensor | None) -> Tensor | None:
+            # Of excerpts there are fewer than songs.
+            return None if tensor is None else tensor[[row for row in rows if row < len(tensor)]]
+
+        return EvaluationVectors(
+            [self.track_ids[row] for row in rows],
+            songs=self.songs[rows],
+            means=taken(self.means),
+            segments=segments,
+            owners=owners,
+            excerpts=taken(self.excerpts),
+            louder=taken(self.louder),
+            tilted=taken(self.tilted),
+            level_tilt=taken(self.level_tilt),
+        )
 
 
 def evaluation_sample(sampler: CropSampler) -> list[tuple[str, Tensor]]:
@@ -197,6 +225,25 @@ def _changed(frames: Tensor, spec: SpectrogramSettings) -> tuple[Tensor, Tensor,
     return excerpt, add(LOUDER_DB), add(tilt)
 
 
+def song_outcomes(
+    vectors: EvaluationVectors, labels: Mapping[str, Labels]
+) -> dict[str, np.ndarray]:
+    """What each song scored in the measures that are means over songs.
+
+    Returns:
+        By the name of the figure that is their mean: ``[n]``, NaN of songs that cannot be asked.
+    """
+    names = [labels.get(track_id, UNKNOWN) for track_id in vectors.track_ids]
+    artists, albums = [name.artist for name in names], [name.album for name in names]
+    songs = vectors.songs.numpy()
+    return {
+        "artist_1nn": metrics.artist_hits(songs, artists),
+        "artist_1nn_other_album": metrics.artist_hits(songs, artists, albums),
+        "artist_map": metrics.artist_precisions(songs, artists),
+        "artist_map_other_album": metrics.artist_precisions(songs, artists, albums),
+    }
+
+
 def evaluate(
     vectors: EvaluationVectors,
     labels: Mapping[str, Labels],
@@ -214,27 +261,25 @@ def evaluate(
         A figure by name; None where it cannot be measured. For their meaning see ``metrics``.
     """
     asked = np.array([wanted(track_id) for track_id in vectors.track_ids], bool)
-    rows = np.flatnonzero(asked)
     names = [labels.get(track_id, UNKNOWN) for track_id in vectors.track_ids]
-    artists, albums = [name.artist for name in names], [name.album for name in names]
-    kinds = [name.label for name in names]
-    every = vectors.songs.numpy()
-    songs = every[rows]
-    of_segments = np.isin(vectors.owners.numpy(), rows)
-    few = rows[rows < len(vectors.excerpts)]
-    excerpts = vectors.excerpts.numpy()[few]
-    return {
-        "artist_1nn": metrics.artist_1nn(every, artists, asked=asked),
-        "artist_1nn_other_album": metrics.artist_1nn(every, artists, albums, asked),
-        "artist_map": metrics.artist_map(every, artists, asked),
-        "label_knn": metrics.label_knn(every, kinds, artists, asked=asked),
-        "effective_rank": metrics.effective_rank(songs),
-        "target_entropy": metrics.target_entropy(vectors.means.numpy()[rows]).mean,
-        "alignment": metrics.alignment(
-            vectors.segments.numpy()[of_segments], vectors.owners.numpy()[of_segments].tolist()
-        ),
-        "uniformity": metrics.uniformity(songs),
-        "gain_invariance": metrics.invariance(excerpts, vectors.louder.numpy()[few]),
-        "eq_invariance": metrics.invariance(excerpts, vectors.tilted.numpy()[few]),
-        "level_tilt_share": metrics.explained_share(songs, vectors.level_tilt.numpy()[rows]),
-    }
+    artists, kinds = [name.artist for name in names], [name.label for name in names]
+    every, own = vectors.songs.numpy(), vectors.only(wanted)
+    songs = own.songs.numpy()
+    scored = song_outcomes(vectors, labels)
+    found: dict[str, float | None] = dict.fromkeys(FIGURES)
+    found |= {name: metrics.mean_outcome(each, asked) for name, each in scored.items()}
+    found["label_knn"] = metrics.label_knn(every, kinds, artists, asked=asked)
+    found["hubness"] = metrics.hubness(every, of=asked)
+    found["effective_rank"] = metrics.effective_rank(songs)
+    found["uniformity"] = metrics.uniformity(songs)
+    if own.means is not None:
+        found["target_entropy"] = metrics.target_entropy(own.means.numpy()).mean
+    if own.segments is not None and own.owners is not None:
+        found["alignment"] = metrics.alignment(own.segments.numpy(), own.owners.tolist())
+    if own.excerpts is not None and own.louder is not None and own.tilted is not None:
+        excerpts = own.excerpts.numpy()
+        found["gain_invariance"] = metrics.invariance(excerpts, own.louder.numpy())
+        found["eq_invariance"] = metrics.invariance(excerpts, own.tilted.numpy())
+    if own.level_tilt is not None:
+        found["level_tilt_share"] = metrics.explained_share(songs, own.level_tilt.numpy())
+    return found

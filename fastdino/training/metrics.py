@@ -7,7 +7,8 @@ Wherever vectors are compared with each other they are first centred and brought
 that is how songs are searched for, and without it a representation whose vectors all share a large
 common part, such as plain mel statistics, would look as if everything were alike. A name that is
 None or empty is unknown, and equal to no other. Measures that ask songs can be told which to ask;
-all songs can be the answer in any case, as they would be to a user.
+all songs can be the answer in any case, as they would be to a user. What each song scored, by which
+two ways of making vectors are compared song by song, has functions of its own.
 """
 
 from collections.abc import Iterator, Sequence
@@ -44,66 +45,129 @@ def artist_1nn(
     albums: Sequence[str | None] | None = None,
     asked: np.ndarray | None = None,
 ) -> float | None:
-    """Share of songs whose nearest other song is by the same artist.
+    """Share of songs whose nearest other song is by the same artist: ``artist_hits``' mean.
+
+    Returns:
+        0 to 1, or None if nobody can be asked.
+    """
+    return mean_outcome(artist_hits(vectors, artists, albums), asked)
+
+
+def artist_map(
+    vectors: np.ndarray,
+    artists: Sequence[str | None],
+    albums: Sequence[str | None] | None = None,
+    asked: np.ndarray | None = None,
+) -> float | None:
+    """Mean average precision of "by the same artist": the mean of ``artist_precisions``.
+
+    Where ``artist_1nn`` hangs on one neighbour a song, this weighs the places of all the artist's
+    songs, and so varies far less from run to run.
+
+    Returns:
+        0 to 1, about the artists' mean share of the songs by chance; None if no artist has two.
+    """
+    return mean_outcome(artist_precisions(vectors, artists, albums), asked)
+
+
+def mean_outcome(outcomes: np.ndarray, asked: np.ndarray | None = None) -> float | None:
+    """Mean of what songs scored, ``[n]``, over those that could be asked and are; None of none.
+
+    Args:
+        outcomes: ``[n]``, NaN where a song could not be asked.
+        asked: bool ``[n]``, which songs to ask; None: all.
+    """
+    told = ~np.isnan(outcomes) if asked is None else ~np.isnan(outcomes) & asked
+    return float(outcomes[told].mean()) if told.any() else None
+
+
+def artist_hits(
+    vectors: np.ndarray,
+    artists: Sequence[str | None],
+    albums: Sequence[str | None] | None = None,
+) -> np.ndarray:
+    """Of each song, whether its nearest other song is by the same artist.
 
     Only songs whose artist has another song that can be found are asked about; all songs can be
-    the answer. Songs of one album share a studio and a mix, and are found by that: with ``albums``
-    given, the artist's other songs on the asking song's album are left out.
+    the answer. Songs of one album share a studio and a mix, and are found by that. With ``albums``
+    given, only the artist's songs on another album can be found: asked are songs whose own album is
+    known and whose artist has a song on another known one; the artist's other songs, on the same
+    album or on none that is known, which may be the same, are left out and count neither way.
 
     Args:
         vectors: ``[n, dim]``.
         artists: ``n`` names.
         albums: ``n`` titles. Two artists' albums of the same title are two albums, so that
             tags such as "Greatest Hits" do not take wrong answers away.
-        asked: bool ``[n]``, which songs to ask; None: all.
 
     Returns:
-        0 to 1, or None if nobody can be asked.
+        ``[n]``: 1 if it is, 0 if not, NaN of a song that cannot be asked.
     """
-    artist = _codes(artists)
-    album = None if albums is None else _codes(albums)
-    ask = np.ones(len(artist), bool) if asked is None else asked
-    right = total = 0
-    for rows, similarity in _similarities(centred_unit(vectors)):
-        same = artist[rows, None] == artist
-        if album is not None:
-            similarity[same & (album[rows, None] == album)] = -np.inf
-        possible = (same & (similarity > -np.inf)).any(1) & ask[rows]
+    found = np.full(len(artists), np.nan)
+    for rows, similarity, right in _answers(vectors, artists, albums):
         nearest = similarity.argmax(1)
-        right += int((possible & (artist[rows] == artist[nearest])).sum())
-        total += int(possible.sum())
-    return right / total if total else None
+        hit = np.take_along_axis(right, nearest[:, None], 1)[:, 0]
+        found[rows] = np.where(right.any(1), hit, np.nan)
+    return found
 
 
-def artist_map(
-    vectors: np.ndarray, artists: Sequence[str | None], asked: np.ndarray | None = None
-) -> float | None:
-    """Mean average precision of "by the same artist" when all other songs are ranked.
+def artist_precisions(
+    vectors: np.ndarray,
+    artists: Sequence[str | None],
+    albums: Sequence[str | None] | None = None,
+) -> np.ndarray:
+    """Of each song, the average precision of its artist's songs when all other songs are ranked.
 
-    Every song of an artist with two or more asks. Where ``artist_1nn`` hangs on one neighbour a
-    song, this weighs the places of all the artist's songs, and so varies far less from run to
-    run. Songs equally similar share the last of their places.
+    Who is asked and what is left out is as in ``artist_hits``. Songs equally similar share the
+    last of their places.
 
     Args:
         vectors: ``[n, dim]``.
         artists: ``n`` names.
-        asked: bool ``[n]``, which songs to ask; None: all.
+        albums: ``n`` titles.
 
     Returns:
-        0 to 1, about the artists' mean share of the songs by chance; None if no artist has two.
+        ``[n]``, 0 to 1, NaN of a song that cannot be asked.
     """
-    artist = _codes(artists)
-    ask = np.ones(len(artist), bool) if asked is None else asked
-    precisions = []
-    for rows, similarity in _similarities(centred_unit(vectors)):
-        same = (artist[rows, None] == artist) & (similarity > -np.inf) & ask[rows, None]
-        for theirs, everyone in zip(same, similarity, strict=True):
+    found = np.full(len(artists), np.nan)
+    for rows, similarity, right in _answers(vectors, artists, albums):
+        for row, (theirs, everyone) in enumerate(zip(right, similarity, strict=True), rows.start):
             if theirs.any():
                 wanted, ranked = np.sort(everyone[theirs]), np.sort(everyone)
                 hits = len(wanted) - np.searchsorted(wanted, wanted)
                 places = len(ranked) - np.searchsorted(ranked, wanted)
-                precisions.append((hits / places).mean())
-    return float(np.mean(precisions)) if precisions else None
+                found[row] = (hits / places).mean()
+    return found
+
+
+def hubness(vectors: np.ndarray, k: int = 10, of: np.ndarray | None = None) -> float | None:
+    """Skewness of how often a song is among another's ``k`` nearest (Radovanovic et al., 2010).
+
+    0 if all are found about equally often; the greater, the more of the lists are filled by a few
+    songs that are everybody's neighbour, and the more songs nobody is ever led to.
+
+    Args:
+        vectors: ``[n, dim]``.
+        k: songs in a list.
+        of: bool ``[n]``, the songs to look at, in the lists of all songs; None: all.
+
+    Returns:
+        None of fewer than two songs, or where each other song is in every list.
+    """
+    n = len(vectors)
+    if n < k + 2:
+        return None
+    found = np.zeros(n)
+    for _, similarity in _similarities(centred_unit(vectors)):
+        nearest = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
+        found += np.bincount(nearest.ravel(), minlength=n)
+    if of is not None:
+        found = found[of]
+    if len(found) < 2:
+        return None
+    apart = found - found.mean()
+    spread = np.sqrt((apart**2).mean())
+    return float((apart**3).mean() / spread**3) if spread > 0 else 0.0
 
 
 def label_knn(
@@ -292,6 +356,23 @@ def _codes(names: Sequence[str | None]) -> np.ndarray:
     known: dict[str, int] = {}
     codes = [known.setdefault(name, i) if name else i for i, name in enumerate(names)]
     return np.array(codes, np.int64)
+
+
+def _answers(
+    vectors: np.ndarray, artists: Sequence[str | None], albums: Sequence[str | None] | None
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    """As ``_similarities``, with what is right: bool ``[rows, n]``, by the asking song's artist.
+
+    What is left out is as similar as the song itself: minus infinity.
+    """
+    artist, album = _codes(artists), _codes(albums or [])
+    known = np.array([bool(title) for title in albums or []], bool)
+    for rows, similarity in _similarities(centred_unit(vectors)):
+        right = artist[rows, None] == artist
+        if albums is not None:
+            elsewhere = known[rows, None] & known & (album[rows, None] != album)
+            similarity[right & ~elsewhere] = -np.inf
+        yield rows, similarity, right & (similarity > -np.inf)
 
 
 def _similarities(unit: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:

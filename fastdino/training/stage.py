@@ -327,8 +327,10 @@ def _compared(quality: Mapping[str, Mapping[str, float | None]]) -> list[dict[st
     """One row a measure: the model's figure beside those of what costs no training."""
     if not quality:  # of a model made before this was kept
         return []
+    # One made since may be of before a measure was.
     return [
-        {"measure": name} | {of: values[name] for of, values in quality.items()} for name in FIGURES
+        {"measure": name} | {of: values.get(name) for of, values in quality.items()}
+        for name in FIGURES
     ]
 
 

@@ -14,6 +14,7 @@ from fastdino.training.evaluation import (
     MelStatistics,
     embed_sample,
     evaluate,
+    song_outcomes,
 )
 from fastdino.training.labels import Labels
 from fastdino.training.model import SongModel
@@ -87,3 +88,54 @@ def test_the_trained_encoder_is_judged_without_its_objective() -> None:
     assert isinstance(first.encoder, Encoder)
     a, b = embed_sample(first, TRACKS[:4], SPEC), embed_sample(second, TRACKS[:4], SPEC)
     np.testing.assert_allclose(a.songs, b.songs, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def heard() -> EvaluationVectors:
+    return embed_sample(model(), TRACKS, SPEC)
+
+
+def test_a_figure_is_the_mean_of_what_its_songs_scored(heard: EvaluationVectors) -> None:
+    albums = {
+        name: Labels(each.artist, f"{name[-1] in '01'}", each.label)
+        for name, each in LABELS.items()
+    }
+    found = evaluate(heard, albums)
+    scored = song_outcomes(heard, albums)
+    assert len(scored) == 4
+    for name, values in scored.items():
+        assert values.shape == (len(TRACKS),)
+        assert found[name] == pytest.approx(np.nanmean(values))
+
+
+def test_some_songs_among_themselves_are_judged_as_if_there_were_no_others(
+    heard: EvaluationVectors,
+) -> None:
+    def wanted(track_id: str) -> bool:
+        return track_id[:2] != "01"
+
+    alone = embed_sample(MelStatistics(), [each for each in TRACKS if wanted(each[0])], SPEC)
+    every = embed_sample(MelStatistics(), TRACKS, SPEC)
+    assert every.only(wanted).track_ids == alone.track_ids
+    assert evaluate(every.only(wanted), LABELS) == pytest.approx(evaluate(alone, LABELS))
+    # One song's artist is nobody else's sound: other songs come between.
+    moved = LABELS | {"00-01": Labels("02", None, None)}
+    asked = evaluate(heard, moved, wanted)
+    among = evaluate(heard.only(wanted), moved)
+    assert among["artist_map"] != asked["artist_map"]
+    # What asks nobody looks at the same songs either way.
+    for name in ("effective_rank", "alignment", "uniformity", "gain_invariance"):
+        assert among[name] == asked[name]
+
+
+def test_of_vectors_alone_what_needs_no_more_is_measured(
+    heard: EvaluationVectors, tmp_path: Path
+) -> None:
+    EvaluationVectors(heard.track_ids, heard.songs).save(tmp_path / "peer.safetensors")
+    found = evaluate(EvaluationVectors.load(tmp_path / "peer.safetensors"), LABELS)
+    whole = evaluate(heard, LABELS)
+    unknown = {name for name, value in found.items() if value is None and whole[name] is not None}
+    assert unknown == {
+        "target_entropy", "alignment", "gain_invariance", "eq_invariance", "level_tilt_share",
+    }  # fmt: skip
+    assert all(found[name] == whole[name] for name in FIGURES if name not in unknown)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import pdist
 from scipy.special import softmax
-from scipy.stats import entropy, ortho_group
+from scipy.stats import entropy, ortho_group, skew
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import average_precision_score, r2_score
 from sklearn.metrics.pairwise import cosine_similarity
@@ -17,12 +17,16 @@ from fastdino.training import metrics
 from fastdino.training.metrics import (
     alignment,
     artist_1nn,
+    artist_hits,
     artist_map,
+    artist_precisions,
     centred_unit,
     effective_rank,
     explained_share,
+    hubness,
     invariance,
     label_knn,
+    mean_outcome,
     target_entropy,
     uniformity,
 )
@@ -66,7 +70,9 @@ def evaluate(songs: Songs) -> list[float | None]:
         artist_1nn(songs.vectors, songs.artists),
         artist_1nn(songs.vectors, songs.artists, songs.albums),
         artist_map(songs.vectors, songs.artists),
+        artist_map(songs.vectors, songs.artists, songs.albums),
         label_knn(songs.vectors, songs.labels, songs.artists, k=3),
+        hubness(songs.vectors, k=3),
         alignment(songs.vectors, [name or "" for name in songs.artists]),
         uniformity(songs.vectors),
     ]
@@ -140,52 +146,63 @@ def test_a_song_of_the_same_album_is_no_answer_and_one_of_another_album_is() -> 
     assert artist_1nn(vectors[without_b], [artists[i] for i in without_b], albums) == 1.0
 
 
-def test_an_unknown_album_and_another_artists_album_of_the_same_title_leave_nothing_out() -> None:
-    vectors = np.array([[1, 0], [1, 0.01], [-1, 0]])
-    assert artist_1nn(vectors, ["a", "a", "b"], [None, None, None]) == 1.0
-    assert artist_1nn(vectors, ["a", "a", "b"], ["x", None, "x"]) == 1.0
-    # The nearest is by another artist, and stays a wrong answer though its album is called alike.
+def test_songs_of_no_known_album_are_neither_asked_nor_an_answer_where_albums_count() -> None:
+    # The artist's song of no known album, nearest of all, may be on the asking song's own.
+    vectors = np.array([[1, 0], [1, 0.01], [1, 0.5], [1, 0.9], [-4, -1.4]])
+    artists, albums = ["a", "a", "b", "a", "c"], ["x", None, "z", "y", "z"]
+    hits = artist_hits(vectors, artists, albums)
+    np.testing.assert_array_equal(hits, [0, np.nan, np.nan, 0, np.nan])
+    precisions = artist_precisions(vectors, artists, albums)
+    np.testing.assert_array_equal(precisions, [1 / 2, np.nan, np.nan, 1 / 2, np.nan])
+    assert artist_1nn(vectors, artists, [None, "", "z", "y", "z"]) is None
+    assert artist_map(vectors, artists, [None, "", "z", "y", "z"]) is None
+
+
+def test_another_artists_album_of_the_same_title_leaves_no_wrong_answer_out() -> None:
     vectors = np.array([[1, 0], [1, 0.01], [-1, -0.5], [-1, 0.49]])
-    assert artist_1nn(vectors, ["a", "b", "a", "c"], ["Hits", "Hits", "Live", "Own"]) == 0.0
+    albums = ["Hits", "Hits", "Live", "Own"]
+    assert artist_1nn(vectors, ["a", "b", "a", "c"], albums) == 0.0
+    assert artist_map(vectors, ["a", "b", "a", "c"], albums) < 1.0  # type: ignore[operator]
 
 
 def test_of_no_songs_there_is_no_figure() -> None:
     none = np.empty((0, 4), np.float32)
-    assert evaluate(Songs(none, [], [], [])) == [None] * 6
+    assert evaluate(Songs(none, [], [], [])) == [None] * 8
     assert invariance(none, none) is None
     assert explained_share(none, none) is None
 
 
-@given(collections())
-def test_the_nearest_is_found_as_by_looking_at_each_song_in_turn(songs: Songs) -> None:
-    similarity = cosine_similarity(songs.vectors - songs.vectors.mean(0))
-    for albums in (None, songs.albums):
-        answers = []
-        for i, artist in enumerate(songs.artists):
-            own = (artist, albums[i]) if albums and albums[i] else None
-            others = [
-                j
-                for j in range(len(songs))
-                if j != i and not (own and (songs.artists[j], albums and albums[j]) == own)
-            ]
-            if artist and artist in [songs.artists[j] for j in others]:
-                nearest = max(others, key=lambda j: similarity[i, j])
-                answers.append(songs.artists[nearest] == artist)
-        expected = float(np.mean(answers)) if answers else None
-        assert close(artist_1nn(songs.vectors, songs.artists, albums), expected)
+def others(songs: Songs, i: int, *, albums: bool) -> list[int]:
+    """The songs that song ``i`` is compared with, found by looking at each in turn."""
+
+    def left_out(j: int) -> bool:
+        if not albums or songs.artists[i] is None or songs.artists[i] != songs.artists[j]:
+            return False
+        titles = (songs.albums[i], songs.albums[j])
+        return None in titles or titles[0] == titles[1]
+
+    return [j for j in range(len(songs)) if j != i and not left_out(j)]
 
 
-@given(collections())
-def test_mean_average_precision_is_that_of_scikit_learn(songs: Songs) -> None:
+@given(collections(), st.booleans())
+def test_hits_and_precisions_are_those_of_asking_each_song_in_turn(
+    songs: Songs, albums: bool
+) -> None:
     similarity = cosine_similarity(songs.vectors - songs.vectors.mean(0))
-    precisions = []
+    hits, precisions = np.full((2, len(songs)), np.nan)
     for i, artist in enumerate(songs.artists):
-        others = [j for j in range(len(songs)) if j != i]
-        wanted = [artist is not None and songs.artists[j] == artist for j in others]
+        found = others(songs, i, albums=albums)
+        wanted = [artist is not None and songs.artists[j] == artist for j in found]
         if any(wanted):
-            precisions.append(average_precision_score(wanted, similarity[i, others]))
-    expected = float(np.mean(precisions)) if precisions else None
-    assert close(artist_map(songs.vectors, songs.artists), expected)
+            nearest = max(found, key=lambda j: similarity[i, j])
+            hits[i] = songs.artists[nearest] == artist
+            precisions[i] = average_precision_score(wanted, similarity[i, found])
+    titles = songs.albums if albums else None
+    asked = songs.vectors, songs.artists, titles
+    np.testing.assert_allclose(artist_hits(*asked), hits)
+    np.testing.assert_allclose(artist_precisions(*asked), precisions)
+    assert close(artist_1nn(*asked), mean_outcome(hits))
+    assert close(artist_map(*asked), mean_outcome(precisions))
 
 
 def test_after_a_collapse_the_mean_average_precision_is_that_of_chance() -> None:
@@ -224,6 +241,34 @@ def test_an_artists_own_songs_have_no_vote_on_its_labels() -> None:
 def test_a_label_of_a_single_artist_is_not_asked_about() -> None:
     assert label_knn(np.eye(4), ["r", "r", "s", None], ["a", "a", "b", "c"]) is None
     assert label_knn(np.eye(4), [None, None, "", None], ["a", "a", "b", "c"]) is None
+
+
+@given(st.integers(4, 40), st.integers(2, 20), st.integers(1, 5), st.integers(0, 2**32 - 1))
+def test_hubness_is_the_skewness_of_how_often_songs_are_found(
+    n: int, dim: int, k: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    vectors, some = rng.normal(size=(n, dim)) ** 3, rng.random(n) < 0.7
+    similarity = cosine_similarity(vectors - vectors.mean(0))
+    np.fill_diagonal(similarity, -2)
+    found = np.bincount(np.argsort(-similarity)[:, :k].ravel(), minlength=n)
+    for looked_at, of in ((np.ones(n, bool), None), (some, some)):
+        if n < k + 2 or looked_at.sum() < 2:
+            assert hubness(vectors, k, of) is None
+        else:
+            counts = found[looked_at]
+            expected = 0.0 if np.ptp(counts) == 0 else skew(counts)
+            assert close(hubness(vectors, k, of), expected)
+
+
+def test_a_song_that_is_everybodys_neighbour_makes_a_hub_and_a_ring_has_none() -> None:
+    angles = 2 * np.pi * np.arange(40) / 40
+    ring = np.stack([np.cos(angles), np.sin(angles)], 1)
+    assert hubness(ring, k=2) == pytest.approx(0)
+    # Two kinds, of each one song that all the others are a little like, each in its own way.
+    kind = np.eye(40, 41) * 3 + np.eye(41)[40]
+    hub = np.eye(41)[[40]]
+    assert (hubness(np.vstack([kind, hub, -kind, -hub]), k=1) or 0) > 5
 
 
 @given(st.integers(2, 40), st.integers(2, 20), st.floats(0.01, 1), st.integers(0, 2**32 - 1))
@@ -344,7 +389,7 @@ def test_asking_each_half_of_the_songs_and_taking_the_mean_is_asking_all() -> No
     def measures(asked: np.ndarray | None) -> np.ndarray:
         found = [
             artist_1nn(vectors, names, asked=asked),
-            artist_map(vectors, names, asked),
+            artist_map(vectors, names, asked=asked),
             label_knn(vectors, names, others, asked=asked),
         ]
         return np.array(found, float)

@@ -13,6 +13,7 @@ from fastdino.core.home import Home
 from fastdino.core.storage import exclusive_lock, read_json
 from fastdino.reports import model_comparison
 from fastdino.training import promotion, registry, stage
+from fastdino.training.evaluation import FIGURES
 from fastdino.training.settings import PRESETS, EncoderSettings, settings_for
 from fastdino.training.stage import run
 
@@ -117,6 +118,25 @@ def test_a_second_model_is_a_candidate_trained_once_and_embedded_beside_the_firs
     assert "candidate" not in run(trained, SETTINGS).headline
     assert not embeddings.run(trained).warnings
     assert model_comparison.compare_candidate(trained) is None
+
+
+def test_a_model_of_before_a_measure_was_is_shown_without_it_and_not_trained_again(
+    trained: Home,
+) -> None:
+    folder = trained.model(registry.current(trained)["model_id"])
+    about = read_json(folder / "model.json")
+    for figures in (about["metrics"], *about["quality"].values()):
+        del figures["artist_map_other_album"], figures["hubness"]
+    (folder / "model.json").write_text(json.dumps(about))
+    again = run(trained, SETTINGS)
+    assert not again.did_work
+    shown = {row["measure"]: row for row in again.tables["quality"]}
+    assert tuple(shown) == FIGURES
+    assert shown["hubness"] == {
+        "measure": "hubness", "model": None, "mel mean+std": None, "untrained": None,
+    }  # fmt: skip
+    assert shown["effective_rank"]["model"] == about["quality"]["model"]["effective_rank"]
+    assert model_comparison.list_models(trained).tables["models"]
 
 
 def test_damage_to_the_candidate_does_not_keep_the_current_model_from_new_songs(
