@@ -94,6 +94,7 @@ def parser() -> argparse.ArgumentParser:
     _option(compare, steps.Compare, "minutes", nargs="*", type=float)
     _option(compare, steps.Compare, "seeds", type=int)
     _option(compare, steps.Compare, "labels", action="append", metavar="CSV")
+    _option(compare, steps.Compare, "vectors", action="append", metavar="NAME=FILE")
     serve = command("serve", "play the songs on the page: serves it to this computer alone")
     serve.add_argument("--port", type=int, default=8321, help="(default: 8321; 0: any free one)")
     serve.add_argument("--open", action="store_true", help="open it in the browser")
@@ -232,6 +233,7 @@ def show_tables(summary: Summary) -> None:
     from rich import box
     from rich.console import Console
     from rich.markup import escape
+    from rich.measure import Measurement
     from rich.table import Table
 
     console = Console(highlight=False)
@@ -247,7 +249,9 @@ def show_tables(summary: Summary) -> None:
             table.add_row(
                 *("–" if cell is None else escape(one_line(str(cell))) for cell in row.values())
             )
-        console.print(table)
+        # Where it is wider than the screen its lines are broken; nothing of it is lost.
+        needed = Measurement.get(console, console.options.update(max_width=1000), table).maximum
+        Console(highlight=False, width=max(needed, console.width)).print(table)
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -326,7 +330,7 @@ def _execute(home: Home, options: argparse.Namespace) -> int:
         summary = step.run(home)
         if summary:
             show(summary, time.monotonic() - start)
-        if summary and options.command == "models":
+        if summary and step.name in ("models", "compare"):
             show_tables(summary)
     if options.command in ("run", "report"):
         print(_what_next(home, options.home))

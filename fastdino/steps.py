@@ -292,6 +292,13 @@ class Compare(Step):
         "CSV files with the columns path,label,artist, beside what the tags say; other labels cost "
         "no training",
     )
+    vectors: tuple[str, ...] = option(
+        (),
+        "vectors that another program made of the songs, judged beside the arms under that name: a "
+        "Parquet file with the columns path (or track_id) and vector, or an npz file with the "
+        "arrays paths (or track_ids) and vectors; it must have every song. They are kept, and "
+        "shown by later comparisons too",
+    )
     preset: str = option(environment.PRESET, SIZE, choices=environment.PRESETS)
 
     def __post_init__(self) -> None:
@@ -300,6 +307,10 @@ class Compare(Step):
             _check_minutes(budget)
         if self.seeds < 1:
             raise UserError(f"{self.seeds} runs of each are none: give 1 or more")
+        for given in self.vectors:
+            name, _, file = given.partition("=")
+            if not name.strip() or not name.isprintable() or not file:
+                raise UserError(f"{given!r} names no vectors: write NAME=FILE")
 
     def run(self, home: Home) -> Summary:
         """See ``fastdino.research.compare``."""
@@ -311,6 +322,10 @@ class Compare(Step):
             minutes=self.minutes,
             seeds=self.seeds,
             csv_files=[expanded(file) for file in self.labels],
+            vectors={
+                name.strip(): expanded(file)
+                for name, _, file in (given.partition("=") for given in self.vectors)
+            },
             preset=self.preset,
         )
 

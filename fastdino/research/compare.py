@@ -1,7 +1,8 @@
 """Every way of learning, on the same songs, encoder, device and wall time, over and over.
 
-Belongs here: which arms there are, training each for each budget and seed, and the table of what
-came out. Does not: drawing it (``reports.comparison``), or the measures.
+Belongs here: which arms there are, training each for each budget and seed, and the tables of what
+came out, beside vectors that others made. Does not: reading those (``peers``), differences between
+arms (``paired``), drawing (``page``), or the measures.
 
 Every run has a folder of its own with the vectors it ended with. A run that is there is not
 repeated, one that was interrupted goes on; figures are computed from the vectors, so other labels
@@ -17,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -28,6 +31,9 @@ from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.storage import atomic_replace, exclusive_lock, read_json, write_json
 from fastdino.core.summary import Summary
+from fastdino.research import peers
+from fastdino.research.paired import DEFAULT, Judged, differences
+from fastdino.research.table import differences_tables
 from fastdino.spectrograms import SpectrogramSettings
 from fastdino.spectrograms import shards as shard_files
 from fastdino.training import labels as label_files
@@ -40,6 +46,7 @@ from fastdino.training.evaluation import (
     embed_sample,
     evaluate,
     evaluation_sample,
+    song_outcomes,
 )
 from fastdino.training.labels import Labels
 from fastdino.training.loop import Run
@@ -70,6 +77,25 @@ SCHEMA = pa.schema(
         "run": pa.string(),
     }
 )
+DIFFERENCES = pa.schema(
+    {
+        "arm": pa.string(),
+        "kind": pa.string(),
+        "minutes": pa.float64(),
+        "subset": pa.string(),
+        "measure": pa.string(),
+        "against_minutes": pa.float64(),
+        "seeds": pa.int64(),
+        "against_seeds": pa.int64(),
+        "difference": pa.float64(),
+        "error": pa.float64(),
+        "songs": pa.int64(),
+        "artists": pa.int64(),
+        "settled": pa.bool_(),
+    }
+)
+# The kind of arm whose vectors come from a file.
+PEER = "peer"
 
 
 @dataclass(frozen=True)
@@ -103,7 +129,7 @@ def arms(base: TrainingSettings) -> dict[str, Arm]:
         arm("mel mean+std", "floor"),
         arm("untrained", "floor"),
         # The default recipe, which may be done before its time is up.
-        arm("fastdino", "ours"),
+        arm(DEFAULT, "ours"),
         # As it was published, down to batch, optimiser and step size; the encoder is everyone's.
         baseline(
             "published",
@@ -132,6 +158,7 @@ def run(
     minutes: Sequence[float],
     seeds: int,
     csv_files: Sequence[Path] = (),
+    vectors: Mapping[str, Path] | None = None,
     preset: str = "auto",
 ) -> Summary:
     """Train every arm for every budget and seed, unless it has been, and tabulate.
@@ -142,10 +169,13 @@ def run(
         minutes: budgets of wall time; with none, nothing is trained and the table made anew.
         seeds: how many, from 0.
         csv_files: labels beside the tags, see ``labels.read``.
+        vectors: files of vectors that others made, by the name to show them under, see
+            ``peers.read``; they are kept, and judged from then on.
         preset: size of the encoder, as for training.
 
     Raises:
-        UserError: there are no spectrograms, an arm has no such name, or a budget is no time.
+        UserError: there are no spectrograms, an arm has no such name, a budget is no time, or a
+            file of vectors cannot be used.
     """
     if any(budget <= 0 for budget in minutes):
         raise UserError(f"a budget must be more than 0 minutes: {min(minutes):g} is not")
@@ -162,6 +192,9 @@ def run(
     trainable = [arm.name for arm in known.values() if arm.kind != "floor"]
     if unknown := [name for name in names if name not in trainable]:
         raise UserError(f"no arm is called {unknown[0]!r}: there are {', '.join(trainable)}")
+    given = vectors or {}
+    if taken := [name for name in given if name in known]:
+        raise UserError(f"{taken[0]!r} is an arm of its own: give those vectors another name")
     labels = label_files.read(home.catalog, csv_files)
     data, device = _Data.of(index, spec), best_device()
     plan = [
@@ -177,21 +210,34 @@ def run(
         write_json(home.comparison / "about.json", where | on)
         experiment = _Experiment(home, spec, data, device, known)
         experiment.floors(seeds)
-        rows = experiment.tabulate(labels)
+        tracks = label_files.tracks_of_files(home.catalog) if given else {}
+        for name, file in given.items():
+            experiment.take_in(name, file, tracks)
+        outdated = experiment.outdated_peers()
+        rows, apart = experiment.tabulate(labels)
         for number, (arm, budget, seed) in enumerate(plan, 1):
             if experiment.is_done(arm, budget, seed):
                 continue
             what = f"{arm.name}, {budget:g} minutes, seed {seed}"
             log.info("Run %d of %d: %s", number, len(plan), what)
             experiment.train(arm, budget, seed)
-            rows = experiment.tabulate(labels)
+            rows, apart = experiment.tabulate(labels)
             trained += 1
     return Summary(
         "compare",
         f"{len(plan)} runs of {len(names)} arms, {trained} of them now; {rows} rows",
-        did_work=trained > 0,
+        did_work=trained > 0 or bool(given),
         counts={"runs": len(plan), "trained": trained, "tracks": data.n_tracks},
-        paths={"results": home.comparison / "results.parquet"},
+        tables=differences_tables(pl.from_dicts(apart, pl.Schema(DIFFERENCES))),
+        warnings=[
+            f"the vectors called {name} are of other songs than there are now: give them anew with "
+            f"--vectors '{name}=FILE'"
+            for name in outdated
+        ],
+        paths={
+            "results": home.comparison / "results.parquet",
+            "differences": home.comparison / "differences.parquet",
+        },
     )
 
 
@@ -232,7 +278,7 @@ class _Experiment:
         self.known = known
         self._sampler: CropSampler | None = None
         # Of each run that is whole: neither it nor the labels change while this lasts.
-        self._tabulated: dict[Path, list[dict[str, Any]]] = {}
+        self._tabulated: dict[Path, list[tuple[dict[str, Any], Judged]]] = {}
 
     def sampler(self, seed: int) -> CropSampler:
         """The collection's sampler with this seed; the last one is kept."""
@@ -258,10 +304,7 @@ class _Experiment:
 
     def is_done(self, arm: Arm, minutes: float, seed: int) -> bool:
         """Whether this run has been made, by this recipe, on these songs."""
-        try:
-            result = read_json(self._folder(arm, minutes, seed) / "result.json")
-        except (FileNotFoundError, ValueError):
-            return False
+        result = self._result(self._folder(arm, minutes, seed))
         return bool(result["identity"] == self._identity(arm, minutes, seed))
 
     def train(self, arm: Arm, minutes: float, seed: int) -> None:
@@ -286,43 +329,86 @@ class _Experiment:
         )
         training.checkpoint.unlink()
 
-    def tabulate(self, labels: Mapping[str, Labels]) -> int:
-        """Write ``results.parquet``: the figures of every run that still holds; returns the rows.
+    def take_in(self, name: str, file: Path, tracks: Mapping[str, Sequence[str]]) -> None:
+        """Keep vectors that others made of the songs which the arms are judged on."""
+        floor = EvaluationVectors.load(
+            self._folder(self.known["mel mean"], 0.0, 0) / "heard.safetensors"
+        )
+        songs = torch.from_numpy(peers.read(file, tracks, floor.track_ids))
+        vectors = EvaluationVectors(floor.track_ids, songs, level_tilt=floor.level_tilt)
+        folder = self._peer_folder(name)
+        # First: half of what was called so and half of what is now would be neither.
+        (folder / "result.json").unlink(missing_ok=True)
+        self._write(folder, _row(name, PEER, 0.0, 0), self._peer_identity(name), vectors)
+
+    def outdated_peers(self) -> list[str]:
+        """Names of the vectors that were given when there were other songs."""
+        rows = [self._result(folder)["row"] for folder in self.runs.glob("peer-*")]
+        return sorted(row["arm"] for row in rows if row and not self._still_holds(row))
+
+    def tabulate(self, labels: Mapping[str, Labels]) -> tuple[int, list[dict[str, Any]]]:
+        """Write ``results.parquet`` and ``differences.parquet``, of every run that still holds.
 
         Runs on other songs, or by a recipe that has changed since, are left out.
+
+        Returns:
+            How many rows the results have; the differences (``paired.differences``).
         """
-        rows = []
         for folder in sorted(self.runs.iterdir()):
             if not self._tabulated.get(folder):
-                self._tabulated[folder] = list(self._rows(folder, labels))
-            rows += self._tabulated[folder]
-        with atomic_replace(self.home.comparison / "results.parquet") as part:
-            pq.write_table(pa.Table.from_pylist(rows, SCHEMA), part, compression="zstd")
-        return len(rows)
+                self._tabulated[folder] = list(self._judged(folder, labels))
+        every = [pair for folder in sorted(self._tabulated) for pair in self._tabulated[folder]]
+        artists = {track_id: each.artist for track_id, each in labels.items() if each.artist}
+        apart = differences([judged for _, judged in every], artists)
+        for name, rows, schema in (
+            ("results", [row for row, _ in every], SCHEMA),
+            ("differences", apart, DIFFERENCES),
+        ):
+            with atomic_replace(self.home.comparison / f"{name}.parquet") as part:
+                pq.write_table(pa.Table.from_pylist(rows, schema), part, compression="zstd")
+        return len(every), apart
 
-    def _rows(self, folder: Path, labels: Mapping[str, Labels]) -> Iterator[dict[str, Any]]:
-        try:
-            row = read_json(folder / "result.json")["row"]
-        except (FileNotFoundError, ValueError):
+    def _judged(
+        self, folder: Path, labels: Mapping[str, Labels]
+    ) -> Iterator[tuple[dict[str, Any], Judged]]:
+        """The rows of one run, a subset each, and what its songs scored."""
+        row = self._result(folder)["row"]
+        if not row or not self._still_holds(row):
             return
-        arm = self.known.get(row["arm"])
-        if arm is None or not self.is_done(arm, row["minutes"], row["seed"]):
-            return
-        vectors = EvaluationVectors.load(folder / "heard.safetensors")
+        every = EvaluationVectors.load(folder / "heard.safetensors")
 
         def artist(track_id: str) -> str:
             return (labels[track_id].artist if track_id in labels else None) or ""
 
-        subsets: dict[str, Callable[[str], bool]] = {
-            "all": lambda track_id: True,
-            "chosen on": lambda track_id: not held_out(artist(track_id)),
-            "held out": lambda track_id: held_out(artist(track_id)),
+        def set_aside(track_id: str) -> bool:
+            return held_out(artist(track_id))
+
+        def anyone(track_id: str) -> bool:
+            return True
+
+        # Which songs are searched, and which of them are asked.
+        subsets: dict[str, tuple[EvaluationVectors, Callable[[str], bool]]] = {
+            "all": (every, anyone),
+            "chosen on": (every, lambda track_id: not set_aside(track_id)),
+            "held out": (every, set_aside),
+            "held out, among themselves": (every.only(set_aside), anyone),
         }
-        for subset, wanted in subsets.items():
+        for subset, (vectors, wanted) in subsets.items():
             n_tracks = sum(map(wanted, vectors.track_ids))
             if n_tracks > 1:
-                found = evaluate(vectors, labels, wanted)
-                yield {**row, "subset": subset, "n_tracks": n_tracks, **found}
+                figures = evaluate(vectors, labels, wanted)
+                scored = {
+                    measure: {
+                        track_id: float(score)
+                        for track_id, score in zip(vectors.track_ids, scores, strict=True)
+                        if wanted(track_id) and not np.isnan(score)
+                    }
+                    for measure, scores in song_outcomes(vectors, labels).items()
+                }
+                yield (
+                    {**row, "subset": subset, "n_tracks": n_tracks, **figures},
+                    Judged(row["arm"], row["kind"], row["minutes"], row["seed"], subset, scored),
+                )
 
     def _begin(self, arm: Arm, minutes: float, seed: int) -> Run:
         folder, identity = self._folder(arm, minutes, seed), self._identity(arm, minutes, seed)
@@ -358,13 +444,50 @@ class _Experiment:
             "code_version": __version__,
         }
 
+    def _peer_folder(self, name: str) -> Path:
+        # Names that people choose may differ in what no folder's name can.
+        return self.runs / f"peer-{hashlib.blake2b(name.encode(), digest_size=6).hexdigest()}"
+
+    def _peer_identity(self, name: str) -> dict[str, str]:
+        return {"name": name, "data": self.data.digest}
+
+    def _result(self, folder: Path) -> dict[str, Any]:
+        """``identity`` and ``row`` of a run; both None if it is not whole."""
+        try:
+            return dict(read_json(folder / "result.json"))
+        except (FileNotFoundError, ValueError):
+            return {"identity": None, "row": None}
+
+    def _still_holds(self, row: Mapping[str, Any]) -> bool:
+        """Whether a run was made on these songs and, if it is an arm's, by its recipe."""
+        if row["kind"] == PEER:
+            result = self._result(self._peer_folder(row["arm"]))
+            return bool(result["identity"] == self._peer_identity(row["arm"]))
+        arm = self.known.get(row["arm"])
+        return arm is not None and self.is_done(arm, row["minutes"], row["seed"])
+
     def _save(
         self, arm: Arm, minutes: float, seed: int, vectors: EvaluationVectors, **figures: Any
     ) -> None:
-        folder = self._folder(arm, minutes, seed)
-        row = {"arm": arm.name, "kind": arm.kind, "minutes": float(minutes), "seed": seed}
-        nothing = {"steps": 0, "elapsed_s": 0.0, "heard_s": 0.0, "flops": 0.0, "run": None}
+        row = _row(arm.name, arm.kind, minutes, seed, **figures)
+        identity = self._identity(arm, minutes, seed)
+        self._write(self._folder(arm, minutes, seed), row, identity, vectors)
+
+    def _write(
+        self,
+        folder: Path,
+        row: Mapping[str, Any],
+        identity: Mapping[str, str],
+        vectors: EvaluationVectors,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         vectors.save(folder / "heard.safetensors")
         # Last: who finds it finds the rest.
-        identity = self._identity(arm, minutes, seed)
-        write_json(folder / "result.json", {"identity": identity, "row": row | nothing | figures})
+        write_json(folder / "result.json", {"identity": identity, "row": row})
+
+
+def _row(arm: str, kind: str, minutes: float, seed: int, **figures: Any) -> dict[str, Any]:
+    """A run in the results, but for how good it is; nothing was spent on what is not trained."""
+    row = {"arm": arm, "kind": kind, "minutes": float(minutes), "seed": seed}
+    nothing = {"steps": 0, "elapsed_s": 0.0, "heard_s": 0.0, "flops": 0.0, "run": None}
+    return row | nothing | figures

@@ -34,8 +34,8 @@ DRAWS = 32
 def quality_figure(results: pl.DataFrame, subset: str = "all") -> bytes:
     """Artist 1-NN and artist mAP over minutes of training; PNG.
 
-    Lines are means over seeds, bands one standard deviation, dots single seeds; floors, which are
-    not trained, are levels. Ablations are left to the table.
+    Lines are means over seeds, bands one standard deviation, dots single seeds; floors and
+    vectors from elsewhere, which are not trained, are levels. Ablations are left to the table.
     """
     from matplotlib.figure import Figure
 
@@ -64,8 +64,9 @@ def _draw_quality(
         if own.is_empty():
             continue
         x, y = own["minutes"].to_numpy(), own[measure.key].to_numpy()
-        if arm.kind == "floor":
-            axes.axhline(y[0], color=SOFT, linestyle=DASHES[arm.dash], linewidth=1.3, zorder=1)
+        if not arm.trained:
+            level = SOFT if arm.kind == "floor" else arm.color
+            axes.axhline(y[0], color=level, linestyle=DASHES[arm.dash], linewidth=1.3, zorder=1)
             ends.append((arm, axes.get_xlim()[1], y[0]))
             continue
         spread = own[f"{measure.key}_sd"].fill_null(0).to_numpy()
@@ -104,9 +105,10 @@ def _name_ends(axes: "Axes", ends: Sequence[tuple[Arm, float, float]]) -> None:
             arm.label, (x, y), (1.07, (height - low) / (high - low)), textcoords="axes fraction",
             va="center", fontsize=9, color=SOFT if arm.kind == "floor" else INK,
             fontweight="bold" if arm.kind == "ours" else "normal", annotation_clip=False,
+            parse_math=False,  # people name peers as they like
             arrowprops={
                 "arrowstyle": "-", "color": arm.color, "linewidth": 1, "relpos": (0, 0.5),
-                "shrinkA": 1, "shrinkB": 0 if arm.kind == "floor" else 4,
+                "shrinkA": 1, "shrinkB": 4 if arm.trained else 0,
             },
         )  # fmt: skip
 

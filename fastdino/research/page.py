@@ -25,7 +25,15 @@ from fastdino.research.figures import (
     receptive_field_figure,
     thinned,
 )
-from fastdino.research.table import ARMS, MEASURES, SUBSETS, arms, formatted, table
+from fastdino.research.table import (
+    ARMS,
+    MEASURES,
+    SUBSETS,
+    arms,
+    differences_tables,
+    formatted,
+    table,
+)
 from fastdino.training.settings import PRESETS
 
 
@@ -49,13 +57,14 @@ def gather(
     results: pl.DataFrame,
     curves: Mapping[str, Sequence[Sequence[Mapping[str, float]]]],
     about: Mapping[str, Any],
+    apart: pl.DataFrame | None = None,
 ) -> dict[str, Any]:
     """All that the page shows, as plain values."""
     subsets = [subset for subset in SUBSETS if (results["subset"] == subset).any()]
     known = [m for m in MEASURES if results[m.key].is_not_null().any()]
     keys = [m.key for m in known]
     single = results.select("arm", "minutes", "seed", "subset", *keys)
-    seeds = results.filter(pl.col("kind") != "floor")["seed"].n_unique()
+    seeds = results.filter(~pl.col("kind").is_in(["floor", "peer"]))["seed"].n_unique()
     return {
         "facts": _facts(about, seeds),
         "subsets": {
@@ -68,6 +77,7 @@ def gather(
         },
         "measures": [asdict(m) for m in known],
         "arms": [asdict(arm) for arm in arms(results)],
+        "differences": [] if apart is None else apart.to_dicts(),
         "runs": single.filter(pl.col("minutes") > 0).to_dicts(),
         "curves": {
             arm: [
@@ -99,6 +109,7 @@ def write(
     curves: Mapping[str, Sequence[Sequence[Mapping[str, float]]]],
     about: Mapping[str, Any],
     path: Path,
+    apart: pl.DataFrame | None = None,
 ) -> None:
     """Write the page: one file that needs no network.
 
@@ -107,9 +118,10 @@ def write(
         curves: from ``read_curves``.
         about: what it was measured on, as far as known: ``device``, ``tracks``, ``hours``.
         path: where to write it.
+        apart: differences to the default, as ``fastdino.research.compare`` writes them.
     """
     template = resources.files(__package__).joinpath("comparison.html").read_text(encoding="utf-8")
-    shown = gather(results, curves, about)
+    shown = gather(results, curves, about, apart)
     with atomic_replace(path) as part:
         part.write_text(render(template, shown, ""), encoding="utf-8")
 
@@ -132,10 +144,12 @@ def run(home: Home) -> Summary:
     if not file.exists():
         raise UserError("there is nothing to compare yet: run 'fastdino compare' first")
     results, about = pl.read_parquet(file, glob=False), _about(home)
+    differences = home.comparison / "differences.parquet"
+    apart = pl.read_parquet(differences, glob=False) if differences.exists() else None
     curves = read_curves(home, results)
     target = home.root / "reports" / "comparison.html"
     with exclusive_lock(target.parent):
-        write(results, curves, about, target)
+        write(results, curves, about, target, apart)
     recipe = PRESETS[about.get("preset", "cpu")]
     subsets = [subset for subset in SUBSETS if (results["subset"] == subset).any()]
     plots = {
@@ -159,7 +173,13 @@ def run(home: Home) -> Summary:
         "comparison",
         f"{len(arms(results))} arms compared in {results['run'].drop_nulls().n_unique()} runs",
         did_work=True,
-        tables={SUBSETS[subset]: formatted(table(results, subset)) for subset in subsets},
+        tables={
+            **{SUBSETS[subset]: formatted(table(results, subset)) for subset in subsets},
+            **{
+                f"{title}, differences": rows
+                for title, rows in ({} if apart is None else differences_tables(apart)).items()
+            },
+        },
         plots=plots,
         paths={"page": target, "figures": figures, "results": file},
     )

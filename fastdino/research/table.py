@@ -1,7 +1,8 @@
 """What a comparison found, as a table.
 
-Belongs here: names and order of methods ("arms") and of metrics, means and spreads over seeds.
-Does not: training or measuring (``compare``), figures, the page.
+Belongs here: names and order of methods ("arms") and of metrics, means and spreads over seeds, and
+how differences are written. Does not: training or measuring (``compare``), the differences
+(``paired``), figures, the page.
 
 One row of results is one arm trained for so many minutes with one seed, judged on one subset of
 the songs. A figure that could not be measured is null there and a dash here; a spread is shown
@@ -9,7 +10,9 @@ only where there are several seeds to have one.
 """
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -17,7 +20,12 @@ from fastdino.core.summary import Scalar
 from fastdino.reports.palette import NONE, color
 
 MISSING = "–"
-SUBSETS = {"all": "All songs", "chosen on": "Artists chosen on", "held out": "Artists set aside"}
+SUBSETS = {
+    "all": "All songs",
+    "chosen on": "Artists chosen on",
+    "held out": "Artists set aside",
+    "held out, among themselves": "Artists set aside, among themselves",
+}
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,8 @@ MEASURES = (
     Measure(
         "artist_1nn_other_album",
         "Artist 1-NN, other album",
-        "The same, with songs of the song's own album left out.",
+        "The same of songs whose artist has another album, with songs of the song's own album, or "
+        "of none that is known, left out.",
     ),
     Measure(
         "artist_map",
@@ -57,9 +66,23 @@ MEASURES = (
         "precision.",
     ),
     Measure(
+        "artist_map_other_album",
+        "Artist mAP, other album",
+        "The same of songs whose artist has another album, with songs of the song's own album, or "
+        "of none that is known, left out.",
+    ),
+    Measure(
         "label_knn",
         "Label kNN",
         "Share of songs whose label (genre) its ten most similar songs by other artists agree on.",
+    ),
+    Measure(
+        "hubness",
+        "Hubness",
+        "Skewness of how often a song is among another's ten most similar; high if a few songs are "
+        "everybody's neighbours.",
+        digits=2,
+        better=-1,
     ),
     Measure(
         "effective_rank",
@@ -113,7 +136,7 @@ class Arm:
 
     Attributes:
         name: in the results.
-        kind: "ours", "baseline", "floor" or "ablation".
+        kind: "ours", "baseline", "peer", "floor" or "ablation".
         label: what people call it.
         says: one sentence on what it is.
         color: ``#rrggbb``, the same in pictures and page, to be seen on white and on black.
@@ -129,8 +152,13 @@ class Arm:
     marker: str = "o"
     dash: str = "solid"
 
+    @property
+    def trained(self) -> bool:
+        """Whether it gets better with time: all but floors and vectors from elsewhere."""
+        return self.kind not in ("floor", "peer")
 
-KINDS = ("ours", "baseline", "floor", "ablation")
+
+KINDS = ("ours", "baseline", "peer", "floor", "ablation")
 # Colours of Okabe and Ito, which people with any colour vision tell apart; floors are grey.
 ARMS = (
     Arm(
@@ -200,7 +228,7 @@ ARMS = (
 
 
 def arms(results: pl.DataFrame) -> list[Arm]:
-    """The arms that results hold: ours, baselines, floors, ablations; each kind as in ``ARMS``.
+    """The arms that results hold: each kind as in ``KINDS``, each arm as in ``ARMS``.
 
     Arms that ``ARMS`` does not list come after those that it does, by name. "fastdino, AdamW" is
     described as FastDINO with that one change.
@@ -211,6 +239,10 @@ def arms(results: pl.DataFrame) -> list[Arm]:
     for name, kind in sorted(results.select("arm", "kind").unique().rows()):
         if name in known:
             found.append(known[name])
+            continue
+        if kind == "peer":
+            says = "Vectors that another program made, read from a file."
+            found.append(Arm(name, kind, name, says, color(next(fresh)), dash="dash"))
             continue
         base, _, change = name.partition(", ")
         label, says = name, ""
@@ -282,6 +314,54 @@ def formatted(means: pl.DataFrame) -> list[dict[str, Scalar]]:
         }
         for row in means.iter_rows(named=True)
     ]
+
+
+def differences_tables(apart: pl.DataFrame) -> dict[str, list[dict[str, Scalar]]]:
+    """Differences to the default as people read them, by subset; subsets without any are left out.
+
+    "+0.031 ± 0.012 *": the mean difference and its standard error, with a star where it is more
+    than two of them.
+
+    Args:
+        apart: as ``paired.differences`` tells them.
+    """
+    known = {measure.key: measure for measure in MEASURES}
+    measures = [key for key in known if (apart["measure"] == key).any()]
+    labels = {arm.name: arm.label for arm in arms(apart)} if len(apart) else {}
+    order = list(labels)
+    tables: dict[str, list[dict[str, Scalar]]] = {}
+    for subset, title in SUBSETS.items():
+        rows = apart.filter(pl.col("subset") == subset)
+        by_run: dict[tuple[str, float], dict[str, dict[str, Any]]] = {}
+        for row in rows.iter_rows(named=True):
+            by_run.setdefault((row["arm"], row["minutes"]), {})[row["measure"]] = row
+        shown: list[dict[str, Scalar]] = []
+        for (arm, minutes), told in sorted(
+            by_run.items(), key=lambda each: (order.index(each[0][0]), each[0][1])
+        ):
+            any_row = next(iter(told.values()))
+            shown.append(
+                {
+                    title: labels[arm],
+                    "min": f"{minutes:g}" if minutes else MISSING,
+                    "against": f"FastDINO {any_row['against_minutes']:g} min",
+                    "seeds": f"{any_row['seeds']}, {any_row['against_seeds']}",
+                    **{
+                        known[key].name.removeprefix("Artist "): _difference(told.get(key))
+                        for key in measures
+                    },
+                }
+            )
+        if shown:
+            tables[title] = shown
+    return tables
+
+
+def _difference(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return MISSING
+    error = MISSING if row["error"] is None else f"{row['error']:.3f}"
+    return f"{row['difference']:+.3f} ± {error}{' *' if row['settled'] else ''}"
 
 
 def _figure(mean: float | None, deviation: float | None, digits: int) -> str:

@@ -90,6 +90,15 @@ def read(catalog: Path, csv_files: Sequence[Path] = ()) -> dict[str, Labels]:
     return labels
 
 
+def tracks_of_files(catalog: Path) -> dict[str, list[str]]:
+    """Track ids by path, as the catalogue has it: several of an album in one file.
+
+    Raises:
+        UserError: the catalogue cannot be read.
+    """
+    return _tags(catalog)[0] if catalog.exists() else {}
+
+
 def _tags(catalog: Path) -> tuple[dict[str, list[str]], dict[str, Labels]]:
     """Track ids by path, several of an album in one file, and what the tags say by track id."""
     columns = ["path", "track_id", "artist", "album", "genre", "added_at"]
