@@ -14,12 +14,14 @@ from fastdino.core.home import Home
 from fastdino.steps import COMMANDS
 
 
-def test_lists_are_separated_by_spaces_and_several_label_files_can_be_given() -> None:
+def test_lists_are_separated_by_spaces_and_several_files_can_be_given() -> None:
     line = ["compare", "--arms", "dino", "published", "--minutes", "0.5", "2", "--labels", "a.csv"]
-    options = parser().parse_args([*line, "--labels", "b.csv"])
+    more = ["--labels", "b.csv", "--vectors", "bliss=b.npz", "--vectors", "other=o.parquet"]
+    options = parser().parse_args([*line, *more])
     assert options.arms == ["dino", "published"]
     assert options.minutes == [0.5, 2.0]
     assert options.labels == ["a.csv", "b.csv"]
+    assert options.vectors == ["bliss=b.npz", "other=o.parquet"]
 
 
 def test_no_budget_at_all_can_be_asked_for() -> None:

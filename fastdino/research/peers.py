@@ -122,9 +122,8 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _npz(file: Path) -> tuple[list[str | None], Iterable[Any], bool]:
-    with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
-        if not isinstance(arrays, np.lib.npyio.NpzFile):
-            raise ValueError("a single array")
+    # As a ZIP file first: NumPy takes one that is cut short for a pickle, and says so.
+    with zipfile.ZipFile(file), np.load(file, allow_pickle=False) as arrays:
         key = _one_of(file, ("track_ids", "paths"), arrays.files)
         names = arrays[key]
         vectors = arrays[_one_of(file, ("vectors",), arrays.files)]

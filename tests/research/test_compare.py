@@ -1,8 +1,12 @@
 """Comparisons of seconds: what is trained, what is not trained again, what the table says."""
 
 import dataclasses
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from song_shards import songs, write_songs
@@ -11,6 +15,7 @@ from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.summary import Summary
 from fastdino.research import compare
+from fastdino.research.table import SUBSETS
 from fastdino.training.evaluation import FIGURES
 from fastdino.training.settings import TrainingSettings
 
@@ -22,9 +27,37 @@ def run(home: Home, names: list[str], *, minutes: float = SECOND / 4, seeds: int
     return compare.run(home, names=names, minutes=[minutes], seeds=seeds, preset="tiny")
 
 
+def judge(home: Home, **vectors: Path) -> Summary:
+    """Compare what there is without training anything, and vectors from files."""
+    return compare.run(home, names=[], minutes=[], seeds=1, preset="tiny", vectors=vectors)
+
+
 def rows(home: Home) -> list[dict[str, object]]:
     table: list[dict[str, object]] = pq.read_table(home.comparison / "results.parquet").to_pylist()
     return table
+
+
+@pytest.fixture
+def tagged_home(home_with_shards: Home) -> Home:
+    """A home whose songs have artists: each sound has two, of which one is set aside."""
+    aside = [name for i in range(99) if compare.held_out(name := f"artist {i}")]
+    kept = [name for i in range(99) if not compare.held_out(name := f"artist {i}")]
+    more = {name: sound for name, sound in songs(artists=4).items() if name not in songs()}
+    write_songs(home_with_shards, more)
+    files = [
+        {
+            "path": f"/music/{track_id}.ogg",
+            "track_id": track_id,
+            "artist": (aside if number % 2 else kept)[int(track_id[:2])],
+            "album": f"{number}",
+            "genre": None,
+            "added_at": datetime(2026, 1, 1, tzinfo=UTC),
+        }
+        for number, track_id in enumerate(sorted(songs(artists=4)))
+    ]
+    home_with_shards.catalog.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(files), home_with_shards.catalog)
+    return home_with_shards
 
 
 def test_every_arm_is_trained_and_judged_beside_the_floors(home_with_shards: Home) -> None:
@@ -111,3 +144,95 @@ def test_runs_by_a_recipe_that_has_changed_since_leave_the_table(
     monkeypatch.setattr(compare, "arms", changed)
     run(home_with_shards, [])
     assert {"fastdino"} == {row["arm"] for row in rows(home_with_shards) if row["run"]}
+
+
+def peer_file(folder: Path, track_ids: Iterable[str], seed: int = 0) -> Path:
+    ids = sorted(track_ids)
+    vectors = np.random.default_rng(seed).normal(size=(len(ids), 5))
+    np.savez(folder / "peer.npz", track_ids=np.array(ids), vectors=vectors)
+    return folder / "peer.npz"
+
+
+def test_vectors_from_a_file_are_judged_on_the_same_songs_and_kept(
+    home_with_shards: Home, tmp_path: Path
+) -> None:
+    file = peer_file(tmp_path, songs())
+    assert judge(home_with_shards, **{"a/peer": file}).did_work
+    before = rows(home_with_shards)
+    (found,) = (row for row in before if row["arm"] == "a/peer" and row["subset"] == "all")
+    assert (found["kind"], found["minutes"], found["n_tracks"], found["run"]) == (
+        "peer",
+        0,
+        12,
+        None,
+    )
+    assert found["effective_rank"] is not None
+    assert found["level_tilt_share"] is not None
+    assert found["alignment"] is None
+    file.unlink()
+    assert not judge(home_with_shards).did_work
+    assert rows(home_with_shards) == before
+    # The same name again stands for the new vectors, another is another.
+    other = peer_file(tmp_path, songs(), seed=1)
+    judge(home_with_shards, **{"a/peer": other, "a-peer": other})
+    ranks = {row["arm"]: row["effective_rank"] for row in rows(home_with_shards)}
+    assert ranks["a/peer"] == ranks["a-peer"] != found["effective_rank"]
+
+
+def test_vectors_of_other_songs_leave_the_table_and_the_user_is_told(
+    home_with_shards: Home, tmp_path: Path
+) -> None:
+    judge(home_with_shards, bliss=peer_file(tmp_path, songs()))
+    write_songs(home_with_shards, {"another": next(iter(songs().values()))})
+    summary = judge(home_with_shards)
+    assert "bliss" not in {row["arm"] for row in rows(home_with_shards)}
+    assert summary.warnings[0].startswith("the vectors called bliss are of other songs")
+
+
+def test_vectors_that_lack_a_song_or_are_called_like_an_arm_are_refused(
+    home_with_shards: Home, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"peer\.npz: has no vector of 1 of the 12 songs"):
+        judge(home_with_shards, bliss=peer_file(tmp_path, sorted(songs())[1:]))
+    with pytest.raises(UserError, match="'dino' is an arm of its own"):
+        judge(home_with_shards, dino=peer_file(tmp_path, songs()))
+
+
+def test_each_arm_is_held_against_the_default_song_by_song(
+    tagged_home: Home, tmp_path: Path
+) -> None:
+    names = pq.read_table(tagged_home.catalog)["track_id"].to_pylist()
+    summary = compare.run(
+        tagged_home,
+        names=["fastdino", "dino"],
+        minutes=[SECOND / 4],
+        seeds=2,
+        preset="tiny",
+        vectors={"bliss": peer_file(tmp_path, names)},
+    )
+    table = pq.read_table(summary.paths["differences"]).to_pylist()
+    means: dict[tuple[object, object], list[float]] = {}
+    for row in rows(tagged_home):
+        means.setdefault((row["arm"], row["subset"]), []).append(row["artist_map"])  # type: ignore[arg-type]
+    told = {(row["arm"], row["subset"]): row for row in table if row["measure"] == "artist_map"}
+    assert {arm for arm, _ in told} == {"dino", "bliss", "mel mean", "mel mean+std", "untrained"}
+    assert {subset for _, subset in told} == {
+        "all", "chosen on", "held out", "held out, among themselves",
+    }  # fmt: skip
+    for (arm, subset), row in told.items():
+        expected = np.mean(means[arm, subset]) - np.mean(means["fastdino", subset])
+        assert row["difference"] == pytest.approx(expected), (arm, subset)
+    assert told["dino", "all"]["seeds"] == told["dino", "all"]["against_seeds"] == 2
+    assert told["bliss", "all"]["error"] > 0
+    assert set(summary.tables) == set(SUBSETS.values())
+
+
+def test_artists_set_aside_are_searched_among_themselves_as_if_there_were_no_others(
+    tagged_home: Home,
+) -> None:
+    judge(tagged_home)
+    found = {row["subset"]: row for row in rows(tagged_home) if row["arm"] == "mel mean"}
+    among, asked = found["held out, among themselves"], found["held out"]
+    assert among["n_tracks"] == asked["n_tracks"]
+    assert float(among["artist_map"]) > float(asked["artist_map"])  # type: ignore[arg-type]
+    assert among["effective_rank"] == asked["effective_rank"]

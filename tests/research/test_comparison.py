@@ -18,6 +18,7 @@ from matplotlib.image import imread
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.research import figures, page, table
+from fastdino.research.compare import DIFFERENCES
 from fastdino.training.evaluation import FIGURES
 from fastdino.training.settings import EncoderSettings
 
@@ -77,6 +78,26 @@ def results(minutes: tuple[float, ...] = (2, 5), seeds: int = 3, **extra: str) -
     return pl.DataFrame(rows, SCHEMA)
 
 
+def differences(arms: tuple[str, ...] = ("dino", "mel mean")) -> pl.DataFrame:
+    """Arms held against the default of five minutes, in one measure each way settled."""
+    rows = [
+        {
+            "arm": arm, "kind": "floor" if arm == "mel mean" else "baseline",
+            "minutes": 0.0 if arm == "mel mean" else 5.0, "subset": "all", "measure": measure,
+            "against_minutes": 5.0, "seeds": 3, "against_seeds": 4, "difference": apart,
+            "error": error, "songs": 100, "artists": 20,
+            "settled": error is not None and abs(apart) > 2 * error,
+        }
+        for arm in arms
+        for measure, apart, error in (
+            ("artist_1nn", -0.1, 0.02),
+            ("artist_map", 0.03, 0.02),
+            ("artist_map_other_album", 0.5, None),
+        )
+    ]  # fmt: skip
+    return pl.DataFrame(rows, pl.Schema(DIFFERENCES))
+
+
 def logged(n: int = 40, rank: float = 20.0) -> list[dict[str, float]]:
     """The log of one run."""
     return [
@@ -103,6 +124,7 @@ def compared(home: Home) -> Home:
     for run in results()["run"].drop_nulls().unique():
         log = _made(home.comparison / "runs" / run) / "metrics.jsonl"
         log.write_text("".join(json.dumps(line) + "\n" for line in logged()))
+    differences().write_parquet(home.comparison / "differences.parquet")
     about = {"device": "Abacus", "tracks": 300, "hours": 12.34, "preset": "tiny"}
     (home.comparison / "about.json").write_text(json.dumps(about))
     return home
@@ -171,6 +193,36 @@ def test_an_ablation_is_described_by_what_it_changes_and_has_a_colour_of_its_own
     assert found["fastdino, AdamW"].label == "FastDINO, AdamW"
     assert found["fastdino, AdamW"].says == "FastDINO with one change: AdamW."
     assert len({arm.color for arm in found.values() if arm.kind != "floor"}) == 5
+
+
+def test_a_difference_has_its_error_beside_it_and_a_star_where_it_is_settled() -> None:
+    (title, (dino, mel)), *more = table.differences_tables(differences()).items()
+    assert (title, more) == ("All songs", [])
+    assert dino == {
+        "All songs": "DINO",
+        "min": "5",
+        "against": "FastDINO 5 min",
+        "seeds": "3, 4",
+        "1-NN": "-0.100 ± 0.020 *",
+        "mAP": "+0.030 ± 0.020",
+        "mAP, other album": "+0.500 ± –",
+    }
+    assert (mel["All songs"], mel["min"]) == ("Mel mean", "–")
+    assert table.differences_tables(pl.DataFrame(schema=pl.Schema(DIFFERENCES))) == {}
+
+
+def test_vectors_from_elsewhere_are_a_level_of_a_colour_of_their_own_whatever_their_name() -> None:
+    peers = [
+        row(name, "peer", subset="all", artist_1nn=0.3, artist_map=0.2, effective_rank=9)
+        for name in (r"$\frac{", "bliss")
+    ]
+    both = pl.concat([results(), pl.DataFrame(peers, SCHEMA)])
+    found = {arm.name: arm for arm in table.arms(both) if arm.kind == "peer"}
+    assert [arm.label for arm in found.values()] == [r"$\frac{", "bliss"]
+    picture = imread(BytesIO(figures.quality_figure(both)))
+    for arm in found.values():
+        assert not arm.trained
+        assert pixels_like(picture, arm.color) > 40
 
 
 @pytest.mark.parametrize(("minutes", "seeds"), [((2, 5, 10), 3), ((5,), 3), ((2, 5), 1)])
@@ -250,7 +302,8 @@ def test_a_run_writes_the_page_and_every_picture(compared: Home) -> None:
         "collapse",
         "receptive_field",
     }
-    assert set(summary.tables) == {"All songs", "Artists set aside"}
+    assert set(summary.tables) == {"All songs", "Artists set aside", "All songs, differences"}
+    assert data["differences"] == differences().to_dicts()
     assert summary.headline == "6 arms compared in 18 runs"
 
 
@@ -258,6 +311,7 @@ def test_results_alone_are_enough_for_a_page(home: Home) -> None:
     results().write_parquet(_made(home.comparison) / "results.parquet")
     data = embedded(page.run(home).paths["page"].read_text(encoding="utf-8"))
     assert data["curves"] == {}
+    assert data["differences"] == []
     assert data["facts"] == "up to 3 seeds"
 
 
@@ -291,14 +345,18 @@ def test_a_browser_draws_the_comparison_and_takes_hostile_names_as_text(
     file, picture = tmp_path / "page.html", tmp_path / "page.png"
     curves = {arm: [logged()] for arm in ("fastdino", "published", "dino", HOSTILE)}
     about = {"device": HOSTILE, "tracks": 300, "hours": 1.0}
-    page.write(results(**{HOSTILE: "baseline"}), curves, about, file)
+    peer = row(f"{HOSTILE} peer", "peer", artist_1nn=0.3, artist_map=0.2, effective_rank=9)
+    compared = pl.concat([results(**{HOSTILE: "baseline"}), pl.DataFrame([peer], SCHEMA)])
+    page.write(compared, curves, about, file, differences(("dino", HOSTILE)))
     opened = chromium.new_page(viewport={"width": 1280, "height": 800})
     opened.goto(file.as_uri())
     opened.wait_for_selector("html[data-ready]")
     dom = opened.content()
     opened.screenshot(path=picture)
     opened.close()
-    assert 'data-ready="7"' in dom
+    assert 'data-ready="8"' in dom
+    assert "<b>−0.100</b>" in dom
+    assert "<span>+0.030</span>" in dom
     assert "<title>Ways to learn, compared</title>" in dom
     assert dom.count('<tr class="') >= 7
     assert "Artists set aside" in dom
