@@ -6,6 +6,7 @@ be wrong with one. Does not: judging them (``compare``).
 
 import os
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,12 @@ FORMATS = (
     "a Parquet file has the columns 'path' or 'track_id' and 'vector' (lists of numbers), an npz "
     "file the arrays 'paths' or 'track_ids' and 'vectors' (songs x numbers)"
 )
+
+# What reading a damaged file may raise; a ZIP file that asks for a password is a RuntimeError.
+DAMAGE = (
+    OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error,
+    pa.ArrowException,
+)  # fmt: skip
 
 
 def read(file: Path, tracks: Mapping[str, Sequence[str]], wanted: Sequence[str]) -> np.ndarray:
@@ -88,7 +95,7 @@ def _content(file: Path) -> tuple[list[str | None], Iterable[Any], bool]:
         if file.suffix.lower() == ".npz":
             return _npz(file)
         return _parquet(file)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, pa.ArrowException) as error:
+    except DAMAGE as error:
         # Arrow says of damage, too, that it is the system's.
         if isinstance(error, OSError) and error.strerror:
             raise UserError(f"{file} cannot be read ({error.strerror}): check the name") from error
@@ -122,11 +129,11 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _npz(file: Path) -> tuple[list[str | None], Iterable[Any], bool]:
-    # As a ZIP file first: NumPy takes one that is cut short for a pickle, and says so.
-    with zipfile.ZipFile(file), np.load(file, allow_pickle=False) as arrays:
-        key = _one_of(file, ("track_ids", "paths"), arrays.files)
-        names = arrays[key]
-        vectors = arrays[_one_of(file, ("vectors",), arrays.files)]
+    with zipfile.ZipFile(file) as archive:
+        there = [name.removesuffix(".npy") for name in archive.namelist()]
+        key = _one_of(file, ("track_ids", "paths"), there)
+        names = _array(archive, key)
+        vectors = _array(archive, _one_of(file, ("vectors",), there))
     if (
         names.dtype.kind != "U"
         or vectors.dtype.kind not in "fiu"
@@ -138,6 +145,17 @@ def _npz(file: Path) -> tuple[list[str | None], Iterable[Any], bool]:
             f"{vectors.dtype}{list(vectors.shape)} do not go together: {FORMATS}"
         )
     return names.tolist(), vectors, key == "paths"
+
+
+def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """One array of an npz file, read as numbers or text: NumPy's own reader knows pickles, too."""
+    with archive.open(f"{name}.npy") as member:
+        old = np.lib.format.read_magic(member) == (1, 0)
+        header = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
+        shape, by_column, dtype = header(member)
+        if dtype.hasobject:
+            raise ValueError("it holds objects")
+        return np.frombuffer(member.read(), dtype).reshape(shape, order="F" if by_column else "C")
 
 
 def _one_of(file: Path, names: Sequence[str], there: Sequence[str]) -> str:

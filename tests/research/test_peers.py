@@ -41,6 +41,7 @@ def test_songs_are_named_by_id_in_any_order_and_others_are_passed_over(tmp_path:
         parquet(tmp_path / "one.parquet", track_id=names, vector=vectors),
         parquet(tmp_path / "two.parquet", track_id=names, vec=vectors, path=["?"] * 4),
         npz(tmp_path / "three.npz", track_ids=np.array(names), vectors=np.array(vectors)),
+        npz(tmp_path / "five.npz", track_ids=np.array(names), vectors=np.asfortranarray(vectors)),
         npz(tmp_path / "4.npz", track_ids=np.array(names), vectors=np.array(vectors, np.float16)),
     ]
     for file in files:
@@ -129,6 +130,11 @@ def test_what_is_no_such_file_or_none_at_all_is_told_and_nothing_in_it_is_run(
     with single.open("wb") as opened:
         np.save(opened, VECTORS)
     cut.write_bytes(pickled.read_bytes()[:100])
-    for file in (pickled, text, single, cut):
+    damaged = tmp_path / "d.npz"
+    np.savez_compressed(damaged, track_ids=np.array(WANTED), vectors=VECTORS)
+    content = bytearray(damaged.read_bytes())
+    content[60:90] = bytes(30)
+    damaged.write_bytes(content)
+    for file in (pickled, text, single, cut, damaged):
         with pytest.raises(UserError, match="is no Parquet or npz file, or damaged"):
             peers.read(file, {}, WANTED)
