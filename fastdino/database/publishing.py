@@ -64,12 +64,7 @@ def publish(home: Home) -> Summary:
     with atomic_replace(home.database) as part:
         write_ahead_log = part.with_name(part.name + ".wal")
         try:
-            config: dict[str, str | bool | int | float | list[str]] = {
-                "temp_directory": str(home.scratch / "duckdb"),
-                "storage_compatibility_version": READABLE_FROM,
-                "memory_limit": MEMORY,
-            }
-            with duckdb.connect(str(part), config=config) as db:
+            with _building(home, str(part)) as db:
                 # In one transaction: a hundred small ones would each wait for the disk.
                 db.begin()
                 db.execute(_for_model(_schema(), model))
@@ -100,6 +95,16 @@ def publish(home: Home) -> Summary:
     )
 
 
+def _building(home: Home, database: str) -> duckdb.DuckDBPyConnection:
+    """A new database to fill."""
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "temp_directory": str(home.scratch / "duckdb"),
+        "storage_compatibility_version": READABLE_FROM,
+        "memory_limit": MEMORY,
+    }
+    return duckdb.connect(database, config=config)
+
+
 def published_fingerprint(database: Path) -> str | None:
     """What a published file was made from; None if there is none or it cannot be read."""
     if not database.is_file():
@@ -111,6 +116,35 @@ def published_fingerprint(database: Path) -> str | None:
         log.warning("%s cannot be read and will be made anew: %s", database, error)
         return None
     return row[0] if row else None
+
+
+def is_what_would_be_published(home: Home) -> bool:
+    """Whether the standing file holds what publishing would put in it now, row for row.
+
+    The fingerprint goes by times, of which a copied home has others. This fills the tables once
+    more, in memory, and takes as long as publishing.
+
+    Raises:
+        UserError: as ``publish``.
+    """
+    model = registry.current(home)
+    with _building(home, ":memory:") as db:
+        db.execute(_for_model(_schema(), model))
+        _fill(db, home, catalog.read(home), model)
+        would_be = _contents(db)
+    with duckdb.connect(str(home.database), read_only=True) as db:
+        return _contents(db) == would_be
+
+
+def _contents(db: duckdb.DuckDBPyConnection) -> dict[str, tuple[Any, ...]]:
+    """Columns, number and sum of hashes of every table's rows, in whatever order they lie."""
+    found = {}
+    for (name,) in db.execute("SELECT table_name FROM duckdb_tables()").fetchall():
+        if name != "published":
+            columns = [column[:2] for column in db.execute(f"DESCRIBE {name}").fetchall()]
+            rows = db.execute(f"SELECT count(*), sum(hash(t)) FROM {name} AS t").fetchone()
+            found[name] = (columns, rows)
+    return found
 
 
 def unreadable(database: Path) -> str | None:

@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,6 +21,7 @@ from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.database.publishing import COUNTED
 from fastdino.embeddings.vectors import read_vectors, write_vectors
+from fastdino.ingestion import catalog
 from fastdino.spectrograms import SpectrogramSettings, shards
 from fastdino.training import registry
 from fastdino.training.loop import Run
@@ -160,6 +163,22 @@ def test_damage_is_named_and_after_repair_and_a_run_all_tables_are_as_before(
     assert not summaries["train"].did_work
     assert tables(home) == before
     assert found(home) == []
+
+
+def test_a_plain_copy_of_a_home_is_sound_until_something_in_its_files_is_another(
+    collection: tuple[Home, Path], tmp_path: Path
+) -> None:
+    home, _ = collection
+    # As cp -r does: every file gets a time of its own.
+    copy = Home(Path(shutil.copytree(home.root, tmp_path / "copy", copy_function=shutil.copyfile)))
+    os.utime(copy.catalog, (0, 0))
+    assert found(copy) == []
+    assert main(["verify", "--home", str(copy.root)]) == 0
+
+    catalog.write(copy, catalog.read(copy).with_columns(title=pl.lit("Another")))
+    (finding,) = found(copy)
+    assert (finding.path, finding.mender) == (copy.database, Mender.RUN)
+    assert "other files than are there now" in str(finding)
 
 
 def test_what_an_older_version_has_published_is_published_anew_and_not_damaged(
