@@ -434,10 +434,20 @@ SELECT best.track_id, tracks.title, tracks.artist, tracks.album, best.similarity
 FROM best JOIN tracks USING (track_id) ORDER BY best.similarity DESC, best.track_id;
 COMMENT ON MACRO TABLE similar_to_all IS 'similar_to_all([song, ...], k := 10): the k songs most similar, on average, to several songs given by track_id or title';
 
+CREATE MACRO moment_of(song, at_s) AS CASE
+    WHEN at_s BETWEEN 0 AND (SELECT max(s.end_s) FROM current_segments AS s
+                             WHERE s.track_id IN (SELECT track_of(song))) THEN at_s::DOUBLE
+    ELSE error(coalesce(
+        (SELECT 'no second ' || coalesce(at_s::VARCHAR, 'NULL') || ' in ' || song || ', which ends at second ' || max(s.end_s)
+         FROM current_segments AS s WHERE s.track_id IN (SELECT track_of(song))),
+        'the sound of ' || song || ' is not known. Try: FROM failures'))
+END;
+COMMENT ON MACRO moment_of IS 'moment_of(song, at_s): at_s, if it is a second of a song given by track_id or title; else an error';
+
 CREATE MACRO similar_segments(song, at_s, k := 10) AS TABLE
 WITH wanted AS MATERIALIZED (
     SELECT mine.track_id AS wanted_id, mine.vec AS wanted_vec FROM current_segments AS mine
-    WHERE mine.track_id IN (SELECT track_of(song))
+    WHERE mine.track_id IN (SELECT track_of(song) WHERE moment_of(song, at_s) IS NOT NULL)
     ORDER BY abs((mine.start_s + mine.end_s) / 2 - at_s) LIMIT 1
 ), moments AS (
     SELECT
@@ -502,13 +512,20 @@ FROM tracks WHERE is_by(tracks.artist, tracks.artists, name)
 ORDER BY coalesce(tracks.original_year, tracks.year), tracks.album, tracks.track_number, tracks.title, tracks.track_id;
 COMMENT ON MACRO TABLE songs_by IS 'songs_by(name): the songs of an artist, the earliest first; with_others_first if someone else is named before them';
 
+CREATE MACRO artist_of(name) AS CASE
+    WHEN EXISTS (FROM tracks AS t WHERE is_by(t.artist, t.artists, name)) THEN name::VARCHAR
+    ELSE error('no song is by ' || coalesce(name, 'NULL') || '. Try: FROM find_song(''...'')')
+END;
+COMMENT ON MACRO artist_of IS 'artist_of(name): the name, if any song is by someone of that name, alone or with others; else an error';
+
 CREATE MACRO artists_like(name, k := 10) AS TABLE
 WITH mine AS MATERIALIZED (
-    SELECT a.vec AS mine_vec FROM current_embeddings AS a JOIN tracks AS t USING (track_id)
-    WHERE is_by(t.artist, t.artists, name)
+    SELECT a.vec AS mine_vec FROM (SELECT artist_of(name) AS known) AS given,
+        current_embeddings AS a JOIN tracks AS t USING (track_id)
+    WHERE is_by(t.artist, t.artists, given.known)
 ), theirs AS MATERIALIZED (
     SELECT t.track_id AS their_id, unnest(t.artists) AS their_name FROM tracks AS t
-    WHERE NOT is_by(t.artist, t.artists, name)
+    WHERE NOT coalesce(is_by(t.artist, t.artists, name), false)
 )
 SELECT
     theirs.their_name AS artist, count(DISTINCT theirs.their_id) AS songs,
@@ -538,16 +555,22 @@ WHERE n.similarity >= at_least
 ORDER BY n.similarity DESC, a.track_id, b.track_id;
 COMMENT ON MACRO TABLE near_duplicates IS 'near_duplicates(at_least := 0.995): pairs of different recordings that sound almost the same; look before you delete';
 
+CREATE MACRO model_of(model) AS CASE
+    WHEN EXISTS (FROM neighbors AS n WHERE n.model_id = model) THEN model::VARCHAR
+    ELSE error('no model with a map has this name: ' || coalesce(model, 'NULL') || '. Try: SELECT model_id FROM maps')
+END;
+COMMENT ON MACRO model_of IS 'model_of(model): the name, if a model of that name has neighbours here; else an error';
+
 CREATE MACRO model_overlap(model_a, model_b, k := 10) AS TABLE
 SELECT
     count(DISTINCT a.track_id) AS songs,
-    count(b.neighbor_id) / count(*) AS overlap
-FROM neighbors AS a
-SEMI JOIN (SELECT track_id FROM neighbors WHERE model_id = model_b) AS shared USING (track_id)
+    count(b.neighbor_id) / nullif(count(*), 0) AS overlap
+FROM (SELECT model_of(model_a) AS of_a, model_of(model_b) AS of_b) AS given, neighbors AS a
+SEMI JOIN (SELECT track_id FROM neighbors WHERE model_id = model_of(model_b)) AS shared USING (track_id)
 LEFT JOIN neighbors AS b
-    ON b.model_id = model_b AND b.track_id = a.track_id
+    ON b.model_id = given.of_b AND b.track_id = a.track_id
     AND b.neighbor_id = a.neighbor_id AND b.rank <= k
-WHERE a.model_id = model_a AND a.rank <= k;
+WHERE a.model_id = given.of_a AND a.rank <= k;
 COMMENT ON MACRO TABLE model_overlap IS 'model_overlap(model_a, model_b, k := 10): share of the k nearest songs on which two models agree, 0 to 1';
 
 -- Playlists. At every place stands the most similar song of those whose artist has not been heard

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -100,6 +101,36 @@ def test_similar_to_takes_a_title_and_ten_songs_by_default(db):
 def test_an_unknown_song_is_an_error_that_says_what_to_do(db):
     with pytest.raises(duckdb.Error, match=r"no song has this id or title: nonsense.*find_song"):
         db.execute("FROM similar_to('nonsense')").fetchall()
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("similar_segments('Paper Bridge', 999)", "no second 999 in Paper Bridge, which ends at"),
+        ("similar_segments('Paper Bridge', -1)", "no second -1 in Paper Bridge"),
+        ("similar_segments('Paper Bridge', NULL)", "no second NULL in Paper Bridge"),
+        ("similar_segments('Jagged Orbit', 5)", "the sound of Jagged Orbit is not known"),
+        ("artists_like('nobody')", "no song is by nobody"),
+        ("artists_like(NULL)", "no song is by NULL"),
+        ("model_overlap('model-a', 'nothing')", "no model with a map has this name: nothing"),
+        ("model_overlap('nothing', 'model-a')", "no model with a map has this name: nothing"),
+        ("model_overlap('model-a', NULL)", "no model with a map has this name: NULL"),
+        # As the cookbook asks where there is no second model.
+        (
+            "model_overlap((SELECT model_id FROM models WHERE is_current), "
+            "(SELECT max(model_id) FROM models WHERE false))",
+            "no model with a map has this name: NULL",
+        ),
+    ],
+)
+def test_a_question_of_what_is_not_there_is_an_error_and_not_an_empty_answer(
+    demo_home: tuple[Home, list[Path]], query: str, says: str
+) -> None:
+    with (
+        duckdb.connect(str(demo_home[0].database), read_only=True) as db,
+        pytest.raises(duckdb.Error, match=says),
+    ):
+        db.execute(f"FROM {query}").fetchall()
 
 
 def test_find_song_forgives_case_accents_and_typing_errors(db):
