@@ -24,7 +24,8 @@ from fastdino.core.environment import VARIABLES
 from fastdino.core.errors import UserError, readable_errors
 from fastdino.core.home import Home, expanded
 from fastdino.core.summary import Summary
-from fastdino.core.text import OneLineFormatter, one_line
+from fastdino.core.terminal import print_table
+from fastdino.core.text import OneLineFormatter, one_line, runnable
 from fastdino.steps import COMMANDS
 
 # What is asked of the database and the page, which are the home's own, goes on where there is no
@@ -52,10 +53,13 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     main_parser.add_argument("--version", action="version", version=f"fastdino {__version__}")
+    where = "where results lie (default: $FASTDINO_HOME, or ./var)"
+    main_parser.add_argument("--home", help=where)
     commands = main_parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     home = argparse.ArgumentParser(add_help=False)
-    home.add_argument("--home", help="where results lie (default: $FASTDINO_HOME, or ./var)")
+    # What is given before the command stands unless it is given after it as well.
+    home.add_argument("--home", default=argparse.SUPPRESS, help=where)
     music = argparse.ArgumentParser(add_help=False)
     _option(music, steps.Ingest, "music", positional=True, nargs="*")
     _option(music, steps.Ingest, "or_demo", action="store_true")
@@ -108,6 +112,7 @@ def parser() -> argparse.ArgumentParser:
     similar.add_argument("song", nargs="+", help="its title, roughly, and more if several have it")
     similar.add_argument(
         "--at",
+        action=_Once,
         type=_moment,
         metavar="M:SS",
         help="ask for moments instead: where else does it sound like this moment of the song?",
@@ -115,14 +120,21 @@ def parser() -> argparse.ArgumentParser:
     similar.add_argument("-n", type=_number, default=10, help="how many (default: 10)")
     playlist = command("playlist", "write a playlist that music players open")
     of = playlist.add_mutually_exclusive_group(required=True)
-    of.add_argument("--like", metavar="SONG", help="a song, and those most like it")
-    of.add_argument("--from", dest="first", metavar="SONG", help="lead from this song ...")
-    of.add_argument("--cluster", metavar="NAME", help="the typical songs of a cluster on the map")
+    of.add_argument("--like", action=_Once, metavar="SONG", help="a song, and those most like it")
+    of.add_argument(
+        "--from", action=_Once, dest="first", metavar="SONG", help="lead from this song ..."
+    )
+    of.add_argument(
+        "--cluster", action=_Once, metavar="NAME", help="the typical songs of a cluster on the map"
+    )
     of.add_argument("--surprise", action="store_true", help="lead from somewhere to somewhere else")
-    playlist.add_argument("--to", dest="last", metavar="SONG", help="... to this one")
+    playlist.add_argument("--to", action=_Once, dest="last", metavar="SONG", help="... to this one")
     playlist.add_argument("-n", type=_number, default=20, help="how many songs (default: 20)")
     playlist.add_argument(
-        "-o", dest="file", type=Path, help="where to write it (default: here; - for the terminal)"
+        "-o",
+        action=_Once,
+        dest="file",
+        help="where to write it (default: here; - for the terminal)",
     )
     playlist.add_argument(
         "--relative",
@@ -161,6 +173,21 @@ def parser() -> argparse.ArgumentParser:
         "decoded (default: 10000, 100000)",
     )
     return main_parser
+
+
+class _Once(argparse.Action):
+    """What is asked for, which a second time would be dropped without a word."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        if getattr(namespace, self.dest) is not None:
+            parser.error(f"{option_string} is given twice: it takes one")
+        setattr(namespace, self.dest, values)
 
 
 def _option(
@@ -223,9 +250,13 @@ def show(summary: Summary, seconds: float) -> None:
     console = Console(highlight=False)
     mark = "[green]✓[/]" if summary.did_work else "[dim]·[/]"
     console.print(f"{mark} [bold]{summary.stage:<13}[/]", end=" ")
-    console.print(f"{one_line(summary.headline)} ({seconds:.1f} s)", markup=False, soft_wrap=True)
+    console.print(
+        f"{one_line(runnable(summary.headline))} ({seconds:.1f} s)", markup=False, soft_wrap=True
+    )
     for warning in summary.warnings:
-        console.print(f"  ! {one_line(warning)}", style="yellow", markup=False, soft_wrap=True)
+        console.print(
+            f"  ! {one_line(runnable(warning))}", style="yellow", markup=False, soft_wrap=True
+        )
 
 
 def show_tables(summary: Summary) -> None:
@@ -233,7 +264,6 @@ def show_tables(summary: Summary) -> None:
     from rich import box
     from rich.console import Console
     from rich.markup import escape
-    from rich.measure import Measurement
     from rich.table import Table
 
     console = Console(highlight=False)
@@ -244,14 +274,12 @@ def show_tables(summary: Summary) -> None:
         for name in rows[0]:
             # What may be copied from here, such as a name, is never cut short.
             text = any(isinstance(row[name], str) for row in rows)
-            table.add_column(escape(name), justify="left" if text else "right", no_wrap=text)
+            table.add_column(escape(name), justify="left" if text else "right", no_wrap=True)
         for row in rows:
             table.add_row(
                 *("–" if cell is None else escape(one_line(str(cell))) for cell in row.values())
             )
-        # Where it is wider than the screen its lines are broken; nothing of it is lost.
-        needed = Measurement.get(console, console.options.update(max_width=1000), table).maximum
-        Console(highlight=False, width=max(needed, console.width)).print(table)
+        print_table(console, table)
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -315,7 +343,7 @@ def _execute(home: Home, options: argparse.Namespace) -> int:
             ends=(options.first, options.last) if options.first is not None else None,
             cluster=options.cluster,
             n=options.n,
-            target=options.file,
+            target=expanded(options.file) if options.file else None,
             relative=options.relative,
         )
     if options.command != "train" and "TORCHELASTIC_RUN_ID" in os.environ:
@@ -371,7 +399,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         environment.load()
         return execute(options)
     except UserError as error:
-        print(f"fastdino: {one_line(str(error))}", file=sys.stderr)
+        print(f"fastdino: {one_line(runnable(str(error)))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("fastdino: interrupted; the next run goes on from here", file=sys.stderr)

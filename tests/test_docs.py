@@ -190,6 +190,8 @@ def checkout(demo_home: tuple[Home, list[Path]], tmp_path: Path, monkeypatch) ->
     (tmp_path / "var").symlink_to(demo_home[0].root)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("FASTDINO_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "Music").mkdir()
     return tmp_path
 
 
@@ -207,6 +209,39 @@ def test_a_question_to_the_duckdb_shell_is_answered(checkout) -> None:
         done = subprocess.run([shell, *words], capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stderr) == (0, "")
         assert "0 rows" not in done.stdout
+
+
+def test_own_tables_beside_the_attached_music_work_as_printed(checkout) -> None:
+    shell = Path(sys.executable).with_name("duckdb")
+    queries = "\n".join(blocks("docs/faq.md", "sql"))
+    for _ in range(2):  # the second time they are there
+        done = subprocess.run(
+            [shell, "-csv", "-bail", "mine.duckdb"],
+            input=queries, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "Paper Bridge,The Paper Orchard" in done.stdout
+        assert len(done.stdout.splitlines()) == 2 + 1 + 5
+
+
+def test_the_playlist_for_a_phone_leads_to_songs_beside_it(
+    demo_home: tuple[Home, list[Path]], checkout, monkeypatch
+) -> None:
+    (words,) = (line for line in FASTDINO if "--relative" in line)
+    (checkout / "Music").rmdir()
+    (checkout / "Music").symlink_to(demo_home[0].root.parent / "music")
+    playlist = checkout / "Music" / "bridge.m3u8"
+    try:
+        assert main(words) == 0
+        lines = playlist.read_text(encoding="utf-8").splitlines()
+    finally:
+        playlist.unlink()
+    paths = [Path(line) for line in lines if not line.startswith("#")]
+    assert len(paths) == 10
+    for path in paths:  # on whatever disk that folder is mounted
+        assert not path.is_absolute()
+        assert ".." not in path.parts
+        assert (checkout / "Music" / path).is_file()
 
 
 @pytest.mark.thorough

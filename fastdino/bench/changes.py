@@ -26,6 +26,7 @@ from fastdino.bench.table import peak_memory_mb
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.progress import progress
+from fastdino.core.terminal import print_table
 from fastdino.steps import DrawMap, Embed, Ingest, Publish, Spectrograms, Step, Train, WritePage
 
 SIZES = (1_000, 5_000, 15_000)
@@ -295,7 +296,7 @@ def _show(n_songs: int, runs: dict[str, Measured], again: dict[str, int]) -> Non
     )
     table.add_row("peak memory, MB", *(f"{run.peak_mb:,.0f}" for run in runs.values()))
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 132)
-    console.print(table)
+    print_table(console, table)
     console.print(
         f"Seconds and MB written. {TRAINING_MINUTES:g} minutes of training are left out of the "
         "full run. Old songs "

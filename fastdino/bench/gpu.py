@@ -28,6 +28,7 @@ from fastdino.bench.roofline import CARDS, step_cost
 from fastdino.core.home import Home
 from fastdino.core.progress import progress
 from fastdino.core.storage import atomic_replace, write_json
+from fastdino.core.terminal import print_table
 from fastdino.core.text import one_line
 from fastdino.spectrograms import SpectrogramSettings
 from fastdino.training.settings import PRESETS
@@ -137,7 +138,7 @@ def main(home: Home, minutes: float) -> int:
             drawn.add_column(column, justify="right" if number else "left")
         for row in table.rows:
             drawn.add_row(*map(escape, row))
-        console.print(drawn)
+        print_table(console, drawn)
         if table.note:
             console.print(table.note + "\n", markup=False)
     for skipped in _skipped(result):

@@ -37,6 +37,7 @@ from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.progress import progress
 from fastdino.core.storage import atomic_replace
+from fastdino.core.terminal import print_table
 from fastdino.embeddings import encode
 from fastdino.embeddings.encode import Embedder
 from fastdino.embeddings.vectors import read_vectors, schema, write_vectors
@@ -410,7 +411,7 @@ def _show(found: dict[int, dict[str, Took]]) -> None:
         growth = [_growth(list(found), took)] if len(found) > 1 else []
         table.add_row(name, *cells, *growth)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 132)
-    console.print(table)
+    print_table(console, table)
     console.print(
         "Seconds, those of a core that the driver computed, and MB of memory it had at most. The "
         f"computers of the cluster slept for {SLEPT:g} of what decoding and embedding take."

@@ -11,6 +11,7 @@ from importlib import import_module
 
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
+from fastdino.core.terminal import print_table
 
 PARTS = ("spectrograms", "training", "embeddings")
 
@@ -74,7 +75,7 @@ def main(home: Home, parts: Sequence[str]) -> int:
                 figures = [_number(row.ours), _number(row.theirs), _number(row.ratio)]
                 table.add_row(row.measure, *figures, row.unit, row.compared_to, row.target)
         table.add_section()
-    console.print(table)
+    print_table(console, table)
     return 0
 
 

@@ -4,8 +4,15 @@ Belongs here: what every place that shows text needs. Does not: escaping for HTM
 the places that write those do.
 """
 
+import contextlib
+import functools
 import logging
+import re
+import shlex
+import shutil
+import sys
 import unicodedata
+from pathlib import Path
 
 from fastdino.core.paths import shown
 
@@ -40,9 +47,27 @@ def is_visible(text: str) -> bool:
     return any(unicodedata.category(c)[0] not in "CZ" and c not in _BLANK for c in text)
 
 
+def runnable(text: str) -> str:
+    """``text`` with its hints, such as "run `fastdino run`", as one can type them here."""
+    return re.sub(r"([`'])fastdino (?=[a-z])", lambda found: f"{found[1]}{program()} ", text)
+
+
+@functools.cache
+def program() -> str:
+    """What starts this program in the current folder: ``.venv/bin/fastdino`` in a checkout."""
+    python = Path(sys.executable)
+    script = python.with_name("fastdino")
+    if shutil.which("fastdino") == str(script):
+        return "fastdino"
+    path = script if script.exists() else python
+    with contextlib.suppress(ValueError, OSError):  # elsewhere; or the folder is gone
+        path = path.relative_to(Path.cwd())
+    return shlex.quote(str(path)) + ("" if script.exists() else " -m fastdino")
+
+
 class OneLineFormatter(logging.Formatter):
     """A log in which no file name begins another line or steers the terminal."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """The record without its traceback, which has lines of its own."""
-        return one_line(super().formatMessage(record))
+        return one_line(runnable(super().formatMessage(record)))

@@ -203,6 +203,12 @@ def write(playlist: Playlist, target: Path, *, relative: bool = False) -> None:
         raise UserError(f"cannot write {target}: {error.strerror}") from error
 
 
+def outside(playlist: Playlist, folder: Path) -> int:
+    """How many of its songs do not lie below ``folder``."""
+    real = os.path.realpath(folder)
+    return sum(os.path.relpath(s.path, real).startswith(os.pardir + os.sep) for s in playlist.songs)
+
+
 def _is_playlist(path: Path) -> bool:
     with open(path, "rb") as file:
         return file.read(len(HEADER)) == HEADER.encode()

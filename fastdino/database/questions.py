@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -23,8 +24,19 @@ from fastdino.database.connection import connect, rows
 
 # Matches whose score is within this of the best are as good as it.
 CLOSE = 0.05
+# The score from which on all of the words are in a song's names, as find_song says.
+ALL_OF_THEM = 1.0
 OTHERS_SHOWN = 5
 STDOUT = Path("-")
+# The columns of names, in the order in which they are of use, and cells after each.
+NAMES = ("Title", "Artist", "Album")
+GAP = 2
+# Cells of what is not a terminal, where nothing is cut off.
+UNBOUND = 200
+# Cells of an album below which it says too little.
+LEAST = 8
+# What every song that is meant has some word like. Shorter ones, such as "the", may be left out.
+TELLING = 4
 
 
 @dataclass(frozen=True)
@@ -59,7 +71,35 @@ def find(db: duckdb.DuckDBPyConnection, words: str) -> list[Match]:
             f"no title, artist or album is like “{one_line(words)}”: try fewer words of it, or "
             "look into the table songs"
         )
-    return [match for match in found if match.score > found[0].score - CLOSE]
+    unmatched = [_unmatched(db, match, words) for match in found]
+    meant = [match for match, missed in zip(found, unmatched, strict=True) if not missed]
+    if not meant:
+        raise UserError(
+            f"no song has all of “{one_line(words)}” in its title, artist and album: leave out "
+            f"“{one_line(' '.join(unmatched[0]))}” for {found[0]}"
+        )
+    return [match for match in meant if match.score > meant[0].score - CLOSE]
+
+
+def _unmatched(db: duckdb.DuckDBPyConnection, match: Match, words: str) -> list[str]:
+    """Of the longer words those that nothing in the song's names is like."""
+    if match.score >= ALL_OF_THEM:
+        return []
+    query = r"""
+        WITH said AS (
+            SELECT string_split_regex(lower(strip_accents($words)), '[^\p{L}\p{N}]+') AS words,
+                   lower(strip_accents($names)) AS names
+        )
+        SELECT word FROM (SELECT unnest(words) AS word, names FROM said)
+        WHERE length(word) >= $telling AND NOT contains(names, word)
+            AND coalesce(list_max([
+                jaro_winkler_similarity(word, name)
+                FOR name IN string_split_regex(names, '[^\p{L}\p{N}]+')
+            ]), 0) < 0.8
+    """
+    names = " ".join(filter(None, (match.title, match.artist, match.album)))
+    values = {"words": words, "names": names, "telling": TELLING}
+    return [word for (word,) in rows(db, query, values)]
 
 
 def find_cluster(db: duckdb.DuckDBPyConnection, words: str) -> str:
@@ -112,19 +152,42 @@ def similar(home: Home, words: str, *, at_s: float | None = None, n: int = 10) -
     moment = "" if at_s is None else f", around {clock(at_s)}"
     console.print(Text.assemble(("Like ", "dim"), (str(song), "bold"), moment))
     _offer(console, others)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("", justify="right", style="dim")
-    for heading in ("Title", "Artist", "Album"):
-        table.add_column(heading, no_wrap=True, overflow="ellipsis")
-    if at_s is not None:
-        table.add_column("From", justify="right")
-    table.add_column("Similarity", justify="right")
-    for number, (title, artist, album, from_s, similarity) in enumerate(found, 1):
-        names = [Text(one_line(name or "")) for name in (title, artist, album)]
+    figures = ["Similarity"] if at_s is None else ["From", "Similarity"]
+    names = {
+        heading: [Text(one_line(row[number] or "")) for row in found]
+        for number, heading in enumerate(NAMES)
+    }
+    natural = {
+        heading: max(cell_len(heading), *(text.cell_len for text in column))
+        for heading, column in names.items()
+    }
+    room = console.width - len(str(len(found))) - GAP - sum(cell_len(f) + GAP for f in figures)
+    widths = _fitted(natural, room)
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
+    table.add_column("", justify="right", style="dim", no_wrap=True)
+    for heading, width in widths.items():
+        table.add_column(heading, no_wrap=True, overflow="ellipsis", width=width)
+    for heading in figures:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for number, (*_, from_s, similarity) in enumerate(found, 1):
         begin = [] if at_s is None else [clock(from_s)]
-        table.add_row(str(number), *names, *begin, f"{similarity:.2f}")
+        shown = [names[heading][number - 1] for heading in widths]
+        table.add_row(str(number), *shown, *begin, f"{similarity:.2f}")
     console.print(table)
     return 0
+
+
+def _fitted(natural: dict[str, int], room: int) -> dict[str, int]:
+    """How many cells each column of names gets; the album has what the others leave, or none."""
+    widths = {}
+    wanted = sum(natural[heading] + GAP for heading in NAMES[:2])
+    if room - wanted - GAP >= min(natural["Album"], LEAST):
+        widths["Album"] = min(natural["Album"], room - wanted - GAP)
+    room -= sum(width + GAP for width in widths.values())
+    # The shorter of the two keeps its own up to a half, the longer has the rest.
+    room -= 2 * GAP
+    artist = max(min(natural["Artist"], max(room // 2, room - natural["Title"])), 1)
+    return {"Title": max(min(natural["Title"], room - artist), 1), "Artist": artist, **widths}
 
 
 def _look_for(db: duckdb.DuckDBPyConnection, song: Match, at_s: float) -> None:
@@ -195,11 +258,21 @@ def playlist(
         sys.stdout.buffer.write(os.fsencode(text))
         return 0
     target = target or Path(playlists.file_name(made))
+    replaced = " (in place of the one that was there)" if target.exists() else ""
     playlists.write(made, target, relative=relative)
+    outside = playlists.outside(made, target.parent) if relative else 0
+    if outside:
+        console.print(
+            f"! {outside} of the songs do not lie under {one_line(str(target.parent))}, and are "
+            "not found where only that is copied to: write it into the music folder with -o",
+            style="yellow",
+        )
     minutes = sum(song.duration_s or 0 for song in made.songs) / 60
     for number, song in enumerate(made.songs, 1):
         console.print(f"{number:>3}  {_named(song.title, song.artist)}")
-    console.print(f"{len(made.songs)} songs, {minutes:.0f} minutes: {one_line(str(target))}")
+    console.print(
+        f"{len(made.songs)} songs, {minutes:.0f} minutes: {one_line(str(target))}{replaced}"
+    )
     return 0
 
 
@@ -239,7 +312,7 @@ def _offer(console: Console, others: Sequence[Match], first: str = "") -> None:
 
 def _console(*, stderr: bool = False) -> Console:
     # What is not a terminal has no width: nothing is cut off there.
-    width = None if (sys.stderr if stderr else sys.stdout).isatty() else 200
+    width = None if (sys.stderr if stderr else sys.stdout).isatty() else UNBOUND
     return Console(
         stderr=stderr, width=width, markup=False, highlight=False, emoji=False, soft_wrap=True
     )

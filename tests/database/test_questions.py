@@ -1,10 +1,12 @@
 """``fastdino similar`` and ``fastdino playlist``: what people type, and what they are shown."""
 
 import datetime
+import re
 from pathlib import Path
 
 import pytest
 import synthetic
+from rich.cells import cell_len
 
 from fastdino.__main__ import main
 from fastdino.core.home import Home
@@ -78,6 +80,82 @@ def test_what_cannot_be_answered_is_said_with_what_to_do(ask, words, says, capsy
     assert says in capsys.readouterr().err
 
 
+LONG = [
+    (
+        "Études symphoniques, Op. 13: Variation XI. Andante espressivo (Remastered)",
+        "Anna-Maria Hohenstaufen & the Chamber Orchestra of the North",
+        "The Complete Recordings, Volume 12",
+    ),
+    (
+        "夜に駆ける・銀河鉄道の夜・遠い川の向こう側",
+        "東京スカパラダイスと仲間たち",
+        "日本の歌 第二集",
+    ),
+    ("Up", "Yo", "A"),
+]
+
+
+@pytest.mark.parametrize("at", [[], ["--at", "0:05"]])
+@pytest.mark.parametrize("cells", [80, 40])
+def test_in_a_narrow_terminal_rank_artist_and_similarity_stay_and_the_album_goes_first(
+    home: Home, monkeypatch: pytest.MonkeyPatch, capsys: Out, cells: int, at: list[str]
+) -> None:
+    songs = [synthetic.song(i) for i in range(12)]
+    for song, (title, artist, album) in zip(songs[1:], LONG * 4, strict=False):
+        song |= {"title": title, "artist": artist, "artists": [artist], "album": album}
+    synthetic.write_home(home, 12)
+    synthetic.write_catalog(home, songs)
+    publish(home)
+    monkeypatch.setenv("COLUMNS", str(cells))
+    monkeypatch.setattr(questions, "UNBOUND", None)
+    assert main(["similar", synthetic.track_id(0), *at, "--home", str(home.root)]) == 0
+    _, heading, *lines = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["Title", "Artist", *(["From"] if at else []), "Similarity"]
+    assert len(lines) == 10
+    for number, line in enumerate(lines, 1):
+        assert cell_len(line.rstrip()) <= cells
+        assert line.split()[0] == str(number)
+        assert re.fullmatch(r"-?[01]\.\d\d", line.split()[-1])
+        if at:
+            assert re.fullmatch(r"\d:\d\d", line.split()[-2])
+        assert any(artist[:2] in line for _, artist, _ in LONG) or "artist" in line.lower()
+
+
+def test_of_several_words_none_is_dropped(ask, capsys: Out) -> None:
+    assert ask("similar", "paper", "demons") == 2
+    told = capsys.readouterr().err
+    assert "no song has all of “paper demons”" in told
+    assert "leave out “demons”" in told
+    assert ask("similar", "the", "paper", "brigde") == 0  # a slip is none
+
+
+@pytest.mark.parametrize(
+    "words", [["--like", "a", "--like", "b"], ["--from", "a", "--to", "b", "--to", "c"]]
+)
+def test_what_is_given_twice_is_not_dropped_but_refused(ask, words, capsys: Out) -> None:
+    with pytest.raises(SystemExit) as ended:
+        ask("playlist", *words)
+    assert ended.value.code == 2
+    assert "is given twice" in capsys.readouterr().err
+
+
+def test_a_playlist_that_takes_another_s_place_says_so(ask, capsys: Out) -> None:
+    for place in ("", " (in place of the one that was there)"):
+        assert ask("playlist", "--surprise", "-n", "3", "-o", "today.m3u8") == 0
+        assert capsys.readouterr().out.splitlines()[-1].endswith("today.m3u8" + place)
+
+
+def test_a_relative_playlist_outside_of_the_music_is_told(ask, demo_home, capsys: Out) -> None:
+    assert ask("playlist", "--surprise", "-n", "3", "--relative", "-o", "today.m3u8") == 0
+    assert "! 3 of the songs do not lie under" in capsys.readouterr().out
+
+
+def test_the_home_may_be_named_before_the_command(demo_home, capsys: Out) -> None:
+    home = str(demo_home[0].root)
+    assert main(["--home", home, "similar", "paper bridge"]) == 0
+    assert main(["--home", "/nowhere", "similar", "paper bridge", "--home", home]) == 0
+
+
 @pytest.mark.parametrize("words", [["similar", "x", "--at", "soon"], ["similar", "x", "-n", "0"]])
 def test_what_is_no_time_or_number_is_refused_at_once(ask, words) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -87,7 +165,7 @@ def test_what_is_no_time_or_number_is_refused_at_once(ask, words) -> None:
 
 def test_without_a_database_the_user_is_told_what_to_run(tmp_path: Path, capsys: Out) -> None:
     assert main(["similar", "x", "--home", str(tmp_path)]) == 2
-    assert "fastdino embed" in capsys.readouterr().err
+    assert "run `make run`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
