@@ -28,7 +28,7 @@ from fastdino.core import storage
 from fastdino.core.errors import UserError, readable_errors
 from fastdino.core.home import Home
 from fastdino.core.summary import Scalar, Summary
-from fastdino.core.text import OneLineFormatter, one_line
+from fastdino.core.text import OneLineFormatter, one_line, runnable
 from fastdino.steps import made
 
 log = logging.getLogger("fastdino.child")
@@ -72,7 +72,7 @@ def main() -> int:
         try:
             pipes.report_asset_materialization(metadata=together(run(pipes.extras)))
         except UserError as error:
-            report_failure(pipes, one_line(str(error)), retry=False)
+            report_failure(pipes, one_line(runnable(str(error))), retry=False)
         except Exception as error:
             traceback.print_exc()
             report_failure(pipes, "".join(traceback.format_exception_only(error)), retry=True)
@@ -125,7 +125,7 @@ def together(done: Sequence[Summary]) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     warnings: list[str] = []
     for summary in done:
-        warnings += map(one_line, summary.warnings)
+        warnings += map(one_line, map(runnable, summary.warnings))
         shown = {**metadata(summary), **shown}
     shown["did work"] = _typed("bool", any(summary.did_work for summary in done))
     if warnings:
@@ -137,11 +137,13 @@ def together(done: Sequence[Summary]) -> dict[str, Any]:
 def metadata(summary: Summary) -> dict[str, Any]:
     """What Dagster shows with the materialisation: figures, tables, plots and paths."""
     shown: dict[str, Any] = {
-        "summary": _typed("text", one_line(summary.headline)),
+        "summary": _typed("text", one_line(runnable(summary.headline))),
         "did work": _typed("bool", summary.did_work),
     }
     if summary.warnings:
-        shown["warnings"] = _typed("text", "\n".join(map(one_line, summary.warnings)))
+        shown["warnings"] = _typed(
+            "text", "\n".join(map(one_line, map(runnable, summary.warnings)))
+        )
     shown |= {name: _figure(value) for name, value in summary.counts.items()}
     # Said in the label, for a stage may well have a figure, a table and a path of one name.
     for name, png in summary.plots.items():

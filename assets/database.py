@@ -42,7 +42,7 @@ def music_duckdb(
 
     - Lies in: `music.duckdb`
     - Look at it: `FROM songs LIMIT 5`, `FROM similar_to('a title', k := 10)`; docs/sql.md has more
-    - Without Dagster: `fastdino embed` or `fastdino report`
+    - Without Dagster: `.venv/bin/fastdino embed` or `.venv/bin/fastdino report`
     """
     made = run_steps(context, pipes, home, Publish())
     shown = {**run_report.report(context, made), **(made.metadata or {})}

@@ -38,7 +38,7 @@ def embedding_vectors(
 
     - Lies in: `vectors/<model_id>/<shard>.parquet`
     - Look at it: `polars.read_parquet("var/vectors/*/*.parquet")`, or in SQL once published
-    - Without Dagster: `fastdino embed`
+    - Without Dagster: `.venv/bin/fastdino embed`
     """
     return run_steps(context, pipes, home, Embed(), CompareCandidate())
 

@@ -43,7 +43,7 @@ def catalog(
 
     - Lies in: `catalog/files.parquet`, `catalog/skipped.parquet`
     - Look at it: `polars.read_parquet("var/catalog/files.parquet")`
-    - Without Dagster: `fastdino ingest FOLDER`
+    - Without Dagster: `.venv/bin/fastdino ingest FOLDER`
     """
     step = Ingest(music=tuple(config.music), or_demo=True, rescan=config.rescan)
     return run_steps(context, pipes, home, step)

@@ -20,8 +20,8 @@ def report_page(
 ) -> dg.MaterializeResult:
     """One page to look at the whole collection, to search it, and to listen to it.
 
-    - With sound: `make report`, or `fastdino serve`; then http://127.0.0.1:8321/
+    - With sound: `make report`, or `.venv/bin/fastdino serve`; then http://127.0.0.1:8321/
     - Lies in: `reports/index.html`, which any browser opens from disk, then without sound
-    - Without Dagster: `fastdino report`
+    - Without Dagster: `.venv/bin/fastdino report`
     """
     return run_steps(context, pipes, home, WritePage())

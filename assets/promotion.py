@@ -34,7 +34,7 @@ def promotion(
     compares the candidate with the current one.
 
     - Lies in: `models/current.json`
-    - Without Dagster: `fastdino models`, `fastdino promote`
+    - Without Dagster: `.venv/bin/fastdino models`, `.venv/bin/fastdino promote`
     """
     # The candidate has all its vectors; another model may lack some.
     promoted = (Promote(model_id=config.model_id), Embed()) if config.model_id else ()

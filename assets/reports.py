@@ -30,6 +30,6 @@ def collection_map(
 
     - Lies in: `maps/<model_id>/<map_id>/`
     - Look at it: the page of `report_page`, or in SQL once published
-    - Without Dagster: `fastdino report`
+    - Without Dagster: `.venv/bin/fastdino report`
     """
     return run_steps(context, pipes, home, DrawMap())

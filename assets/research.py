@@ -36,7 +36,7 @@ def comparison(
 
     - Lies in: `reports/comparison.html`, `comparison/results.parquet`, `comparison/figures/`
     - Look at it: `polars.read_parquet("var/comparison/results.parquet")`, or the page
-    - Without Dagster: `fastdino compare --minutes 1 2 5`
+    - Without Dagster: `.venv/bin/fastdino compare --minutes 1 2 5`
     """
     asked = config.minutes or config.labels
     compared = (home.open().comparison / "results.parquet").exists()

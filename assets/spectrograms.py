@@ -52,7 +52,7 @@ def spectrogram_shards(
 
     - Lies in: `shards/<settings>/spectrograms-*.parquet`
     - Look at it: `fastdino.spectrograms.shards.read_index(folder)`
-    - Without Dagster: `fastdino spectrograms`
+    - Without Dagster: `.venv/bin/fastdino spectrograms`
     """
     return run_steps(context, pipes, home, Spectrograms(retry=config.retry))
 

@@ -57,7 +57,7 @@ def fastdino_model(
     materialisation.
 
     - Lies in: `models/<model_id>/model.safetensors`, `model.json`, `metrics.jsonl`
-    - Without Dagster: `fastdino train --minutes 5`
+    - Without Dagster: `.venv/bin/fastdino train --minutes 5`
     """
     return run_steps(context, pipes, home, Train(**config.model_dump(mode="json")))
 

@@ -19,7 +19,10 @@ def connect(database: Path) -> duckdb.DuckDBPyConnection:
             write.
     """
     if not database.exists():
-        raise UserError(f"there is no {database} yet: run `fastdino embed` first")
+        raise UserError(
+            f"there is no {database} yet: run `make run`, or `fastdino run FOLDER` with that of "
+            "your music"
+        )
     try:
         return duckdb.connect(str(database), read_only=True)
     except duckdb.Error as error:

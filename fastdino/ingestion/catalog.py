@@ -98,7 +98,8 @@ def read(home: Home) -> pl.DataFrame:
         return tables.read(home.catalog, SCHEMA, ADDED)
     except FileNotFoundError:
         raise UserError(
-            f"there is no catalogue in {home.root} yet: run `fastdino ingest` first"
+            f"there is no catalogue in {home.root} yet: run `make run`, or `fastdino run FOLDER` "
+            "with that of your music"
         ) from None
     except ValueError as error:
         raise UserError(

@@ -25,7 +25,7 @@ def test_a_catalogue_reads_back_as_it_was_written(home: Home) -> None:
 
 
 def test_without_a_catalogue_we_are_told_what_to_run(home: Home) -> None:
-    with pytest.raises(UserError, match="fastdino ingest"):
+    with pytest.raises(UserError, match="run `make run`"):
         catalog.read(home)
 
 

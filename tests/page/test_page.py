@@ -149,7 +149,7 @@ def test_without_a_map_there_is_a_page_that_says_so(home):
 
 
 def test_without_a_database_the_user_is_told_what_to_run(home):
-    with pytest.raises(UserError, match="fastdino embed"):
+    with pytest.raises(UserError, match="run `make run`"):
         write_page(home)
 
 

@@ -187,7 +187,7 @@ def test_what_is_published_anew_is_seen_at_once(home: Home) -> None:
         home.database.unlink()
         status, _, body = ask(question)
         assert status == 503
-        assert b"fastdino embed" in body
+        assert b"run `make run`" in body
         assert ask("/")[0] == 404
 
 

@@ -21,6 +21,7 @@ from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.progress import progress
 from fastdino.core.storage import drop_copies, exclusive_lock, folders, stamps
+from fastdino.core.text import runnable
 from fastdino.upkeep.verify.finding import Finding, Mender, noting
 
 __all__ = ["Finding", "Mender", "check", "main"]
@@ -38,7 +39,7 @@ def main(home: Home, *, repair: bool) -> int:
     start = time.monotonic()
     wrong: Counter[Mender] = Counter()
     for finding in check(home, repair=repair):
-        print(finding, flush=True)
+        print(runnable(str(finding)), flush=True)
         if finding.is_wrong:
             wrong[finding.mender] += 1
     seconds = f"({time.monotonic() - start:.1f} s)"
@@ -46,11 +47,12 @@ def main(home: Home, *, repair: bool) -> int:
         print(f"everything in {home.root} is sound {seconds}")
         return 0
     if wrong[Mender.REPAIR] and not repair:
-        print(f"{wrong.total()} wrong {seconds}: `fastdino verify --repair`, then `fastdino run`")
+        todo = runnable("`fastdino verify --repair`, then `fastdino run`")
+        print(f"{wrong.total()} wrong {seconds}: {todo}")
     else:
         print(
             f"{wrong[Mender.REPAIR]} mended, {wrong[Mender.PERSON]} left for you {seconds}; "
-            "run `fastdino run` for the rest"
+            + runnable("run `fastdino run` for the rest")
         )
     return 3 if wrong[Mender.PERSON] or not repair else 0
 

@@ -47,7 +47,7 @@ def check(home: Home, expected: set[str] | None, *, repair: bool) -> Findings:
         return
     wrong = unreadable(home.database)
     if wrong is None and can_publish and expected is not None:
-        # A copy of a home has other times, and so another fingerprint: what is in the files decides.
+        # A copy of a home has other times, so another fingerprint: what is in the files decides.
         if published_fingerprint(home.database) != fingerprint and not is_what_would_be_published(
             home
         ):
