@@ -28,8 +28,12 @@ report: $(INSTALLED) ## bring the page up to date and open it, with sound, until
 
 ui: $(INSTALLED) ## the same in Dagster, on http://127.0.0.1:3000 (or PORT=...)
 	@$(BIN)/python -m fastdino settings > /dev/null
-	@mkdir -p var/dagster && ln -sfn "$(CURDIR)/dagster.yaml" var/dagster/dagster.yaml
-	DAGSTER_HOME="$(CURDIR)/var/dagster" $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
+	@$(BIN)/python -c 'import socket, sys; socket.create_server(("127.0.0.1", int(sys.argv[1]))).close()' \
+		"$(PORT)" 2> /dev/null || { echo "Port $(PORT) is taken, perhaps by another make ui:" \
+		"close that, or choose another one, as make ui PORT=3001" >&2; exit 1; }
+	@mkdir -p var/dagster
+	@DAGSTER_HOME="$(CURDIR)" PYTHONWARNINGS='ignore:Function `dev_command` is superseded' \
+		$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
 
 test: $(INSTALLED_DEV) ## run the tests, as many at once as there are cores
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
