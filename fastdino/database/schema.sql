@@ -568,7 +568,7 @@ SELECT
 FROM (SELECT model_of(model_a) AS of_a, model_of(model_b) AS of_b) AS given, neighbors AS a
 SEMI JOIN (SELECT track_id FROM neighbors WHERE model_id = model_of(model_b)) AS shared USING (track_id)
 LEFT JOIN neighbors AS b
-    ON b.model_id = given.of_b AND b.track_id = a.track_id
+    ON b.model_id = model_b AND b.track_id = a.track_id
     AND b.neighbor_id = a.neighbor_id AND b.rank <= k
 WHERE a.model_id = given.of_a AND a.rank <= k;
 COMMENT ON MACRO TABLE model_overlap IS 'model_overlap(model_a, model_b, k := 10): share of the k nearest songs on which two models agree, 0 to 1';
