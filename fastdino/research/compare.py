@@ -43,6 +43,7 @@ from fastdino.training.evaluation import (
     FIGURES,
     EvaluationVectors,
     MelStatistics,
+    MelTimbre,
     embed_sample,
     evaluate,
     evaluation_sample,
@@ -127,6 +128,7 @@ def arms(base: TrainingSettings) -> dict[str, Arm]:
     every = (
         arm("mel mean", "floor"),
         arm("mel mean+std", "floor"),
+        arm("mel timbre", "floor"),
         arm("untrained", "floor"),
         # The default recipe, which may be done before its time is up.
         arm(DEFAULT, "ours"),
@@ -290,11 +292,17 @@ class _Experiment:
 
     def floors(self, seeds: int) -> None:
         """What needs no training: mel statistics, and an encoder that never learned."""
-        for name, deviations in (("mel mean", False), ("mel mean+std", True)):
+        dim = self.known["fastdino"].settings.dim
+        plain = {
+            "mel mean": MelStatistics(deviations=False),
+            "mel mean+std": MelStatistics(),
+            "mel timbre": MelTimbre(dim),
+        }
+        for name, extractor in plain.items():
             arm = self.known[name]
             if not self.is_done(arm, 0.0, 0):
                 songs = evaluation_sample(self.sampler(0))
-                vectors = embed_sample(MelStatistics(deviations=deviations), songs, self.spec)
+                vectors = embed_sample(extractor, songs, self.spec)
                 self._save(arm, 0.0, 0, vectors)
         arm = self.known["untrained"]
         for seed in range(seeds):

@@ -218,10 +218,18 @@ ARMS = (
         dash="dot",
     ),
     Arm(
+        "mel timbre",
+        "floor",
+        "Mel timbre",
+        "The same, half whitened, and how the bands move together: all of a vector that is not "
+        "learned.",
+        dash="longdash",
+    ),
+    Arm(
         "untrained",
         "floor",
         "Untrained encoder",
-        "The same encoder with random weights: what its shape alone gives.",
+        "The same encoder with random weights, and how the bands move together.",
         dash="dashdot",
     ),
 )

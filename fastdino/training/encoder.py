@@ -75,30 +75,39 @@ class Encoder(nn.Module):
         self.register_buffer("band_mean", torch.zeros(settings.n_mels))
         self.register_buffer("band_deviation", torch.ones(settings.n_mels))
         layers: list[nn.Module] = []
+        # How many layers there are up to the end of each stage, whose last is its normalisation.
+        self.ends: list[int] = []
         width_in = settings.n_mels
         shape = zip(settings.widths, settings.depths, settings.strides, strict=True)
         for index, (width, depth, stride) in enumerate(shape):
-            if index:
-                layers.append(nn.LayerNorm(width_in))
             layers.append(Merge(width_in, width, stride))
             if not index:
                 layers.append(nn.LayerNorm(width))
             layers.extend(Block(width, settings.kernel, settings.expansion) for _ in range(depth))
+            layers.append(nn.LayerNorm(width))
+            self.ends.append(len(layers))
             width_in = width
-        layers.append(nn.LayerNorm(width_in))
         self.layers = nn.Sequential(*layers)
 
-    def forward(self, frames: Tensor) -> Tensor:
+    def forward(self, frames: Tensor, *, every_stage: bool = False) -> Tensor | list[Tensor]:
         """Encode frames.
 
         Args:
             frames: quantised or dB frames ``[batch, time, n_mels]``, any real dtype, on the scale
                 that ``band_mean`` and ``band_deviation`` were measured on.
+            every_stage: also give what the stages before the last make of them.
 
         Returns:
-            Features ``[batch, time // stride, dim]``.
+            Features ``[batch, time // stride, dim]``; or of every stage, the first one first,
+            ``[batch, its positions, its width]``, of which the last are the features.
         """
-        return self.layers(self.standardise(frames))
+        x = self.standardise(frames)
+        made = []
+        for number, layer in enumerate(self.layers, 1):
+            x = layer(x)
+            if number in self.ends:
+                made.append(x)
+        return made if every_stage else x
 
     def standardise(self, frames: Tensor) -> Tensor:
         """The same frames with every band at zero mean and unit deviation over the collection."""

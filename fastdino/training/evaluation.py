@@ -15,6 +15,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn import functional as F
 
 from fastdino.core.progress import progress
 from fastdino.core.storage import atomic_replace
@@ -22,8 +23,10 @@ from fastdino.spectrograms import SpectrogramSettings
 from fastdino.spectrograms import shards as shard_files
 from fastdino.training import metrics
 from fastdino.training.labels import Labels
-from fastdino.training.model import Moments, segment_bounds, split_features
+from fastdino.training.model import Moments, position_spans, segment_bounds
 from fastdino.training.sampler import CropSampler
+from fastdino.training.settings import EncoderSettings
+from fastdino.training.timbre import Products, Timbre, merged, principal, projected, total
 
 FIGURES = (
     "artist_1nn",
@@ -48,6 +51,7 @@ UNKNOWN = Labels(None, None, None)
 SEGMENTS = 8
 # Songs, and seconds from the middle of each, that are also heard with their sound changed.
 CHANGED_SONGS, CHANGED_S = 200, 20.0
+STRIDE = EncoderSettings().stride
 LOUDER_DB = 6.0
 # Rising evenly from so much less in the lowest band to so much more in the highest.
 TILT_DB = 6.0
@@ -55,6 +59,13 @@ TILT_DB = 6.0
 
 class FeatureExtractor(Protocol):
     """What can turn a track into pooled features, and those into vectors."""
+
+    @property
+    def channels(self) -> int:
+        """Of the features: so many means over time come first in what ``pool`` gives."""
+
+    def fit_bands(self, tracks: Iterable[Tensor]) -> None:
+        """See ``model.SongModel.fit_bands``."""
 
     def pool(
         self, pieces: Iterable[Tensor], frames_per_s: float
@@ -71,8 +82,13 @@ class FeatureExtractor(Protocol):
 class MelStatistics:
     """Mean and standard deviation of every mel band over time, in dB: what costs no training."""
 
+    channels = SpectrogramSettings().n_mels
+
     def __init__(self, *, deviations: bool = True) -> None:
         self.deviations = deviations
+
+    def fit_bands(self, tracks: Iterable[Tensor]) -> None:
+        """Nothing to fit."""
 
     def pool(
         self, pieces: Iterable[Tensor], frames_per_s: float
@@ -80,7 +96,8 @@ class MelStatistics:
         """See ``FeatureExtractor``."""
         frames = torch.cat(list(pieces))
         bounds = segment_bounds(len(frames), frames_per_s)
-        moments = [Moments.of(frames), *split_features(frames, bounds, 1)]
+        stretches = [frames[a:b] for a, b in position_spans(len(frames), bounds, 1)]
+        moments = [Moments.of(each) for each in (frames, *stretches)]
         spans = [(a / frames_per_s, b / frames_per_s) for a, b in bounds]
         return torch.stack([part.pooled for part in moments]), spans
 
@@ -89,7 +106,43 @@ class MelStatistics:
 
     def vectors(self, pooled: Tensor) -> Tensor:
         """The statistics themselves ``[n, 2 * n_mels]``, or the means alone ``[n, n_mels]``."""
-        return pooled if self.deviations else pooled[:, : pooled.shape[1] // 2]
+        return pooled if self.deviations else pooled[:, : self.channels]
+
+
+class MelTimbre(MelStatistics):
+    """All of a vector that is not learned: the statistics, half whitened, and the bands' timbre."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.half = dim // 2
+        self.timbre = Timbre(self.channels, dim - self.half)
+
+    def fit_bands(self, tracks: Iterable[Tensor]) -> None:
+        """See ``FeatureExtractor``."""
+        self.timbre.fit_bands(total(Products.of(merged(each, STRIDE)) for each in tracks))
+
+    def pool(
+        self, pieces: Iterable[Tensor], frames_per_s: float
+    ) -> tuple[Tensor, list[tuple[float, float]]]:
+        """See ``FeatureExtractor``."""
+        frames = torch.cat(list(pieces))
+        statistics, spans = super().pool([frames], frames_per_s)
+        positions = merged(frames, STRIDE)
+        bounds = segment_bounds(len(frames), frames_per_s)
+        stretches = [positions[a:b] for a, b in position_spans(len(positions), bounds, STRIDE)]
+        bands = self.timbre.pooled(Products.of(each) for each in (positions, *stretches))
+        return torch.cat([statistics, bands], -1), spans
+
+    def fit_projection(self, pooled: Tensor) -> None:
+        """See ``FeatureExtractor``."""
+        self.center, self.projection = principal(pooled[:, : 2 * self.channels], self.half)
+        self.timbre.fit_projection(pooled[:, 2 * self.channels :])
+
+    def vectors(self, pooled: Tensor) -> Tensor:
+        """Unit vectors ``[n, dim]``, of whose two halves the first is of the statistics."""
+        statistics, bands = pooled.split([2 * self.channels, self.timbre.width], -1)
+        halves = [projected(statistics, self.center, self.projection), self.timbre.vectors(bands)]
+        return F.normalize(torch.cat(halves, -1), dim=-1).float()
 
 
 @dataclass(frozen=True)
@@ -173,6 +226,7 @@ def embed_sample(
         tracks: at least one; id and uint8 ``[frames, n_mels]`` on the extractor's device.
         spec: the spectrograms' settings.
     """
+    extractor.fit_bands(frames for _, frames in tracks)
     songs, segments, owners, factors = [], [], [], []
     changed: list[Tensor] = []
     with progress("Evaluating", len(tracks), "songs") as shown:
@@ -194,7 +248,7 @@ def embed_sample(
     return EvaluationVectors(
         [track_id for track_id, _ in tracks],
         songs=extractor.vectors(torch.stack(songs)).cpu(),
-        means=torch.stack(songs).cpu()[:, : songs[0].shape[0] // 2],
+        means=torch.stack(songs).cpu()[:, : extractor.channels],
         segments=extractor.vectors(torch.cat(segments)).cpu(),
         owners=torch.cat(owners),
         excerpts=excerpts,

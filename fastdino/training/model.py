@@ -2,10 +2,12 @@
 
 Belongs here: pooling, projection, saving and loading. Does not: learning the encoder's weights.
 
-A song's vector is made of the mean and the standard deviation over time of its local features,
-centred, turned to the directions in which the training collection spreads most, and brought to unit
-length. Centre and directions were fitted once, so that a song added next year lands in the same
-space. The directions are not whitened: the nearest song was found as often, the next ones less.
+A song's vector has two halves that count the same: what the network hears, the mean and the standard
+deviation over time of its local features; and how the mel bands move together (``timbre``). Either is
+centred, turned to the directions in which the training collection spreads most, half whitened, and
+brought to unit length. All that was fitted once, so that a song added next year lands in the same
+space. Models made before there were two halves have the first alone, not whitened, and go on giving
+the vectors they gave.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,10 +27,9 @@ from fastdino.training import registry
 from fastdino.training.device import autocast
 from fastdino.training.encoder import Encoder
 from fastdino.training.settings import EncoderSettings
+from fastdino.training.timbre import Products, Timbre, merged, principal, projected, total
 
 SEGMENT_S = 10.0
-# Of the widest direction's variance: less than what is left of rounding in single precision.
-NO_SPREAD = 1e-12
 
 
 @dataclass
@@ -64,29 +65,68 @@ class Moments:
         return torch.cat([mean, variance.sqrt()], -1)
 
 
+@dataclass
+class Sums:
+    """What is summed over a stretch of a song: of its features, and of its bands if they count."""
+
+    features: Moments
+    bands: Products | None
+
+    def __add__(self, other: "Sums") -> "Sums":
+        bands = self.bands + other.bands if self.bands and other.bands else None
+        return Sums(self.features + other.features, bands)
+
+
 class SongModel(nn.Module):
     """Frames to features to vectors."""
 
     center: Tensor
     projection: Tensor
 
-    def __init__(self, settings: EncoderSettings, dim: int) -> None:
+    def __init__(self, settings: EncoderSettings, dim: int, timbre_dim: int = 0) -> None:
+        """A model that is yet to be fitted.
+
+        Args:
+            settings: the encoder's shape.
+            dim: length of a vector.
+            timbre_dim: how much of it tells how the bands move together; 0: nothing of it does.
+        """
         super().__init__()
         self.encoder = Encoder(settings)
         self.register_buffer("center", torch.zeros(2 * settings.dim))
-        self.register_buffer("projection", torch.eye(2 * settings.dim, dim))
+        self.register_buffer("projection", torch.eye(2 * settings.dim, dim - timbre_dim))
+        self.timbre = Timbre(settings.n_mels, timbre_dim) if timbre_dim else None
 
     @classmethod
     def of(cls, encoder: Encoder, dim: int) -> "SongModel":
-        """A model, ready for use, with the weights of ``encoder`` and vectors ``dim`` long."""
-        model = cls(encoder.settings, dim)
+        """A model, ready to be fitted, with the weights of ``encoder`` and vectors ``dim`` long."""
+        model = cls(encoder.settings, dim, dim // 2)
         model.encoder.load_state_dict(encoder.state_dict())
         return model.eval()
 
     @property
+    def channels(self) -> int:
+        """Of the features."""
+        return len(self.center) // 2
+
+    @property
+    def timbre_dim(self) -> int:
+        """How many of a vector's numbers come from the bands."""
+        return self.timbre.projection.shape[1] if self.timbre else 0
+
+    @property
     def dim(self) -> int:
         """Length of a vector."""
-        return self.projection.shape[1]
+        return self.projection.shape[1] + self.timbre_dim
+
+    def fit_bands(self, tracks: Iterable[Tensor]) -> None:
+        """Fit what the bands are held against to uint8 ``[frames, n_mels]`` of many songs.
+
+        Comes before ``pool``, which the projection is fitted to what came out of.
+        """
+        if self.timbre:
+            stride = self.encoder.settings.stride
+            self.timbre.fit_bands(total(Products.of(merged(each, stride)) for each in tracks))
 
     @torch.inference_mode()
     def features(self, frames: Tensor) -> Tensor:
@@ -102,10 +142,12 @@ class SongModel(nn.Module):
             return self.encoder(frames).float()
 
     def vectors(self, pooled: Tensor) -> Tensor:
-        """Pooled features ``[n, 2 * encoder dim]`` to unit vectors ``[n, dim]``."""
-        # In double precision, or else the last bits depend on how many threads there are.
-        centred = pooled.double() - self.center.double()
-        return F.normalize(centred @ self.projection.double(), dim=-1).float()
+        """What ``pool`` gave, ``[n, width]``, to unit vectors ``[n, dim]``."""
+        if not self.timbre:
+            return projected(pooled, self.center, self.projection).float()
+        heard, bands = pooled.split([len(self.center), self.timbre.width], -1)
+        halves = [projected(heard, self.center, self.projection), self.timbre.vectors(bands)]
+        return F.normalize(torch.cat(halves, -1), dim=-1).float()
 
     def pool(
         self, pieces: Iterable[Tensor], frames_per_s: float
@@ -119,20 +161,24 @@ class SongModel(nn.Module):
             frames_per_s: of the spectrograms.
 
         Returns:
-            Pooled features ``[1 + segments, 2 * encoder dim]``, the whole song first, and the
-            segments' ``(start_s, end_s)``.
+            Pooled ``[1 + segments, width]``, the whole song first: mean and deviation of the
+            features, then of the bands what ``timbre`` makes of them; and the segments' ``(start_s, end_s)``.
         """
-        song: Moments | None = None
+        stride = self.encoder.settings.stride
+        song: Sums | None = None
         spans: list[tuple[float, float]] = []
-        parts: list[Moments] = []
+        parts: list[Sums] = []
         begin = 0
         for piece in pieces:
             features = self.features(piece[None])[0]
-            here = Moments.of(features)
+            bands = merged(piece, stride) if self.timbre else None
+            here = _sums(features, bands, 0, None)
             song = here if song is None else song + here
             bounds = segment_bounds(len(piece), frames_per_s)
-            stride = self.encoder.settings.stride
-            fresh = split_features(features, bounds, stride)
+            fresh = [
+                _sums(features, bands, a, b)
+                for a, b in position_spans(len(features), bounds, stride)
+            ]
             times = [((begin + a) / frames_per_s, (begin + b) / frames_per_s) for a, b in bounds]
             if parts and _is_rest(len(piece), frames_per_s):
                 parts[-1] += fresh.pop()
@@ -142,26 +188,27 @@ class SongModel(nn.Module):
             begin += len(piece)
         if song is None:
             raise ValueError("a track of no pieces")
-        return torch.stack([song.pooled, *(part.pooled for part in parts)]), spans
+        every = [song, *parts]
+        pooled = torch.stack([part.features.pooled for part in every])
+        if self.timbre:
+            bands = self.timbre.pooled([part.bands for part in every if part.bands])
+            pooled = torch.cat([pooled, bands], -1)
+        return pooled, spans
 
     def fit_projection(self, pooled: Tensor) -> None:
-        """Fit centre and directions to ``[n, 2 * encoder dim]`` pooled segments of many songs.
-
-        Directions in which they do not spread, as those of a few songs, are zero. If they do not
-        spread at all, as those of a single short song, they are kept as they are.
-        """
-        pooled = pooled.double()
-        center = pooled.mean(0)
-        covariance = torch.cov(pooled.T, correction=0)
-        spread, directions = torch.linalg.eigh(covariance)  # the widest comes last
-        if spread[-1] <= NO_SPREAD * center.square().sum():
-            self.center.zero_()
-            self.projection.copy_(torch.eye(len(center))[:, : self.dim])
-            return
-        # Directions of no spread are any that are left over, other ones in each run.
-        directions[:, spread <= NO_SPREAD * spread[-1]] = 0
+        """Fit centres and directions to ``[n, width]`` pooled segments of many songs."""
+        heard = pooled[:, : len(self.center)]
+        center, directions = principal(heard, self.projection.shape[1])
         self.center.copy_(center)
-        self.projection.copy_(directions.flip(1)[:, : self.dim])
+        self.projection.copy_(directions)
+        if self.timbre:
+            self.timbre.fit_projection(pooled[:, len(self.center) :])
+
+
+def _sums(features: Tensor, bands: Tensor | None, begin: int, end: int | None) -> Sums:
+    return Sums(
+        Moments.of(features[begin:end]), None if bands is None else Products.of(bands[begin:end])
+    )
 
 
 def segment_bounds(n_frames: int, frames_per_s: float) -> list[tuple[int, int]]:
@@ -181,13 +228,13 @@ def _is_rest(n_frames: int, frames_per_s: float) -> bool:
     return n_frames < round(SEGMENT_S * frames_per_s) // 2
 
 
-def split_features(
-    features: Tensor, bounds: Sequence[tuple[int, int]], stride: int
-) -> list[Moments]:
-    """Moments of each segment of one piece's features ``[positions, dim]``."""
-    last = features.shape[0]
-    spans = [(min(a // stride, last - 1), max(b // stride, a // stride + 1)) for a, b in bounds]
-    return [Moments.of(features[a : min(b, last)]) for a, b in spans]
+def position_spans(
+    n_positions: int, bounds: Sequence[tuple[int, int]], stride: int
+) -> list[tuple[int, int]]:
+    """Where each segment lies among a piece's positions, ``(begin, end)``; one has one at least."""
+    last = n_positions - 1
+    spans = [(min(a // stride, last), max(b // stride, a // stride + 1)) for a, b in bounds]
+    return [(a, min(b, n_positions)) for a, b in spans]
 
 
 def save(folder: Path, model: SongModel, about: dict[str, Any]) -> None:
@@ -199,6 +246,7 @@ def save(folder: Path, model: SongModel, about: dict[str, Any]) -> None:
     with atomic_replace(folder / registry.WEIGHTS) as part:
         part.write_bytes(weights)
     shape = {"encoder": asdict(model.encoder.settings), "dim": model.dim}
+    shape["timbre_dim"] = model.timbre_dim
     weights_digest = registry.weights_digest(weights)
     registry.write_metadata(folder, {**about, **shape, "weights_digest": weights_digest})
 
@@ -215,7 +263,8 @@ def load(folder: Path, device: torch.device) -> tuple[SongModel, dict[str, Any]]
             name: tuple(value) if isinstance(value, list) else value
             for name, value in about["encoder"].items()
         }
-        model = SongModel(EncoderSettings(**shape), about["dim"])
+        # A model made before there was a timbre says nothing of it.
+        model = SongModel(EncoderSettings(**shape), about["dim"], about.get("timbre_dim", 0))
         model.load_state_dict(read_tensors(registry.read_weights(folder, about)))
     except Exception as error:
         if trouble := disk_trouble(error, folder):

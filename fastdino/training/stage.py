@@ -43,7 +43,7 @@ from fastdino.training.labels import Labels
 from fastdino.training.loop import Run, Start
 from fastdino.training.model import SongModel
 from fastdino.training.sampler import CropSampler
-from fastdino.training.settings import TrainingSettings
+from fastdino.training.settings import METHOD, TrainingSettings
 
 log = logging.getLogger(__name__)
 
@@ -165,6 +165,7 @@ def _train(
         "created_at": made_at.isoformat(timespec="seconds"),
         "spec_id": spec.spec_id,
         "settings": settings.as_json(),
+        "method": METHOD,
         "started_from": start.model_id if start else None,
         "trained_tracks": len(tracks),
         "code_version": __version__,
@@ -237,6 +238,9 @@ def _still_fits(home: Home, settings: TrainingSettings, spec_id: str, tracks: se
     _, new = staleness.known_and_new(home, about, tracks)
     folder = home.model(about["model_id"])
     fits = f"fits: {new} of {len(tracks)} songs are new to it"
+    # Nothing is trained unasked because the program is another one.
+    if about.get("method", 1) < METHOD and not waits:
+        fits += "; today's method makes better ones: 'fastdino train --afresh'"
     return Summary(
         "train",
         f"candidate {folder.name} {fits}; it waits for 'fastdino promote'"

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from fastdino.core.errors import UserError
 from fastdino.training.model import Moments, SongModel, load, save, segment_bounds
 from fastdino.training.settings import EncoderSettings
+from fastdino.training.timbre import Products, merged
 
 SMALL = EncoderSettings(widths=(16, 24), depths=(1, 1), strides=(4, 2))
 
@@ -17,8 +18,14 @@ SMALL = EncoderSettings(widths=(16, 24), depths=(1, 1), strides=(4, 2))
 @pytest.fixture(scope="module")
 def model() -> SongModel:
     torch.manual_seed(0)
-    model = SongModel(SMALL, 12).eval()
-    model.fit_projection(torch.randn(200, 48) * torch.linspace(0.1, 5, 48))
+    return fitted(5)
+
+
+def fitted(timbre_dim: int) -> SongModel:
+    model = SongModel(SMALL, 12, timbre_dim).eval()
+    songs = [frames(n) for n in range(900, 1800, 100)]
+    model.fit_bands(songs)
+    model.fit_projection(torch.cat([model.pool([each], 100.0)[0] for each in songs]))
     return model
 
 
@@ -62,7 +69,7 @@ def test_a_rest_after_a_whole_piece_belongs_to_the_segment_before(
     pooled, spans = model.pool([frames(6000), frames(rest)], 100.0)
     assert spans[-1] == pytest.approx((50 if rest < 500 else 60, end_s))
     assert len(pooled) == 1 + len(spans)
-    assert (pooled[1:, 24:].mean(1) > 0).all()
+    assert (pooled[1:, 24:48].mean(1) > 0).all()
 
 
 @pytest.mark.parametrize("n_frames", [1, 7, 8, 33])
@@ -72,33 +79,10 @@ def test_the_shortest_sounds_have_a_vector(model: SongModel, n_frames: int) -> N
     assert len(spans) == 1
 
 
-def test_a_projection_keeps_the_directions_of_widest_spread() -> None:
-    wide, narrow = torch.randn(5000, 12) * 5, torch.randn(5000, 36) * 0.1
-    turn = torch.linalg.qr(torch.randn(48, 48)).Q
-    pooled = torch.cat([wide, narrow], 1) @ turn + 3
-    fitted = SongModel(SMALL, 12)
-    fitted.fit_projection(pooled)
-    projected = (pooled - fitted.center) @ fitted.projection
-    torch.testing.assert_close(
-        torch.cdist(projected, projected)[:9, :9],
-        torch.cdist(wide, wide)[:9, :9],
-        atol=0.2,
-        rtol=0.05,
-    )
-
-
-def test_a_projection_can_be_fitted_on_fewer_segments_than_it_has_dimensions() -> None:
-    fitted = SongModel(SMALL, 12)
-    fitted.fit_projection(torch.randn(5, 48))
-    assert torch.isfinite(fitted.vectors(torch.randn(3, 48))).all()
-    # Five segments spread in four directions; what more there was would be rounding errors.
-    assert (fitted.projection[:, :4].norm(dim=0) > 0.99).all()
-    assert (fitted.projection[:, 4:] == 0).all()
-
-
 @pytest.mark.parametrize("n", [1, 3])
 def test_where_all_segments_are_alike_vectors_are_still_of_unit_length(n: int) -> None:
-    model = SongModel(SMALL, 12).eval()
+    model = SongModel(SMALL, 12, 5).eval()
+    model.fit_bands([frames(500)])
     pooled, _ = model.pool([frames(500)], 100.0)
     model.fit_projection(pooled[1:].expand(n, -1))
     vectors = model.vectors(pooled)
@@ -112,6 +96,30 @@ def test_a_saved_model_gives_the_same_vectors(model: SongModel, tmp_path: Path) 
     pooled, _ = model.pool([frames(500)], 100.0)
     assert torch.equal(again.pool([frames(500)], 100.0)[0], pooled)
     assert torch.equal(again.vectors(pooled), model.vectors(pooled))
+
+
+def test_a_model_of_before_there_was_a_timbre_gives_the_vectors_it_gave(tmp_path: Path) -> None:
+    old = fitted(0)
+    save(tmp_path, old, {"model_id": "m"})
+    about = json.loads((tmp_path / "model.json").read_text())
+    del about["timbre_dim"], about["digest"]
+    (tmp_path / "model.json").write_text(json.dumps(about))
+    again, _ = load(tmp_path, torch.device("cpu"))
+    pooled, _ = again.pool([frames(1700)], 100.0)
+    features = old.features(frames(1700)[None])[0]
+    mean_and_deviation = torch.cat([features.mean(0), features.std(0, correction=0)])
+    torch.testing.assert_close(pooled[0], mean_and_deviation, atol=1e-4, rtol=1e-4)
+    expected = (pooled.double() - old.center.double()) @ old.projection.double()
+    torch.testing.assert_close(
+        again.vectors(pooled), torch.nn.functional.normalize(expected, dim=-1).float()
+    )
+
+
+def test_a_song_in_pieces_is_pooled_to_what_it_is_in_one(model: SongModel) -> None:
+    whole = merged(frames(1800), SMALL.stride)
+    parts = Products.of(whole[:100]) + Products.of(whole[100:])
+    assert model.timbre is not None
+    assert torch.equal(model.timbre.pooled([parts]), model.timbre.pooled([Products.of(whole)]))
 
 
 def test_a_damaged_model_file_is_named_in_the_error(model: SongModel, tmp_path: Path) -> None:

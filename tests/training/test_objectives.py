@@ -10,7 +10,12 @@ from torch import nn
 from fastdino.training.encoder import Encoder
 from fastdino.training.objectives import OBJECTIVES
 from fastdino.training.objectives.dino import DINO, multi_crop_loss, windows
-from fastdino.training.objectives.fastdino import POSITIONS, TEMPERATURE, position_loss
+from fastdino.training.objectives.fastdino import (
+    LIKENESS,
+    POSITIONS,
+    TEMPERATURE,
+    position_loss,
+)
 from fastdino.training.objectives.published import published_loss
 from fastdino.training.settings import EncoderSettings
 
@@ -67,23 +72,40 @@ def test_the_objective_can_be_lowered(name: str) -> None:
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
 
 
-def test_the_default_loss_is_the_cross_entropy_of_picking_the_own_song() -> None:
+def test_the_default_loss_asks_for_the_own_song_and_for_those_that_are_like_it() -> None:
     local = torch.randn(3, 2, 9, 6, generator=seeded())
     unit = local / local.norm(dim=-1, keepdim=True)
     means = unit.mean(2)
-    terms = []
+    own, alike = [], []
     for crop in range(2):
         others = means[:, 1 - crop] / means[:, 1 - crop].norm(dim=-1, keepdim=True)
         for position in torch.randint(9, (POSITIONS,), generator=seeded()).tolist():
             for song in range(3):
                 scores = [float(unit[song, crop, position] @ o) / TEMPERATURE for o in others]
-                terms.append(math.log(sum(map(math.exp, scores))) - scores[song])
-    assert float(position_loss(local, seeded())) == pytest.approx(np.mean(terms), rel=1e-5)
+                own.append(math.log(sum(map(math.exp, scores))) - scores[song])
+                rest = [other for other in range(3) if other != song]
+                weights = np.exp([float(others[song] @ others[o]) / TEMPERATURE for o in rest])
+                total = math.log(sum(math.exp(scores[o]) for o in rest))
+                costs = [total - scores[o] for o in rest]
+                alike.append(np.average(costs, weights=weights))
+    expected = np.mean(own) + LIKENESS * np.mean(alike)
+    assert float(position_loss(local, seeded())) == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_collapsed_network_cannot_do_better_than_guess_the_song() -> None:
     same = torch.ones(8, 2, 20, 6)
-    assert float(position_loss(same, seeded())) == pytest.approx(math.log(8))
+    expected = math.log(8) + LIKENESS * math.log(7)
+    assert float(position_loss(same, seeded())) == pytest.approx(expected)
+
+
+def test_every_stage_is_asked() -> None:
+    network = encoder()
+    objective = OBJECTIVES["fastdino"](network)
+    for parameter in objective.heads[-1].parameters():  # type: ignore[union-attr, index]
+        nn.init.zeros_(parameter)
+    loss, _ = objective(network, crops(), seeded())
+    loss.backward()
+    assert network.layers[0].linear.weight.grad.abs().sum() > 0  # type: ignore[union-attr]
 
 
 def test_two_clusters_are_nearly_the_best_that_the_published_loss_can_ask_for() -> None:

@@ -9,6 +9,11 @@ cost nothing because a convolution sees only a window. What is new is the questi
 "predict your song's mean" but "which of these songs is yours", which no collapsed network can
 answer. The song is represented by the mean over its *other* crops, so a position must know what
 lasts through a song rather than what it can see of its own few seconds.
+
+Two things keep the question worth asking once it can be answered. Which *other* songs are like its
+own, a position is asked as well: the answer is how the songs' means lie at the time, so that songs
+that sound alike are not driven apart for good. And the stages before the last are asked the same, who
+see less of a song and keep more of what it shares with others.
 """
 
 import torch
@@ -17,35 +22,41 @@ from torch import Tensor, nn
 
 from fastdino.training import ranks
 from fastdino.training.encoder import Encoder
-from fastdino.training.objectives.base import Objective, encode
+from fastdino.training.objectives.base import Objective
 
 HIDDEN, WIDTH = 512, 128
 TEMPERATURE = 0.1
 # Neighbouring positions see nearly the same window: a few drawn at random say as much as all.
 POSITIONS = 16
+# Of "which songs are like yours" beside "which is yours", ...
+LIKENESS = 0.5
+# ... and of what stages before the last are asked.
+EARLIER_STAGES = 0.5
 
 
 class FastDINO(Objective):
-    """Positions against song means, by cross-entropy over the songs of the batch (InfoNCE)."""
+    """Positions against song means, by cross-entropy over the songs of the batch."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__(encoder)
-        self.head = nn.Sequential(
-            nn.Linear(encoder.settings.dim, HIDDEN),
-            nn.ReLU(),
-            nn.Linear(HIDDEN, WIDTH),
+        self.heads = nn.ModuleList(
+            nn.Sequential(nn.Linear(width, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, WIDTH))
+            for width in encoder.settings.widths
         )
 
     def forward(
         self, encoder: Encoder, crops: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """See ``Objective``; at least two crops of every song."""
-        features = encode(encoder, crops)
-        return position_loss(self.head(features).float(), generator), features
+        made = encoder(crops.flatten(0, 1), every_stage=True)
+        features = [stage.unflatten(0, crops.shape[:2]) for stage in made]
+        pairs = zip(self.heads, features, strict=True)
+        *earlier, last = [position_loss(head(each).float(), generator) for head, each in pairs]
+        return last + EARLIER_STAGES * sum(earlier), features[-1]
 
 
 def position_loss(local: Tensor, generator: torch.Generator) -> Tensor:
-    """InfoNCE of local vectors ``[songs, crops, positions, width]``: a scalar.
+    """What local vectors ``[songs, crops, positions, width]`` do not know of their songs: a scalar.
 
     The songs to choose from are those of all ranks.
     """
@@ -55,9 +66,24 @@ def position_loss(local: Tensor, generator: torch.Generator) -> Tensor:
     others = ranks.gathered(F.normalize(means.sum(1, keepdim=True) - means, dim=-1))
     drawn = torch.randint(positions, (POSITIONS,), generator=generator, device=local.device)
     # For each crop index, its positions against every song's mean over the other crops.
-    queries = local[:, :, drawn].transpose(0, 1).reshape(crops, songs * len(drawn), -1)
-    logits = queries @ others.permute(1, 2, 0) / TEMPERATURE
+    queries = local[:, :, drawn].transpose(0, 1).flatten(1, 2)
+    keys = others.transpose(0, 1)
+    logits = queries @ keys.mT / TEMPERATURE
     first = ranks.rank() * songs
     answers = torch.arange(first, first + songs, device=local.device)
+    own = F.cross_entropy(logits.flatten(0, 1), answers.repeat_interleave(len(drawn)).repeat(crops))
+    # Of a song alone nothing is alike.
+    if keys.shape[1] == 1:
+        return own
+    with torch.no_grad():
+        alike = _without(keys[:, answers] @ keys.mT / TEMPERATURE, answers).softmax(-1)
     answers = answers.repeat_interleave(len(drawn))
-    return F.cross_entropy(logits.flatten(0, 1), answers.repeat(crops))
+    said = _without(logits, answers).log_softmax(-1)
+    likeness = -(alike.repeat_interleave(len(drawn), 1) * said).sum(-1).mean()
+    return own + LIKENESS * likeness
+
+
+def _without(logits: Tensor, own: Tensor) -> Tensor:
+    """``[crops, rows, songs]`` where each row's own song cannot be chosen."""
+    songs = torch.arange(logits.shape[-1], device=logits.device)
+    return logits.masked_fill(own[:, None] == songs, -1e4)

@@ -1,0 +1,93 @@
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastdino.training.timbre import Products, Timbre, merged, principal, total
+
+
+def song(seed: int, n: int = 800, bands: int = 6) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    mixed = torch.randn(n, bands, generator=generator) @ torch.randn(
+        bands, bands, generator=generator
+    )
+    return (100 + 8 * mixed).clamp(40, 180).to(torch.uint8)
+
+
+def fitted() -> Timbre:
+    timbre = Timbre(6, 4)
+    timbre.fit_bands(total(Products.of(merged(song(seed), 8)) for seed in range(8)))
+    timbre.fit_projection(pooled(timbre, *map(song, range(8))))
+    return timbre
+
+
+def pooled(timbre: Timbre, *songs: torch.Tensor) -> torch.Tensor:
+    return timbre.pooled(Products.of(merged(each, 8)) for each in songs)
+
+
+def test_what_is_constant_through_a_song_makes_no_difference() -> None:
+    timbre = fitted()
+    equalised = song(3) + torch.tensor([0, 40, 3, 9, 60, 21], dtype=torch.uint8)
+    torch.testing.assert_close(
+        timbre.vectors(pooled(timbre, equalised)), timbre.vectors(pooled(timbre, song(3)))
+    )
+
+
+def test_songs_whose_bands_move_in_other_ways_are_told_apart() -> None:
+    timbre = fitted()
+    halves = [pooled(timbre, song(seed, 1600)[half::2]) for seed in range(8) for half in (0, 1)]
+    vectors = timbre.vectors(torch.cat(halves))
+    nearest = (vectors @ vectors.T - 2 * torch.eye(16)).argmax(1)
+    assert nearest.tolist() == [row ^ 1 for row in range(16)]
+
+
+@given(st.lists(st.integers(1, 700), min_size=1, max_size=5))
+def test_sums_of_parts_are_those_of_the_whole_to_the_last_bit(lengths: list[int]) -> None:
+    positions = merged(song(1, 8 * sum(lengths)), 8)
+    whole, parts = Products.of(positions), total(map(Products.of, positions.split(lengths)))
+    assert torch.equal(whole.products, parts.products)
+    assert torch.equal(whole.total, parts.total)
+    assert whole.count == parts.count
+
+
+def test_the_logarithm_is_that_of_the_whitened_covariance() -> None:
+    timbre = fitted()
+    turn = timbre.whitening.double()
+    covariance = torch.cov(merged(song(2), 8).T, correction=0)
+    spread, directions = torch.linalg.eigh(turn.T @ covariance @ turn + 0.1 * torch.eye(6))
+    logarithm = directions @ torch.diag(spread.log()) @ directions.T
+    found = pooled(timbre, song(2))[0]
+    # Distances are those of the whole matrices.
+    torch.testing.assert_close(found.norm(), logarithm.norm().float())
+
+
+def test_silence_and_a_single_frame_have_a_vector() -> None:
+    timbre = fitted()
+    silence, frame = torch.zeros(400, 6, dtype=torch.uint8), song(1)[:1]
+    vectors = timbre.vectors(pooled(timbre, silence, frame))
+    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(2, dtype=torch.float64))
+    silent = Timbre(6, 4)
+    silent.fit_bands(Products.of(merged(silence, 8)))
+    silent.fit_projection(pooled(silent, silence))
+    assert torch.isfinite(silent.vectors(pooled(silent, silence, frame))).all()
+
+
+def test_the_widest_directions_are_kept_and_half_whitened() -> None:
+    generator = torch.Generator().manual_seed(0)
+    spread = torch.tensor([9.0, 4.0, 1.0, 0.01])
+    turn = torch.linalg.qr(torch.randn(7, 7, generator=generator)).Q[:4]
+    rows = torch.randn(4000, 4, generator=generator) * spread @ turn + 3
+    center, directions = principal(rows, 3)
+    deviations = ((rows.double() - center) @ directions).std(0)
+    torch.testing.assert_close(
+        deviations / deviations[0], (spread[:3] / 9).sqrt().double(), rtol=0.05, atol=0
+    )
+    few = principal(rows[:3], 6)[1]
+    # Three rows spread in two directions; what more there was would be rounding errors.
+    assert (few[:, :2].norm(dim=0) > 0.99).all()
+    assert (few[:, 2:] == 0).all()
+
+
+def test_directions_are_the_same_from_few_rows_as_from_many() -> None:
+    rows = torch.randn(30, 40, generator=torch.Generator().manual_seed(1))
+    few, many = principal(rows, 5)[1], principal(rows.repeat(2, 1), 5)[1]
+    torch.testing.assert_close((few.T @ many).abs().diagonal(), few.norm(dim=0) * many.norm(dim=0))
