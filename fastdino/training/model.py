@@ -2,12 +2,12 @@
 
 Belongs here: pooling, projection, saving and loading. Does not: learning the encoder's weights.
 
-A song's vector has two halves that count the same: what the network hears, the mean and the standard
-deviation over time of its local features; and how the mel bands move together (``timbre``). Either is
-centred, turned to the directions in which the training collection spreads most, half whitened, and
-brought to unit length. All that was fitted once, so that a song added next year lands in the same
-space. Models made before there were two halves have the first alone, not whitened, and go on giving
-the vectors they gave.
+A song's vector has two halves that count the same: what the network hears, the mean and the
+standard deviation over time of its local features; and how the mel bands move together
+(``timbre``). Either is centred, turned to the directions in which the training collection spreads
+most, half whitened, and brought to unit length. All that was fitted once, so that a song added next
+year lands in the same space. Models made before there were two halves have the first alone, not
+whitened, and go on giving the vectors they gave.
 """
 
 from collections.abc import Iterable, Sequence
@@ -162,7 +162,8 @@ class SongModel(nn.Module):
 
         Returns:
             Pooled ``[1 + segments, width]``, the whole song first: mean and deviation of the
-            features, then of the bands what ``timbre`` makes of them; and the segments' ``(start_s, end_s)``.
+            features, then of the bands what ``timbre`` makes of them; and the segments'
+            ``(start_s, end_s)``.
         """
         stride = self.encoder.settings.stride
         song: Sums | None = None
@@ -175,10 +176,8 @@ class SongModel(nn.Module):
             here = _sums(features, bands, 0, None)
             song = here if song is None else song + here
             bounds = segment_bounds(len(piece), frames_per_s)
-            fresh = [
-                _sums(features, bands, a, b)
-                for a, b in position_spans(len(features), bounds, stride)
-            ]
+            stretches = position_spans(len(features), bounds, stride)
+            fresh = [_sums(features, bands, a, b) for a, b in stretches]
             times = [((begin + a) / frames_per_s, (begin + b) / frames_per_s) for a, b in bounds]
             if parts and _is_rest(len(piece), frames_per_s):
                 parts[-1] += fresh.pop()

@@ -10,8 +10,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-# Raised with whatever lets the same numbers make other models: 2 asks FastDINO's positions for songs
-# that are alike, and every stage, and adds to a vector how the bands move together.
+# Raised with whatever lets the same numbers make other models: 2 asks FastDINO's positions for
+# songs that are alike, and every stage, and adds to a vector how the bands move together.
 METHOD = 2
 
 

@@ -5,9 +5,9 @@ directions that pooled numbers of any kind spread in. Does not: the network or i
 (``encoder``, ``model``).
 
 A covariance says nothing of a song's own level or colour: what is constant through a song, as an
-equaliser, drops out of it. So it finds an artist's songs on other albums, where the network, which
-learns a recording, finds the recording. Covariances lie on a curved space, where distances are taken
-between logarithms (Arsigny et al., 2006).
+equaliser, drops out of it. That is what the network, which learns a recording, does not give.
+Covariances lie on a curved space, where distances are taken between logarithms (Arsigny et al.,
+2006).
 """
 
 import functools
@@ -126,7 +126,7 @@ class Timbre(nn.Module):
 
 
 def projected(pooled: Tensor, center: Tensor, projection: Tensor) -> Tensor:
-    """Float64 unit vectors; in single precision the last bits depend on how many threads there are."""
+    """Float64 unit vectors: in single precision the last bits depend on the number of threads."""
     return F.normalize((pooled.double() - center.double()) @ projection.double(), dim=-1)
 
 

@@ -10,10 +10,10 @@ cost nothing because a convolution sees only a window. What is new is the questi
 answer. The song is represented by the mean over its *other* crops, so a position must know what
 lasts through a song rather than what it can see of its own few seconds.
 
-Two things keep the question worth asking once it can be answered. Which *other* songs are like its
-own, a position is asked as well: the answer is how the songs' means lie at the time, so that songs
-that sound alike are not driven apart for good. And the stages before the last are asked the same, who
-see less of a song and keep more of what it shares with others.
+Two things keep the question worth asking once it can be answered. Which *other* songs are like
+its own, a position is asked as well: the answer is how the songs' means lie at the time, so that
+songs that sound alike are not driven apart for good. And the stages before the last are asked the
+same: they see less of a song and keep more of what it shares with others.
 """
 
 import torch
