@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Of a line, as matplotlib draws what plotly calls by these names.
-DASHES = {"dash": (0, (6, 3)), "dot": (0, (1, 2)), "dashdot": (0, (6, 2, 1, 2))}
+DASHES = {
+    "dash": (0, (6, 3)),
+    "longdash": (0, (10, 3)),
+    "dot": (0, (1, 2)),
+    "dashdot": (0, (6, 2, 1, 2)),
+}
 INK, SOFT, LINE = "#1d2129", "#626875", "#dfe1e6"
 # Points of a drawn training curve: a run logs thousands, of which a screen shows hundreds.
 CURVE_POINTS = 120

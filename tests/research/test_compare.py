@@ -64,7 +64,7 @@ def test_every_arm_is_trained_and_judged_beside_the_floors(home_with_shards: Hom
     summary = run(home_with_shards, ARMS)
     assert summary.counts["trained"] == len(ARMS)
     found = {str(row["arm"]): row for row in rows(home_with_shards) if row["subset"] == "all"}
-    assert set(found) == {*ARMS, "mel mean", "mel mean+std", "untrained"}
+    assert set(found) == {*ARMS, "mel mean", "mel mean+std", "mel timbre", "untrained"}
     for name in ARMS:
         assert found[name]["kind"] in ("ours", "baseline")
         for measure in ("steps", "elapsed_s", "heard_s", "flops", "effective_rank"):
@@ -215,7 +215,14 @@ def test_each_arm_is_held_against_the_default_song_by_song(
     for row in rows(tagged_home):
         means.setdefault((row["arm"], row["subset"]), []).append(row["artist_map"])  # type: ignore[arg-type]
     told = {(row["arm"], row["subset"]): row for row in table if row["measure"] == "artist_map"}
-    assert {arm for arm, _ in told} == {"dino", "bliss", "mel mean", "mel mean+std", "untrained"}
+    assert {arm for arm, _ in told} == {
+        "dino",
+        "bliss",
+        "mel mean",
+        "mel mean+std",
+        "mel timbre",
+        "untrained",
+    }
     assert {subset for _, subset in told} == {
         "all", "chosen on", "held out", "held out, among themselves",
     }  # fmt: skip
