@@ -38,7 +38,7 @@ def comparison(
     - Look at it: `polars.read_parquet("var/comparison/results.parquet")`, or the page
     - Without Dagster: `.venv/bin/fastdino compare --minutes 1 2 5`
     """
-    asked = config.minutes or config.labels
+    asked = config.minutes or config.labels or config.vectors
     compared = (home.open().comparison / "results.parquet").exists()
     if not asked and not compared and not decoded_tracks(home.open()):
         message = "nothing to compare yet: materialise spectrogram_shards, then run the job compare"
@@ -50,5 +50,7 @@ def comparison(
     if asked or not compared:
         options = config.model_dump(mode="json")
         options["labels"] = [str(Path(f).expanduser().absolute()) for f in options["labels"]]
+        named = [given.partition("=") for given in options["vectors"]]
+        options["vectors"] = [f"{n}={Path(f).expanduser().absolute()}" for n, _, f in named]
         measured = (made(Compare.name, options),)
     return run_steps(context, pipes, home, *measured, DrawComparison())

@@ -230,7 +230,12 @@ def run(
         f"{len(plan)} runs of {len(names)} arms, {trained} of them now; {rows} rows",
         did_work=trained > 0 or bool(given),
         counts={"runs": len(plan), "trained": trained, "tracks": data.n_tracks},
-        tables=differences_tables(pl.from_dicts(apart, pl.Schema(DIFFERENCES))),
+        tables={
+            f"{title}, differences": rows
+            for title, rows in differences_tables(
+                pl.from_dicts(apart, pl.Schema(DIFFERENCES))
+            ).items()
+        },
         warnings=[
             f"the vectors called {name} are of other songs than there are now: give them anew with "
             f"--vectors '{name}=FILE'"

@@ -229,6 +229,23 @@ def test_another_training_length_or_seed_alone_is_no_reason_to_train_again(
     assert run(home_with_shards, dataclasses.replace(longer, dim=16)).did_work
 
 
+def test_a_model_of_the_method_before_is_kept_in_use_and_the_run_says_that_there_is_a_better_one(
+    home_with_shards: Home,
+) -> None:
+    made = run(home_with_shards, SETTINGS)
+    assert made is not None
+    assert "--afresh" not in run(home_with_shards, SETTINGS).headline
+    path = home_with_shards.model(str(registry.current_id(home_with_shards))) / "model.json"
+    about = json.loads(path.read_text())
+    # What models were said to be before methods had numbers.
+    del about["method"], about["digest"]
+    path.write_text(json.dumps(about))
+    again = run(home_with_shards, SETTINGS)
+    assert not again.did_work
+    assert "fastdino train --afresh" in again.headline
+    assert len(registry.model_ids(home_with_shards)) == 1
+
+
 def test_new_songs_alone_are_embedded(home_with_shards: Home) -> None:
     run(home_with_shards, SETTINGS)
     assert embeddings.run(home_with_shards).counts["new_tracks"] == 12
