@@ -26,13 +26,12 @@ from fastdino.core.paths import shown
 from fastdino.core.storage import atomic_replace
 from fastdino.core.summary import Summary
 from fastdino.database.connection import connect, rows
+from fastdino.page.script import bundle
 from fastdino.reports.palette import color, ramp
 
 # Artists and genres beyond these, by number of songs, are grey: more colours tell nothing apart.
 COLORED = 14
 FAILURES_SHOWN = 500
-# One script after another: each uses what those before it define.
-SCRIPTS = ("collection", "search", "map", "player", "panel", "start")
 # The end of the page: a hash of all before it.
 SEAL = b"\n<!-- sealed %b -->\n"
 SOUND = "`make report`, or `fastdino serve`"
@@ -72,11 +71,14 @@ def write_page(home: Home) -> Summary:
 def web_parts() -> dict[str, str]:
     """The page without what it shows: its ``template``, ``style`` and ``script``."""
 
-    def read(name: str) -> str:
-        return resources.files(__package__).joinpath("web", name).read_text(encoding="utf-8")
-
-    script = "\n".join(read(f"{name}.js") for name in SCRIPTS)
-    return {"template": read("page.html"), "style": read("style.css"), "script": script}
+    web = resources.files(__package__).joinpath("web")
+    text = {file.name: file.read_text(encoding="utf-8") for file in web.iterdir() if file.is_file()}
+    modules = {name.removesuffix(".js"): text[name] for name in text if name.endswith(".js")}
+    return {
+        "template": text["page.html"],
+        "style": text["style.css"],
+        "script": bundle(modules),
+    }
 
 
 def page_fingerprint(page: Path) -> str | None:

@@ -63,10 +63,8 @@ def context(chromium: "Browser") -> Iterator["BrowserContext"]:
 @pytest.fixture
 def page(context: "BrowserContext", url: str) -> Iterator["Page"]:
     """The page, served and ready; whatever it complains about fails the test."""
-    from opening import READY, watched
+    from opening import opened, watched
 
     page, complaints = watched(context)
-    page.goto(url)
-    page.wait_for_selector(READY)
-    yield page
+    yield opened(page, url)
     assert not complaints

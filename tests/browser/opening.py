@@ -8,6 +8,10 @@ from playwright.sync_api import BrowserContext, Page
 from fastdino.core.home import Home
 
 READY = "html[data-ready]"
+# What the page's modules export, by its name: tests look at the page from within, too.
+EXPOSE = (
+    """() => { for (const exported of Object.values(modules)) Object.assign(window, exported); }"""
+)
 
 
 class serve:
@@ -38,3 +42,14 @@ def watched(context: BrowserContext) -> tuple[Page, list[str]]:
         lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None,
     )
     return page, complaints
+
+
+def opened(page: Page, url: str | None = None) -> Page:
+    """The page at ``url``, or again where it is, once it is ready to be used."""
+    if url is None:
+        page.reload()
+    else:
+        page.goto(url)
+    page.wait_for_selector(READY)
+    page.evaluate(EXPOSE)
+    return page

@@ -1,46 +1,62 @@
-// The map: points, the names of groups, the song that is open and its nearest, what is under the pointer.
+// The map: points, the song that is open and its nearest, the queue, what is under the pointer, legends.
+// Belongs here: drawing and moving it, and what was clicked on it. Does not: what a click does.
+import {$, count, make} from "./dom.js";
+import {album, artist, data, genre, n, songs, ways} from "./collection.js";
+import {DOT, grey, ink, seen} from "./theme.js";
+import {chooseLabels, nameClusters, placeLabels} from "./labels.js";
+import {follow, playing, state} from "./state.js";
+import {looked} from "./looking.js";
 
-const narrow = matchMedia("(max-width: 820px)"), prefersDark = matchMedia("(prefers-color-scheme: dark)");
-const dark = () => {
-  const chosen = document.documentElement.dataset.theme;
-  return chosen ? chosen === "dark" : prefersDark.matches;
-};
-const grey = () => dark() ? "#5d636f" : "#b4b7c0";
-const ink = () => dark() ? "#f2f3f6" : "#1d2129";
+// The list lies under the map in windows that are tall, and beside it in all others.
+const sheet = matchMedia("(max-width: 820px) and (min-height: 561px)");
+const bare = matchMedia("(max-width: 560px) and (max-height: 560px)");   // no room for a map
 
 // Beyond so many points a computer without a graphics card does not pan smoothly. Of more, those in
 // view are drawn, then those around it; of too many in view a sample, always the same one.
 const AT_ONCE = 30_000;
-const LABELS = 60;
-const map = $("map");
+const RINGED = 300;   // hits that have a ring
+/** @type {any} */
+export const map = $("map");
 const webgl = (() => { try { return !!document.createElement("canvas").getContext("webgl"); } catch { return false; } })();
+/** @type {number[]} */
+export const drawn = [];
+let fullSpan = 0;
+/** @typedef {{x: number[], y: number[]}} View */
 
-// What is emphasised: a set of songs, or null for all alike; the open song; its nearest.
-const shown = {by: "Cluster", emphasis: null, song: null, near: []};
-let drawn = [], fullSpan = 0;
-
-const bounds = (() => {
-  const low = values => values.reduce((a, b) => Math.min(a, b), Infinity);
-  const high = values => values.reduce((a, b) => Math.max(a, b), -Infinity);
-  const box = n ? [low(songs.x), high(songs.x), low(songs.y), high(songs.y)] : [0, 1, 0, 1];
+/** @type {(rows: Iterable<number>) => View} */
+const around = rows => {
+  const box = [Infinity, -Infinity, Infinity, -Infinity];
+  for (const i of rows) {
+    box[0] = Math.min(box[0], songs.x[i]);
+    box[1] = Math.max(box[1], songs.x[i]);
+    box[2] = Math.min(box[2], songs.y[i]);
+    box[3] = Math.max(box[3], songs.y[i]);
+  }
   const pad = .04 * Math.max(box[1] - box[0], box[3] - box[2]) || 1;
   return {x: [box[0] - pad, box[1] + pad], y: [box[2] - pad, box[3] + pad]};
-})();
-// Room that lists and the player leave, from each side of the map.
-const margin = () => {
-  const panel = document.querySelector("aside").getBoundingClientRect();
-  const player = document.querySelector("footer").getBoundingClientRect();
-  return narrow.matches
-    ? {l: 18, r: 18, t: 74, b: innerHeight * .54 + 14}   // Even while the list is made taller.
-    : {l: 36, r: innerWidth - panel.left + 28, t: 92, b: innerHeight - player.top + 52};
 };
-const view = () => map._fullLayout
+const bounds = n ? around(songs.id.keys()) : {x: [0, 1], y: [0, 1]};
+/** Room that lists and the player leave, from each side of the map. */
+export const margin = () => {
+  const panel = document.querySelector("aside")?.getBoundingClientRect() ?? new DOMRect();
+  const player = document.querySelector("footer")?.getBoundingClientRect() ?? new DOMRect();
+  const head = document.querySelector("header")?.getBoundingClientRect() ?? new DOMRect();
+  if (bare.matches) return {l: 0, r: 0, t: 0, b: 0};
+  return sheet.matches
+    ? {l: 18, r: 18, t: head.bottom + 14, b: innerHeight * .54 + 14}   // Even while the list is made taller.
+    : {l: 36, r: innerWidth - panel.left + 28, t: head.bottom + 16, b: innerHeight - player.top + (innerHeight > 560 ? 52 : 14)};
+};
+/** @type {() => View} */
+export const view = () => map._fullLayout
   ? {x: [...map._fullLayout.xaxis.range], y: [...map._fullLayout.yaxis.range]}
   : bounds;
-const pixel = i => {
+/** @type {(x: number, y: number) => [number, number]} */
+const pixelAt = (x, y) => {
   const {xaxis, yaxis} = map._fullLayout;
-  return [xaxis._offset + xaxis.l2p(songs.x[i]), yaxis._offset + yaxis.l2p(songs.y[i])];
+  return [xaxis._offset + xaxis.l2p(x), yaxis._offset + yaxis.l2p(y)];
 };
+/** @type {(i: number) => [number, number]} */
+export const pixel = i => pixelAt(songs.x[i], songs.y[i]);
 // Points cover a like share of the map whatever its size, and grow as one comes nearer.
 const pointSize = () => {
   const {l, r, t, b} = margin(), {x} = view(), zoom = fullSpan ? fullSpan / (x[1] - x[0]) : 1;
@@ -61,65 +77,78 @@ const sampleOrder = (() => {
   }
   return order;
 })();
-const choose = () => {
-  if (!sampleOrder) return drawn.length ? drawn : Array.from({length: n}, (_, i) => i);
+/** @type {(emphasis: Set<number> | null) => number[]} */
+const choose = emphasis => {
+  if (!sampleOrder) return [...songs.id.keys()];
   const {x, y} = view(), w = x[1] - x[0], h = y[1] - y[0], inside = [], around = [];
   for (const i of sampleOrder) {
     const dx = songs.x[i] - x[0], dy = songs.y[i] - y[0];
     if (dx >= 0 && dx <= w && dy >= 0 && dy <= h) inside.push(i);
     else if (dx > -w && dx < 2 * w && dy > -h && dy < 2 * h) around.push(i);
   }
-  const sampled = inside.filter((i, at) => at < AT_ONCE || shown.emphasis?.has(i));
+  const sampled = inside.filter((i, at) => at < AT_ONCE || emphasis?.has(i));
   $("sampled").textContent = sampled.length < inside.length
     ? `${count(sampled.length)} of ${count(inside.length)} songs here are drawn: zoom in for all` : "";
   return sampled.concat(around.slice(0, Math.max(0, AT_ONCE - sampled.length)));
 };
 
 // ---- drawing
+/** @type {() => (i: number) => string} */
 const colorOf = () => {
-  const way = ways[shown.by], none = grey();
-  const own = way.groups.map(group => group.color || none);
+  const way = ways[state.by], none = grey(), tints = way.tints;
+  if (tints) return i => { const tint = tints[i]; return tint ? seen(tint, DOT) : none; };
+  const own = way.groups.map(group => group.color ? seen(group.color, DOT) : none);
   return i => way.of[i] < 0 ? none : own[way.of[i]];
 };
 const axis = {visible: false, zeroline: false, showgrid: false};
 // On a window of another shape the whole map is shown anew if it was before.
 let refits = 0;
-const refit = () => {
+export const refit = () => {
   const {x} = view(), whole = Math.abs(x[1] - x[0] - fullSpan) < .02 * fullSpan, latest = ++refits;
   Plotly.Plots.resize(map).then(() => {
     if (latest !== refits) return;   // Plotly answers all that asked while a window was dragged.
     if (whole) fullSpan = 0;
+    nameClusters();
     draw(whole ? bounds : view());
   });
 };
+/** @type {(to?: View) => void} */
 const draw = ({x, y} = view()) => {
   if (!n) return;
-  drawn = choose();
-  const color = colorOf(), way = ways[shown.by], near = new Set(shown.near);
-  const stands = shown.song === null ? shown.emphasis : null;
-  const opacity = i => {
-    if (shown.song !== null) return i === shown.song || near.has(i) ? 1 : .3;
-    if (stands) return stands.has(i) ? 1 : .16;
-    return way.of[i] < 0 || !way.groups[way.of[i]].color ? .5 : .92;
-  };
-  const line = ink(), star = {x: [], y: []};
-  for (const i of shown.near) {
-    star.x.push(songs.x[shown.song], songs.x[i], null);
-    star.y.push(songs.y[shown.song], songs.y[i], null);
+  const {emphasis, song, near, line} = looked();
+  drawn.length = 0;
+  const all = choose(emphasis);
+  // What stands out lies over the rest.
+  for (const i of all) if (!emphasis?.has(i)) drawn.push(i);
+  if (emphasis) for (const i of all) if (emphasis.has(i)) drawn.push(i);
+  const color = colorOf(), close = new Set(near), size = pointSize();
+  /** @type {(i: number) => number} */
+  const opacity = i => song !== null ? (i === song || close.has(i) ? 1 : .3) : emphasis ? (emphasis.has(i) ? 1 : .16) : 1;
+  /** @type {{x: (number | null)[], y: (number | null)[]}} */
+  const lines = {x: [], y: []};
+  if (song !== null) for (const i of near) {
+    lines.x.push(songs.x[song], songs.x[i], null);
+    lines.y.push(songs.y[song], songs.y[i], null);
   }
-  const rings = shown.song === null ? [] : [shown.song, ...shown.near];
+  for (const i of line) {
+    lines.x.push(songs.x[i]);
+    lines.y.push(songs.y[i]);
+  }
+  const rings = song !== null ? [song, ...near] : emphasis && emphasis.size <= RINGED && emphasis.size < n ? [...emphasis] : [];
+  /** @type {(at: number) => boolean} */
+  const foremost = at => song !== null && at === 0;
   Plotly.react(map, [{
     type: webgl ? "scattergl" : "scatter", mode: "markers",
     x: drawn.map(i => songs.x[i]), y: drawn.map(i => songs.y[i]),
-    marker: {color: drawn.map(color), opacity: drawn.map(opacity), size: pointSize(), line: {width: 0}},
+    marker: {color: drawn.map(color), opacity: drawn.map(opacity), size, line: {width: 0}},
   }, {
-    type: "scatter", mode: "lines", ...star, line: {color: line, width: 1}, opacity: .28,
+    type: "scatter", mode: "lines", ...lines, line: {color: ink(), width: line.length ? 1.5 : 1, dash: line.length ? "dot" : "solid"}, opacity: line.length ? .6 : .28,
   }, {
     type: "scatter", mode: "markers",
     x: rings.map(i => songs.x[i]), y: rings.map(i => songs.y[i]),
     marker: {
-      color: rings.map(color), size: rings.map((_, j) => Math.max(pointSize(), 7) * (j ? 1.15 : 1.7)),
-      line: {color: line, width: rings.map((_, j) => j ? 1.2 : 2)}, opacity: 1,
+      color: rings.map(color), size: rings.map((_, at) => Math.max(size, 7) * (foremost(at) ? 1.7 : 1.15)),
+      line: {color: ink(), width: rings.map((_, at) => foremost(at) ? 2 : 1.2)}, opacity: 1,
     },
   }], {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: margin(), dragmode: "pan",
@@ -127,88 +156,114 @@ const draw = ({x, y} = view()) => {
     xaxis: {...axis, range: x}, yaxis: {...axis, range: y, scaleanchor: "x"},
   }, {scrollZoom: true, displayModeBar: false, doubleClick: false});
   if (!fullSpan) { const {x} = view(); fullSpan = x[1] - x[0]; }
-  place();
+  settle();
 };
 
-// ---- names on the map: the largest groups first, each where it does not cover another
-const median = (values, members) => members.map(i => values[i]).sort((a, b) => a - b)[members.length >> 1];
-let labels = [];
-const nameGroups = () => {
-  $("labels").replaceChildren();
-  labels = shown.by !== "Cluster" ? [] : ways.Cluster.groups.map((group, g) => {
-    const element = make("span", group.name);
-    $("labels").append(element);
-    return {g, element, x: median(songs.x, ways.Cluster.members[g]), y: median(songs.y, ways.Cluster.members[g])};
-  });
-  for (const label of labels) {
-    label.w = label.element.offsetWidth / 2 + 3;
-    label.h = label.element.offsetHeight / 2 + 2;
-  }
-};
-const place = () => {
+// ---- names and marks over the map
+const settle = () => {
   if (!map._fullLayout || !n) return;
-  const {xaxis, yaxis} = map._fullLayout, {r, b} = margin(), heading = document.querySelector("header").getBoundingClientRect();
-  const taken = [[heading.left, heading.top, heading.right, heading.bottom]];
-  const one = shown.emphasis && shown.group !== undefined ? shown.group : null;
-  const quiet = shown.song !== null;
-  if (quiet) {
-    const [x, y] = pixel(shown.song);
-    taken.push([x - 14, y - 14, x + 14, y + 14]);
+  const {l, r, t, b} = margin(), {x} = view(), {song, near, emphasis, cluster} = looked();
+  for (const [side, value] of Object.entries({left: l, right: r, top: t, bottom: b})) $("fade").style[side] = `${value}px`;
+  const boxOf = (/** @type {Element | null} */ element) => {
+    const {left, top, right, bottom} = element?.getBoundingClientRect() ?? new DOMRect();
+    return /** @type {import("./types").Box} */ ([left, top, right, bottom]);
+  };
+  const taken = [boxOf(document.querySelector("header")), boxOf($("zoom")), boxOf($("legend"))];
+  for (const i of [song, playing()]) if (i !== null) {
+    const [px, py] = pixel(i);
+    taken.push([px - 12, py - 12, px + 12, py + 12]);
   }
-  for (const label of labels) {
-    const x = xaxis._offset + xaxis.l2p(label.x), y = yaxis._offset + yaxis.l2p(label.y);
-    const box = [x - label.w, y - label.h, x + label.w, y + label.h];
-    const free = taken.length <= LABELS && (one === null || one === label.g) && box[0] > 0 && box[1] > 0 &&
-      box[2] < innerWidth - r + 20 && box[3] < innerHeight - b + 20 &&
-      taken.every(t => box[2] < t[0] || box[0] > t[2] || box[3] < t[1] || box[1] > t[3]);
-    label.element.style.visibility = free ? "visible" : "hidden";
-    label.element.style.opacity = quiet ? .4 : 1;
-    if (!free) continue;
-    taken.push(box);
-    label.element.style.transform = `translate(${x}px, ${y}px) translate(-50%, -50%)`;
-  }
-  spots();
+  const now = playing(), first = [...(song === null ? [] : [song]), ...(now === null ? [] : [now]), ...near, ...(emphasis ? [...emphasis].slice(0, 60) : [])];
+  chooseLabels(drawn, pixel, [Math.max(4, l - 24), t - 12, innerWidth - r + 20, innerHeight - b + 12], taken, {
+    only: cluster, first, titled: fullSpan / (x[1] - x[0]) > 1.4 || n < 60, size: pointSize(),
+  });
+  moved();
 };
-
-// ---- marks over the map: the song that is playing, and the one that is pointed at in a list
-const marked = {playing: null, pointed: null};
+const moved = () => { placeLabels(pixelAt); spots(); };
 const spots = () => {
-  for (const [name, song] of Object.entries(marked)) {
+  for (const [name, song] of Object.entries({playing: playing(), pointed: state.pointed})) {
     const spot = $(`${name}-spot`);
     spot.hidden = song === null || !map._fullLayout;
-    if (spot.hidden) continue;
-    const [x, y] = pixel(song);
+    if (song === null || spot.hidden) continue;
+    const [x, y] = pixel(song), {l, r, t, b} = margin();
+    // Not over the list, when its song lies beyond the edge of the view.
+    spot.hidden = x < l - 16 || x > innerWidth - r + 16 || y < t - 16 || y > innerHeight - b + 16;
     spot.style.transform = `translate(${x}px, ${y}px)`;
-    spot.style.color = ways[shown.by].of[song] < 0 ? grey() : ways[shown.by].groups[ways[shown.by].of[song]].color || grey();
+    spot.style.color = colorOf()(song);
   }
 };
-const mark = (name, song) => { marked[name] = song; spots(); };
+const legend = () => {
+  const way = ways[state.by], box = $("legend"), colored = way.groups.filter(group => group.color);
+  box.replaceChildren();
+  if (state.by === "Cluster" || !way.groups.length) { box.hidden = true; return; }
+  box.hidden = false;
+  box.append(make("b", state.by));
+  const none = make("span", undefined, "key"), spot = make("i");
+  spot.style.background = grey();
+  none.append(spot, make("span", colored.length < way.groups.length && !way.tints ? "Others" : way.none));
+  if (way.tints && way.ends) {
+    const scale = make("span", undefined, "scale"), bar = make("i");
+    bar.style.background = `linear-gradient(90deg, ${[...data.ramp].reverse().map(color => seen(color, DOT)).join(", ")})`;
+    scale.append(make("span", way.ends[0]), bar, make("span", way.ends[1]));
+    box.append(scale);
+  } else for (const group of colored) {
+    const key = make("span", undefined, "key"), dot = make("i");
+    dot.style.background = seen(group.color || "", DOT);
+    key.append(dot, make("span", group.name));
+    box.append(key);
+  }
+  if (way.rest.length || (colored.length < way.groups.length && !way.tints)) box.append(none);
+};
 
 // ---- moving
-const move = (x, y) => Plotly.relayout(map, {"xaxis.range": x, "yaxis.range": y});
-const zoom = factor => {
+/** @type {(to: View) => void} */
+const move = ({x, y}) => Plotly.relayout(map, {"xaxis.range": x, "yaxis.range": y});
+/** @type {(factor: number) => void} */
+export const zoom = factor => {
+  if (!n) return;
   const {x, y} = view();
-  const around = ([a, b]) => { const c = (a + b) / 2, half = (b - a) / 2 / factor; return [c - half, c + half]; };
-  move(around(x), around(y));
+  /** @type {(span: number[]) => number[]} */
+  const nearer = ([a, b]) => { const c = (a + b) / 2, half = (b - a) / 2 / factor; return [c - half, c + half]; };
+  move({x: nearer(x), y: nearer(y)});
 };
-const showAll = () => move(bounds.x, bounds.y);
-// Bring a song into view, if it is not.
-const bring = song => {
+export const showAll = () => { if (n) move(bounds); };
+/** Bring a song into view, if it is not.
+ * @type {(song: number) => void} */
+export const bring = song => {
   if (!map._fullLayout) return;
-  const {x, y} = view(), to = ([a, b], c) => c > a && c < b ? [a, b] : [c - (b - a) / 2, c + (b - a) / 2];
-  const there = [to(x, songs.x[song]), to(y, songs.y[song])];
-  if (there[0][0] !== x[0] || there[1][0] !== y[0]) move(...there);
+  const {x, y} = view();
+  /** @type {(span: number[], c: number) => number[]} */
+  const to = ([a, b], c) => c > a && c < b ? [a, b] : [c - (b - a) / 2, c + (b - a) / 2];
+  const there = {x: to(x, songs.x[song]), y: to(y, songs.y[song])};
+  if (there.x[0] !== x[0] || there.y[0] !== y[0]) move(there);
+};
+/** @type {View | null} */
+let before = null;   // the view from which hits were framed
+const frame = () => {
+  const {emphasis, frame: wanted} = looked();
+  if (!wanted) {
+    if (before) { const to = before; before = null; move(to); }
+    return;
+  }
+  if (!emphasis?.size || emphasis.size > n / 2) return;
+  before ||= view();
+  const {x, y} = around(emphasis), least = fullSpan / 6;
+  /** A single hit is shown with what is around it.
+   * @type {(span: number[]) => number[]} */
+  const wide = ([a, b]) => b - a > least ? [a, b] : [(a + b - least) / 2, (a + b + least) / 2];
+  move({x: wide(x), y: wide(y)});
 };
 
 // ---- what is under the pointer
 const tip = $("tip");
+/** @type {(i: number, x: number, y: number) => void} */
 const showTip = (i, x, y) => {
   tip.replaceChildren(make("b", songs.title[i]));
   if (artist(i)) tip.append(make("div", artist(i)));
   const more = [album(i), genre(i), songs.year[i]].filter(Boolean).join(" · ");
   if (more) tip.append(make("div", more));
   const g = ways.Cluster.of[i], line = make("div", undefined, "group"), dot = make("i");
-  dot.style.background = g < 0 ? grey() : ways.Cluster.groups[g].color;
+  dot.style.background = g < 0 ? grey() : seen(ways.Cluster.groups[g].color || "", DOT);
   line.append(dot, make("span", g < 0 ? ways.Cluster.none : ways.Cluster.groups[g].name));
   tip.append(line);
   tip.style.display = "block";
@@ -220,11 +275,12 @@ const hideTip = () => { tip.style.display = "none"; };
 // Found here and not by Plotly, which waits between two looks: a quick click would hit what was
 // under the pointer before.
 const REACH = 14;
+/** @type {(clientX: number, clientY: number) => number | null} */
 const songAt = (clientX, clientY) => {
+  let found = null, least = REACH * REACH;
   const {xaxis, yaxis} = map._fullLayout, [left, bottom] = [xaxis.range[0], yaxis.range[0]];
   const wide = xaxis._length / (xaxis.range[1] - left), high = yaxis._length / (yaxis.range[1] - bottom);
   const x = clientX - xaxis._offset, y = yaxis._offset + yaxis._length - clientY;
-  let found = null, least = REACH * REACH;
   for (const i of drawn) {
     const dx = (songs.x[i] - left) * wide - x, dy = (songs.y[i] - bottom) * high - y;
     const distance = dx * dx + dy * dy;
@@ -232,24 +288,60 @@ const songAt = (clientX, clientY) => {
   }
   return found;
 };
+/** Songs within a loop that was drawn around them.
+ * @type {(loop: [number, number][]) => number[]} */
+const within = loop => drawn.filter(i => {
+  const [x, y] = pixel(i);
+  let inside = false;
+  for (let a = 0, b = loop.length - 1; a < loop.length; b = a++) {
+    const [ax, ay] = loop[a], [bx, by] = loop[b];
+    if (ay > y !== by > y && x < (bx - ax) * (y - ay) / (by - ay) + ax) inside = !inside;
+  }
+  return inside;
+});
 
-const startMap = onClick => {
+const TWICE = 400;   // ms
+/**
+ * @param {{look: (song: number) => void, play: (song: number) => void, pick: (songs: number[], more: boolean) => void}} does
+ */
+export const startMap = ({look, play, pick}) => {
   if (!n) { $("empty").hidden = false; return; }
+  if (!webgl) $("sampled").textContent = "No WebGL: the map is slower";
   // A click is a press that has hardly moved, with one finger.
-  let pressed = null, fingers = 0;
-  map.addEventListener("pointerdown", event => {
+  /** @type {PointerEvent | null} */
+  let pressed = null;
+  let fingers = 0, last = {song: -1, at: -TWICE};
+  /** @type {[number, number][] | null} */
+  let loop = null;
+  map.addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => {
     fingers = event.isPrimary ? 1 : fingers + 1;
     pressed = event.button === 0 && fingers === 1 ? event : null;
     hideTip();
+    if (pressed && event.shiftKey) { loop = [[event.clientX, event.clientY]]; event.stopPropagation(); }
+  }, true);
+  // Plotly pans from the mouse's own events.
+  for (const name of ["mousedown", "touchstart"]) map.addEventListener(name, (/** @type {Event} */ event) => { if (loop) event.stopPropagation(); }, true);
+  addEventListener("pointermove", event => {
+    if (!loop) return;
+    loop.push([event.clientX, event.clientY]);
+    $("lasso").hidden = false;
+    $("lasso").firstElementChild.setAttribute("points", loop.map(point => point.join(",")).join(" "));
   }, true);
   addEventListener("pointerup", event => {
     const still = pressed && Math.hypot(event.clientX - pressed.clientX, event.clientY - pressed.clientY) < 6;
-    pressed = null;
+    const drawnLoop = loop;
+    pressed = loop = null;
+    $("lasso").hidden = true;
+    if (drawnLoop && !still) { pick(within(drawnLoop), event.ctrlKey || event.metaKey); return; }
     const song = still ? songAt(event.clientX, event.clientY) : null;
-    if (song !== null) onClick(song);
+    if (song === null) return;
+    if (event.ctrlKey || event.metaKey) { pick([song], true); return; }
+    const twice = last.song === song && event.timeStamp - last.at < TWICE;
+    last = {song, at: event.timeStamp};
+    if (twice) play(song); else look(song);
   }, true);
   let looking = 0;
-  map.addEventListener("pointermove", event => {
+  map.addEventListener("pointermove", (/** @type {PointerEvent} */ event) => {
     if (event.pointerType === "touch" || event.buttons || looking) return;
     looking = requestAnimationFrame(() => {
       looking = 0;
@@ -259,12 +351,25 @@ const startMap = onClick => {
     });
   });
   map.addEventListener("pointerleave", hideTip);
-  map.on("plotly_doubleclick", showAll);
-  map.on("plotly_relayouting", place);
+  legend();
+  nameClusters();
+  draw();
+  map.on("plotly_doubleclick", () => { if (performance.now() - last.at > TWICE) showAll(); });
+  map.on("plotly_relayouting", moved);
   let drawnSize = pointSize();
   map.on("plotly_relayout", () => {
     const redraw = sampleOrder || Math.abs(pointSize() - drawnSize) > .3;
     drawnSize = pointSize();
-    if (redraw) draw(); else place();
+    if (redraw) draw(); else settle();
   });
+  follow(["by", "dark"], () => { legend(); nameClusters(); });
+  follow(["by", "dark", "place", "query", "queue", "selected", "moments"], () => draw());
+  let waiting = 0;
+  follow(["place", "query"], () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(frame, state.query ? 300 : 0);
+  });
+  follow(["at", "queue", "pointed"], spots);
+  for (const media of [sheet, bare]) media.addEventListener("change", refit);
+  addEventListener("resize", refit);
 };

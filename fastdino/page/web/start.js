@@ -1,29 +1,31 @@
-// Setting out: the headline, light and dark, the keyboard.
+// Setting out. Belongs here: the headline, the keyboard, and everyone in their order. Does not: what
+// they do.
+import {$, counted} from "./dom.js";
+import {askMoments, startPanel} from "./panel.js";
+import {back, startAddress} from "./address.js";
+import {data, n} from "./collection.js";
+import {look, pick} from "./rows.js";
+import {likeSong, skip, startPlayer, step, toggle} from "./player.js";
+import {restore, startQueue, undo} from "./queue.js";
+import {search} from "./search.js";
+import {showAll, startMap, zoom} from "./map.js";
+import {startTheme, switchTheme} from "./theme.js";
 
 $("title").textContent = `${counted(data.counts.songs, "song")}, laid out by sound`;
 $("facts").textContent = data.facts;
 
-// ---- light and dark: as the system has it, until someone chooses
-const remember = (...value) => {
-  try { return value.length ? localStorage.setItem("theme", value[0]) : localStorage.getItem("theme"); } catch { return null; }
-};
-const dress = theme => { if (theme) document.documentElement.dataset.theme = theme; };
-dress(remember());
-$("theme").onclick = () => {
-  const theme = dark() ? "light" : "dark";
-  dress(theme);
-  remember(theme);
-  show();
-};
-prefersDark.addEventListener("change", () => show());
-
 // ---- keyboard
+/** @type {(by: number) => void} */
 const walk = by => {
-  const choices = [...box.querySelectorAll(".what")];
-  const at = choices.indexOf(document.activeElement);
-  const to = choices[at < 0 ? (by > 0 ? 0 : -1) : at + by];
+  const choices = /** @type {HTMLElement[]} */ ([...$("view").querySelectorAll(".what")]);
+  const at = choices.indexOf(/** @type {HTMLElement} */ (document.activeElement));
+  const to = choices[at < 0 ? (by > 0 ? 0 : choices.length - 1) : at + by];
   if (to) to.focus(); else if (by < 0) $("query").focus();
 };
+/** Play the row that the keyboard has reached, or add it to the queue.
+ * @type {(part: string) => void} */
+const press = part => /** @type {HTMLElement | null} */ (document.activeElement?.closest(".songs li")?.querySelector(part) ?? null)?.click();
+/** @type {Record<string, () => void>} */
 const keys = {
   "/": () => $("query").select(),
   " ": toggle,
@@ -34,6 +36,9 @@ const keys = {
   n: () => step(1),
   p: () => step(-1),
   m: () => $("moments").click(),
+  h: () => press(".hear"),
+  a: () => press(".add"),
+  u: undo,
   "+": () => zoom(1.5),
   "=": () => zoom(1.5),
   "-": () => zoom(1 / 1.5),
@@ -41,7 +46,7 @@ const keys = {
 };
 addEventListener("keydown", event => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-  const at = event.target, typing = at === $("query");
+  const at = /** @type {HTMLInputElement} */ (event.target), typing = at === $("query");
   if (event.key === "Escape") {
     if (typing) at.blur();
     back();
@@ -51,7 +56,7 @@ addEventListener("keydown", event => {
       const best = search(at.value)[0];
       if (best === undefined) return;
       at.blur();
-      open(best);
+      look(best);
     } else return;
   } else {
     // A button that the keyboard has reached is pressed by the space bar, as everywhere.
@@ -67,8 +72,12 @@ addEventListener("keydown", event => {
 $("zoom-in").onclick = () => zoom(1.5);
 $("zoom-out").onclick = () => zoom(1 / 1.5);
 $("zoom-all").onclick = showAll;
-startPlayer(askMoments);
+$("theme").onclick = switchTheme;
+startTheme();
+restore();
+startAddress();
+startQueue();
+startPlayer(() => askMoments());
+startMap({look, play: likeSong, pick});
 startPanel();
-startMap(open);
-if (n) addEventListener("resize", refit);
 document.documentElement.dataset.ready = String(n);

@@ -1,0 +1,93 @@
+// The address bar: where one is, as a link that can be kept and sent. Belongs here: places in words of
+// the address, going there, and back. Does not: what is seen there.
+import {change, state} from "./state.js";
+import {$, say} from "./dom.js";
+import {rowOf, songs, wayOf, ways} from "./collection.js";
+
+const TABS = ["Groups", "Song", "Queue", "Selection", "Collection"];
+const ROOT = {tab: "Groups"};
+/** @type {(state: Pick<import("./types").State, "place" | "by" | "query">) => string} */
+export const addressOf = ({place, by, query}) => {
+  const words = new URLSearchParams();
+  if (place.tab !== "Groups") words.set("tab", place.tab);
+  if (place.song !== undefined) words.set("song", songs.id[place.song]);
+  if (place.lens === "moments") words.set("lens", "moments");
+  // By name: numbers of groups change when the map is drawn anew.
+  if (place.of && place.group !== undefined) {
+    words.set("of", place.of);
+    words.set("group", place.group < 0 ? "" : wayOf(place.of).groups[place.group].name);
+  }
+  if (by !== "Cluster") words.set("by", by);
+  if (query) words.set("q", query);
+  return `#${words}`;
+};
+/** Where an address leads: anyone can have written it, and what it names may be gone.
+ * @type {(hash: string) => {place: import("./types").Place, by: string, query: string, gone?: string}} */
+export const readAddress = hash => {
+  const words = new URLSearchParams(hash.replace(/^#/, ""));
+  const by = Object.hasOwn(ways, words.get("by") || "") ? words.get("by") || "" : "Cluster", query = words.get("q") || "";
+  const named = words.get("tab") || (words.has("song") ? "Song" : "Groups");
+  const tab = TABS.includes(named) ? named : "Groups";
+  if (tab === "Song") {
+    const song = rowOf.get(words.get("song") || "");
+    if (song === undefined) return {place: ROOT, by, query, gone: "That song is not in the collection any more."};
+    return {place: {tab, song, lens: words.get("lens") === "moments" ? "moments" : "songs"}, by, query};
+  }
+  const of = words.get("of") || "", name = words.get("group");
+  if (tab === "Groups" && name !== null && (Object.hasOwn(ways, of) || of === "Album")) {
+    const group = name === "" ? -1 : wayOf(of).groups.findIndex(each => each.name === name);
+    if (name !== "" && group < 0) return {place: ROOT, by, query, gone: "That group is not on the map any more."};
+    return {place: {tab, of, group}, by, query};
+  }
+  return {place: {tab}, by, query};
+};
+
+let depth = 0, leaving = false, again = 0;
+const scrolled = () => ({depth, scroll: $("view").scrollTop});
+/** @type {(how: "pushState" | "replaceState", kept: object) => void} */
+const write = (how, kept) => { try { history[how](kept, "", addressOf(state)); } catch { /* A browser that limits how often. */ } };
+/** Go to a place, which ends a search.
+ * @type {(place: import("./types").Place, by?: string) => void} */
+export const go = (place, by = state.by) => {
+  const to = addressOf({place, by, query: ""});
+  const moved = to !== addressOf(state);
+  if (moved) {
+    try { history.replaceState(scrolled(), ""); } catch { /* As above. */ }
+    depth++;
+  }
+  change({place, by, query: ""});
+  if (moved) write("pushState", {depth, scroll: 0});
+  $("view").scrollTop = 0;
+};
+/** Something else of where one is: no step to go back from.
+ * @type {(patch: Partial<import("./types").State>) => void} */
+export const alterPlace = patch => {
+  change(patch);
+  write("replaceState", scrolled());
+};
+export const back = () => {
+  if (state.query) { alterPlace({query: ""}); return; }
+  if (depth === 0) { go(ROOT); return; }
+  if (leaving) { again++; return; }   // The browser is on its way: one after the other.
+  leaving = true;
+  history.back();
+};
+export const startAddress = () => {
+  /** @type {(kept: {depth?: number, scroll?: number} | null) => void} */
+  const arrive = kept => {
+    const {gone, ...where} = readAddress(location.hash);
+    depth = kept?.depth || 0;
+    change(where);
+    $("view").scrollTop = kept?.scroll || 0;
+    if (gone) { $("missing").textContent = gone; say(gone); }
+    $("missing").hidden = !gone;
+  };
+  addEventListener("popstate", event => {
+    arrive(event.state);
+    leaving = false;
+    if (again) { again--; back(); }
+  });
+  // A reload says last where it was.
+  addEventListener("pagehide", () => { try { history.replaceState(scrolled(), ""); } catch { /* As above. */ } });
+  arrive(history.state);
+};
