@@ -9,9 +9,12 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_BROWSER := $(VENV)/.installed-browser
 INSTALLED_CLUSTER := $(VENV)/.installed-cluster
+# What checks the page's scripts, where Node is.
+CHECKS := tests/page/checks
+INSTALLED_NODE := $(CHECKS)/node_modules/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run report ui test thorough test-browser check bench constraints clean
+.PHONY: help run report ui test thorough test-browser check check-page bench constraints clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +52,13 @@ check: $(INSTALLED_DEV) ## lint, formatting, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@if command -v npm > /dev/null; then $(MAKE) --no-print-directory check-page; \
+		else echo "No Node here: the page's scripts are not checked"; fi
+
+# The page's scripts as the Python: types, lint. What checks them stays out of what is shipped.
+check-page: $(INSTALLED_NODE)
+	$(CHECKS)/node_modules/.bin/tsc -p $(CHECKS)
+	$(CHECKS)/node_modules/.bin/biome lint --error-on-warnings --config-path $(CHECKS) fastdino/page/web
 
 bench: $(INSTALLED) ## measure speed and memory
 	$(BIN)/python -m fastdino bench
@@ -63,7 +73,7 @@ constraints: ## resolve every dependency anew and write constraints.txt
 	rm -rf build/constraints
 
 clean: ## remove the environment and caches; results under var/ stay
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CHECKS)/node_modules build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find assets fastdino pipelines tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -75,6 +85,10 @@ $(BIN)/python:
 $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing into $(VENV); the first time this downloads a few GB and takes minutes."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(INSTALLED_NODE): $(CHECKS)/package.json
+	npm install --silent --no-audit --no-fund --no-package-lock --prefix $(CHECKS)
 	@touch $@
 
 $(INSTALLED_DEV): pyproject.toml constraints.txt | $(BIN)/python

@@ -26,7 +26,7 @@ const doing = (list, name, strong, ...more) => actions(
 
 const allGroups = () => {
   const way = ways[state.by], list = make("ul", undefined, "groups");
-  way.groups.forEach((_, g) => list.append(groupRow(state.by, g)));
+  for (const g of way.groups.keys()) list.append(groupRow(state.by, g));
   if (way.rest.length) list.append(groupRow(state.by, -1));
   /** @type {(by: string) => void} */
   const choose = by => { alterPlace({by}); box.scrollTop = 0; };
@@ -137,12 +137,12 @@ const matches = () => {
   for (const {of, kind, found} of groups) {
     const list = make("ul", undefined, "groups");
     for (const g of found) list.append(groupRow(of, g));
-    parts.push(make("h3", kind), list);
+    parts.push(make("h2", kind, "kind"), list);
   }
   if (!found.length && !parts.length) return [make("p", "Nothing is called like that.", "empty")];
   // Songs first where the words are of a title.
   const titled = [
-    make("h3", counted(found.length, "song")),
+    make("h2", counted(found.length, "song"), "kind"),
     doing(found, state.query, button("Play all", "", () => play(found, 0, state.query), "strong", "play")),
     rows(found, state.query),
   ];
@@ -199,7 +199,7 @@ const show = () => {
   mark();
 };
 /** @type {(element: Element | null) => string | null} */
-const nameOf = element => element && element.closest(".switch, .actions") ? `${element.getAttribute("aria-label") || element.textContent}` : null;
+const nameOf = element => element?.closest(".switch, .actions") ? `${element.getAttribute("aria-label") || element.textContent}` : null;
 /** What plays, and which tabs lead somewhere. */
 const mark = () => {
   const now = playing();

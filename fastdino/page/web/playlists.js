@@ -82,7 +82,7 @@ export const m3u8 = (name, list) => {
       entry(path(i)),
     );
   }
-  return lines.join("\n") + "\n";
+  return `${lines.join("\n")}\n`;
 };
 /** @type {(name: string, list: number[]) => void} */
 export const download = (name, list) => {

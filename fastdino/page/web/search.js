@@ -22,15 +22,15 @@ export const index = () => {
       for (const row of rows) { entry.rows.push(row); entry.weights.push(weight); }
     }
   };
-  songs.title.forEach((title, i) => add(title, [i], 1));
+  songs.title.forEach((title, i) => { add(title, [i], 1); });
   /** @type {(way: import("./types").Way, weight: number) => void} */
-  const groups = (way, weight) => way.groups.forEach((group, g) => add(group.name, way.members[g], weight));
+  const groups = (way, weight) => way.groups.forEach((group, g) => { add(group.name, way.members[g], weight); });
   groups(ways.Artist, .9);
-  songs.credit.forEach((text, i) => text && add(text, [i], .9));
+  songs.credit.forEach((text, i) => { if (text) add(text, [i], .9); });
   groups(albums, .6);
   groups(ways.Genre, .4);
   groups(ways.Cluster, .3);
-  songs.year.forEach((year, i) => year && add(String(year), [i], .4));
+  songs.year.forEach((year, i) => { if (year) add(String(year), [i], .4); });
   vocabulary = made;
   return made;
 };

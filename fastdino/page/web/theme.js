@@ -23,7 +23,7 @@ export const contrast = (one, other) => {
 };
 export const paper = () => PAPER[state.dark ? "dark" : "light"];
 export const ink = () => state.dark ? "#f2f3f6" : "#1d2129";
-export const grey = () => state.dark ? "#6c7280" : "#8b8f9a";
+export const grey = () => state.dark ? "#6c7280" : "#848893";
 /** @type {Map<string, string>} */
 const known = new Map();
 /** A colour, darker in the light and lighter in the dark where it would not be seen.
