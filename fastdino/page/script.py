@@ -19,8 +19,8 @@ def bundle(sources: Mapping[str, str], entry: str = "start") -> str:
     """All that ``entry`` imports, and it, each once and after what it imports from.
 
     Args:
-        sources: text of each module by its name; ``import {a, b} from "./name.js";`` at the start of
-            a line and ``export const`` before what is exported are all that they may use.
+        sources: text of each module by its name; ``import {a, b} from "./name.js";`` at the start
+            of a line and ``export const`` before what is exported are all that they may use.
         entry: name of the module that is wanted.
 
     Raises:

@@ -34,6 +34,12 @@ from fastdino.page import sound
 
 ADDRESS = "127.0.0.1"
 MOMENTS = 20
+# By what they are called: how many songs are given, at least and at most, and the query.
+JOURNEYS = {
+    "way": (2, 2, "SELECT track_id FROM playlist_between($given[1], $given[2]) ORDER BY place"),
+    "blend": (2, 50, "SELECT track_id FROM similar_to_all($given, 20) ORDER BY similarity DESC"),
+    "surprise": (0, 0, "SELECT track_id FROM playlist_surprise() ORDER BY place"),
+}
 HEADERS = {
     "Cache-Control": "no-cache",
     "Content-Security-Policy": "frame-ancestors 'none'",
@@ -125,12 +131,19 @@ def application(home: Home, port: int) -> Starlette:
             raise HTTPException(400, "Ask for ?song=TRACK_ID&at=SECONDS.") from None
         return JSONResponse(moments_like(home.database, song, at_s))
 
+    def journey(request: Request) -> Response:
+        given = request.query_params.getlist("song")
+        return JSONResponse(
+            {"songs": journey_of(home.database, request.path_params["kind"], given)}
+        )
+
     return Starlette(
         routes=[
             Route("/", page),
             Route("/audio/{track_id}.wav", decoded_audio),
             Route("/audio/{track_id}", audio),
             Route("/similar-moments", similar_moments),
+            Route("/journey/{kind}", journey),
         ],
         middleware=[Middleware(_OwnPageOnly, port=port)],
         exception_handlers={
@@ -192,6 +205,33 @@ def moments_like(database: Path, track_id: str, at_s: float) -> dict[str, Any]:
         "to_s": around[0][1],
         "moments": [dict(zip(names, moment, strict=True)) for moment in found],
     }
+
+
+def journey_of(database: Path, kind: str, given: list[str]) -> list[str]:
+    """The ``track_id`` of songs to hear one after the other.
+
+    Args:
+        database: the published one.
+        kind: ``way`` from one of two songs to the other, ``blend`` of what is like all of several,
+            ``surprise`` for a way from somewhere to somewhere else.
+        given: their ``track_id``.
+
+    Raises:
+        HTTPException: no such kind, another number of songs than it takes, or a song is not known.
+    """
+    if kind not in JOURNEYS:
+        raise HTTPException(404, f"Ask for one of {', '.join(JOURNEYS)}.")
+    least, most, query = JOURNEYS[kind]
+    if not least <= len(given) <= most:
+        raise HTTPException(400, f"A {kind} takes {least} to {most} songs: ?song=TRACK_ID&song=...")
+    with connect(database) as db:
+        known = "SELECT count(*) FROM tracks WHERE list_contains($given, track_id)"
+        if rows(db, known, {"given": given})[0][0] < len(set(given)):
+            raise HTTPException(
+                404, "This song is not in the collection any more: reload the page."
+            )
+        found = [track_id for (track_id,) in rows(db, query, {"given": given} if given else {})]
+    return [*given, *found] if kind == "blend" else found
 
 
 def refusal(headers: Headers, port: int) -> str | None:

@@ -21,10 +21,13 @@ PLACES = (
     "alterPlace({query: songs.title[0].split(' ')[0]})",
     "go({tab: 'Collection'})",
 )
+# Colours that are less than they should be over the paper, each with its least contrast.
 CONTRAST = """() => {
-    const groups = Object.values(ways).flatMap(way => [...way.groups.map(group => group.color), ...(way.tints || [])]);
-    return [...new Set(groups.filter(Boolean))].flatMap(color => [[seen(color, DOT), 3], [seen(color, TEXT), 4.5]])
-        .concat([[grey(), 3], [ink(), 4.5]]).filter(([color, least]) => contrast(color, paper()) < least);
+    const own = Object.values(ways).flatMap(way =>
+        [...way.groups.map(group => group.color), ...(way.tints || [])]).filter(Boolean);
+    return own.flatMap(color => [[seen(color, DOT), 3], [seen(color, TEXT), 4.5]])
+        .concat([[grey(), 3], [ink(), 4.5]])
+        .filter(([color, least]) => contrast(color, paper()) < least);
 }"""
 
 

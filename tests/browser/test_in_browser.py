@@ -51,8 +51,9 @@ def test_every_song_is_on_the_map_in_the_colour_of_its_cluster(page: Page, colle
         clusters + (page.evaluate("ways.Cluster.rest.length") > 0)
     )
     seen = page.evaluate(
-        """() => drawn.every((i, at) => map.data[0].marker.color[at] ===
-             (songs.cluster[i] < 0 ? grey() : seen(data.clusters.find(cluster => cluster.id === songs.cluster[i]).color, DOT)))"""
+        """() => { const own = new Map(data.clusters.map(({id, color}) => [id, seen(color, DOT)]));
+           return drawn.every((i, at) =>
+             map.data[0].marker.color[at] === (own.get(songs.cluster[i]) ?? grey())); }"""
     )
     assert seen
 

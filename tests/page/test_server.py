@@ -175,6 +175,32 @@ def test_questions_that_make_no_sense_are_refused(ask: Ask, query: str, status: 
     assert ask(f"/similar-moments{query.replace(' ', '%20')}")[0] == status
 
 
+def test_journeys_are_those_that_sql_finds(ask: Ask, published: Home) -> None:
+    first, last = synthetic.track_id(1), synthetic.track_id(6)
+    status, _, body = ask(f"/journey/way?song={first}&song={last}")
+    way = json.loads(body)["songs"]
+    assert (status, way[0], way[-1]) == (200, first, last)
+    blend = json.loads(ask(f"/journey/blend?song={first}&song={last}")[2])["songs"]
+    assert blend[:2] == [first, last]
+    surprise = json.loads(ask("/journey/surprise")[2])["songs"]
+    known = {synthetic.track_id(i) for i in range(8)}
+    for songs in (way, blend, surprise):
+        assert len(songs) == len(set(songs)) > 2
+        assert set(songs) <= known
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/journey/home", 404), ("/journey/way", 400), ("/journey/way?song=a", 400),
+        ("/journey/way?song=a&song=b", 404), ("/journey/blend?song=a&song=b", 404),
+        ("/journey/surprise?song=a", 400), ("/journey/blend?" + "song=a&" * 51, 400),
+    ],
+)  # fmt: skip
+def test_journeys_that_lead_nowhere_are_refused(ask: Ask, path: str, status: int) -> None:
+    assert ask(path)[0] == status
+
+
 def test_what_is_published_anew_is_seen_at_once(home: Home) -> None:
     synthetic.write_home(home, 3)
     publish(home)

@@ -6,7 +6,7 @@ import {TEXT, seen} from "./theme.js";
 import {state} from "./state.js";
 
 const LABELS = 60, TITLES = 70, CROWD = 260;
-const CELL = 14;   // pixels; dots are counted by such squares
+const CELL = 14;   // pixels; dots are looked up by such squares
 const GAP = 3;
 /** @typedef {{element: HTMLElement, x: number, y: number, dx: number, dy: number}} Label x, y of the map; dx, dy pixels from there */
 /** @type {Label[]} */
@@ -25,21 +25,20 @@ const quantile = (sorted, share) => sorted[Math.min(sorted.length - 1, Math.floo
 /** How many dots, of each cluster and in all, lie in a box.
  * @type {(inside: {i: number, x: number, y: number}[]) => (box: import("./types").Box, g: number) => [number, number]} */
 const counter = inside => {
-  /** @type {Map<number, Map<number, number>>} */
+  /** @type {Map<number, {i: number, x: number, y: number}[]>} */
   const cells = new Map();
-  for (const {i, x, y} of inside) {
-    const key = Math.floor(x / CELL) * 4096 + Math.floor(y / CELL), g = ways.Cluster.of[i];
-    const cell = cells.get(key) || new Map();
-    cell.set(g, (cell.get(g) || 0) + 1);
-    cells.set(key, cell);
+  for (const dot of inside) {
+    const key = Math.floor(dot.x / CELL) * 4096 + Math.floor(dot.y / CELL), cell = cells.get(key);
+    if (cell) cell.push(dot); else cells.set(key, [dot]);
   }
   return (box, g) => {
     let own = 0, all = 0;
     for (let x = Math.floor(box[0] / CELL); x <= Math.floor(box[2] / CELL); x++) {
       for (let y = Math.floor(box[1] / CELL); y <= Math.floor(box[3] / CELL); y++) {
-        for (const [each, number] of cells.get(x * 4096 + y) || []) {
-          if (each === g) own += number;
-          if (each >= 0) all += number;
+        for (const dot of cells.get(x * 4096 + y) || []) {
+          if (dot.x < box[0] || dot.x > box[2] || dot.y < box[1] || dot.y > box[3]) continue;
+          if (ways.Cluster.of[dot.i] === g) own++;
+          if (ways.Cluster.of[dot.i] >= 0) all++;
         }
       }
     }

@@ -160,8 +160,14 @@ const draw = ({x, y} = view()) => {
 };
 
 // ---- names and marks over the map
+// Names are chosen anew after the picture is there, once for all that was asked for till then.
+let unsettled = 0;
 const settle = () => {
   if (!map._fullLayout || !n) return;
+  moved();
+  unsettled ||= requestAnimationFrame(() => { unsettled = 0; name(); });
+};
+const name = () => {
   const {l, r, t, b} = margin(), {x} = view(), {song, near, emphasis, cluster} = looked();
   for (const [side, value] of Object.entries({left: l, right: r, top: t, bottom: b})) $("fade").style[side] = `${value}px`;
   const boxOf = (/** @type {Element | null} */ element) => {
@@ -174,7 +180,7 @@ const settle = () => {
     taken.push([px - 12, py - 12, px + 12, py + 12]);
   }
   const now = playing(), first = [...(song === null ? [] : [song]), ...(now === null ? [] : [now]), ...near, ...(emphasis ? [...emphasis].slice(0, 60) : [])];
-  chooseLabels(drawn, pixel, [Math.max(4, l - 24), t - 12, innerWidth - r + 20, innerHeight - b + 12], taken, {
+  chooseLabels(drawn, pixel, [Math.max(4, l - 24), t - 12, Math.min(innerWidth - 4, innerWidth - r + 20), innerHeight - b + 12], taken, {
     only: cluster, first, titled: fullSpan / (x[1] - x[0]) > 1.4 || n < 60, size: pointSize(),
   });
   moved();
@@ -328,10 +334,13 @@ export const startMap = ({look, play, pick}) => {
     $("lasso").firstElementChild.setAttribute("points", loop.map(point => point.join(",")).join(" "));
   }, true);
   addEventListener("pointerup", event => {
-    const still = pressed && Math.hypot(event.clientX - pressed.clientX, event.clientY - pressed.clientY) < 6;
-    const drawnLoop = loop;
+    const drawnLoop = loop, from = pressed;
     pressed = loop = null;
     $("lasso").hidden = true;
+    /** @type {(x: number, y: number) => boolean} */
+    const near = (x, y) => from !== null && Math.hypot(x - from.clientX, y - from.clientY) < 6;
+    // A loop ends where it began, but was elsewhere.
+    const still = near(event.clientX, event.clientY) && (!drawnLoop || drawnLoop.every(([x, y]) => near(x, y)));
     if (drawnLoop && !still) { pick(within(drawnLoop), event.ctrlKey || event.metaKey); return; }
     const song = still ? songAt(event.clientX, event.clientY) : null;
     if (song === null) return;

@@ -68,7 +68,7 @@ const oneSong = ({song = 0, lens}) => {
       button("Play next", "", () => { playNext([song]); say(`${songs.title[song]} plays next`); }),
       button("Add to queue", "", () => { append([song]); say(`${songs.title[song]} is in the queue`); }, "", "add"),
       button("Download playlist", "", () => download(name, likeThis(song)), "", "save"),
-      ...(served && now !== null && now !== song ? [button("Way here from what plays", "", () => journey(`/way?song=${songs.id[now]}&song=${songs.id[song]}`, `From ${songs.title[now]} to ${songs.title[song]}`))] : []),
+      ...(served && now !== null && now !== song ? [button("Way here from what plays", "", () => journey(`way?song=${songs.id[now]}&song=${songs.id[song]}`, `From ${songs.title[now]} to ${songs.title[song]}`))] : []),
     ),
     switcher("What is like it", [["songs", "Songs like it"], ["moments", asked ? `Moments like ${clock(state.moments.at)}` : "Moments"]], lens || "songs",
       to => alterPlace({place: {...state.place, lens: to}})),
@@ -103,7 +103,7 @@ const queue = () => {
   back.disabled = !canUndo();
   const endless = button("Go on with what is alike", "", () => setEndless(!state.endless), "toggle", "endless");
   endless.setAttribute("aria-pressed", String(state.endless));
-  const surprise = served ? [button("Surprise me", "", () => journey("/surprise", "A surprise"))] : [];
+  const surprise = served ? [button("Surprise me", "", () => journey("surprise", "A surprise"))] : [];
   if (!list.length) {
     return [make("p", "Nothing is in the queue. Double-click a song on the map, or let a group play a few of its songs.", "empty"), actions(back, endless, ...surprise)];
   }
@@ -125,8 +125,8 @@ const selection = () => {
     make("p", "With Ctrl held a click picks one more or puts it back; with Shift held, draw a loop around several.", "facts"),
     doing(list, name, undefined,
       ...(served && list.length > 1 ? [
-        button("Way from the first to the last", "", () => journey(`/way?${ids[0]}&${ids.at(-1)}`, `From ${songs.title[list[0]]} to ${songs.title[list[list.length - 1]]}`)),
-        button("What is like all of them", "", () => journey(`/blend?${ids.slice(0, 50).join("&")}`, "A blend")),
+        button("Way from the first to the last", "", () => journey(`way?${ids[0]}&${ids.at(-1)}`, `From ${songs.title[list[0]]} to ${songs.title[list[list.length - 1]]}`)),
+        button("What is like all of them", "", () => journey(`blend?${ids.slice(0, 50).join("&")}`, "A blend")),
       ] : []),
       button("Pick none", "", () => { change({selected: []}); go({tab: "Groups"}); }, "", "away")),
     rows(list, name),
@@ -155,7 +155,7 @@ const journey = async (asked, name) => {
   /** @type {string} */
   let wrong;
   try {
-    const answer = await fetch(asked);
+    const answer = await fetch(`/journey/${asked}`);
     if (answer.ok) {
       const list = (await answer.json()).songs.map((/** @type {string} */ id) => rowOf.get(id)).filter((/** @type {number | undefined} */ i) => i !== undefined);
       if (list.length) { play(list, 0, name); go({tab: "Queue"}); return; }

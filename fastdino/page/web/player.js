@@ -93,7 +93,7 @@ const silence = () => {
   audio.load();
   document.title = "Map of the collection";
   $("now").disabled = true;
-  $("now").replaceChildren(make("b", "Nothing is playing"), make("span", "Double-click a song on the map"));
+  $("now").replaceChildren(make("b", "Nothing is playing"), make("span", "Choose a song, and play it"));
   for (const id of ["play", "seek", "moments"]) $(id).disabled = true;
   aim(0);
 };
