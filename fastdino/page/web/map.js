@@ -165,7 +165,7 @@ let unsettled = 0;
 const settle = () => {
   if (!map._fullLayout || !n) return;
   moved();
-  unsettled ||= requestAnimationFrame(() => { unsettled = 0; name(); });
+  if (!unsettled) unsettled = requestAnimationFrame(() => { unsettled = 0; name(); });
 };
 const name = () => {
   const {l, r, t, b} = margin(), {x} = view(), {song, near, emphasis, cluster} = looked();
