@@ -20,7 +20,7 @@ const chart = (label, trace, layout) => {
   return element;
 };
 /** @type {(value: number) => string} */
-const percent = value => `${Math.round(100 * value)} %`;
+const percent = value => `${Math.round(100 * value)}\u00a0%`;
 /** @type {() => HTMLElement[]} */
 const growth = () => {
   const last = data.growth.at(-1), dates = data.growth.map(([date]) => date), parts = [heading("Growth")];
@@ -46,8 +46,8 @@ const quality = () => {
       parts.push(make("p", `Comparing how loud each pitch is on average, without any learning, finds ${percent(plain)} where it finds ${percent(own)}.`, "facts"));
     } else if (plain !== null) {
       parts.push(make("p", `Comparing how loud each pitch is on average, without any learning, finds ${percent(plain)} where it finds ${percent(own)}. `
-        + "Songs of one album are recorded alike, and averages see just that: among a few artists, or after a short training, they do as well. "
-        + "What was learned shows in moments, and with more songs and a longer training.", "facts"));
+        + "Songs of one album often find each other because of how it was mixed, which averages hear as well, and a small collection or a short training teaches little: "
+        + "with fewer than a few hundred songs expect the broad strokes, and with more, or more minutes of training, look here again.", "facts"));
     }
   }
   if (judged.length > 1) parts.push(chart("Share of songs whose nearest song is by the same artist, model after model", [{

@@ -42,9 +42,11 @@ export const margin = () => {
   const player = document.querySelector("footer")?.getBoundingClientRect() ?? new DOMRect();
   const head = document.querySelector("header")?.getBoundingClientRect() ?? new DOMRect();
   if (bare.matches) return {l: 0, r: 0, t: 0, b: 0};
+  // A legend has the room that it takes.
+  const key = $("legend").hidden ? 0 : innerHeight - $("legend").getBoundingClientRect().top + 10;
   return sheet.matches
-    ? {l: 18, r: 18, t: head.bottom + 14, b: innerHeight * .54 + 14}   // Even while the list is made taller.
-    : {l: 36, r: innerWidth - panel.left + 28, t: head.bottom + 16, b: innerHeight - player.top + (innerHeight > 560 ? 52 : 14)};
+    ? {l: 18, r: 18, t: head.bottom + 14, b: Math.max(key, innerHeight * .54 + 14)}   // Even while the list is made taller.
+    : {l: 36, r: innerWidth - panel.left + 28, t: head.bottom + 16, b: Math.max(key, innerHeight - player.top + (innerHeight > 560 ? 52 : 14))};
 };
 /** @type {() => View} */
 export const view = () => map._fullLayout

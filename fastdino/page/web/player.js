@@ -12,6 +12,7 @@ const seek = $("seek");
 const UNHEARD = "No sound: a page opened from disk may not load your music. Run “make report” to hear it.";
 const GONE = "The server is gone: run “make report” again.";
 let startAt = 0, dragging = false, loaded = -1;
+let resumed = false;   // a reload has brought it back, and no one has asked for sound since
 export const isDragging = () => dragging;
 
 /** @type {(text: string) => void} */
@@ -143,9 +144,8 @@ export const startPlayer = onMoment => {
     if (song === null || !audio.hasAttribute("src")) return;
     if (!audio.src.endsWith(".wav")) {   // A format that this browser does not know: let it be decoded.
       startAt ||= audio.currentTime;   // Damage may be found in the middle of a song.
-      const sounding = !audio.paused || audio.autoplay;
       audio.src = `/audio/${songs.id[song]}.wav`;
-      if (sounding || !resumed) audio.play().catch(() => {});
+      if (!resumed) audio.play().catch(() => {});
       return;
     }
     const answer = await fetch(audio.src, {headers: {Range: "bytes=0-0"}}).catch(() => null);
@@ -181,8 +181,6 @@ export const startPlayer = onMoment => {
   followQueue();
   follow(["queue", "at"], () => { resumed = false; followQueue(); });
 };
-let resumed = false;
-
 /** Where else it sounds like a second of a song: where it was heard, and those moments, or an error.
  * @type {(song: number, at: number) => Promise<any>} */
 export const momentsLike = async (song, at) => {
