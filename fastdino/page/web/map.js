@@ -32,7 +32,7 @@ const around = rows => {
     box[2] = Math.min(box[2], songs.y[i]);
     box[3] = Math.max(box[3], songs.y[i]);
   }
-  const pad = .04 * Math.max(box[1] - box[0], box[3] - box[2]) || 1;
+  const pad = .05 * Math.max(box[1] - box[0], box[3] - box[2]) || 1;
   return {x: [box[0] - pad, box[1] + pad], y: [box[2] - pad, box[3] + pad]};
 };
 const bounds = n ? around(songs.id.keys()) : {x: [0, 1], y: [0, 1]};
