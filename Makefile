@@ -52,8 +52,9 @@ check: $(INSTALLED_DEV) ## lint, formatting, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	@if command -v npm > /dev/null; then $(MAKE) --no-print-directory check-page; \
-		else echo "No Node here: the page's scripts are not checked"; fi
+	@if command -v npm > /dev/null && $(MAKE) --no-print-directory $(INSTALLED_NODE); \
+		then $(MAKE) --no-print-directory check-page; \
+		else echo "No Node here, or nothing to install with it: the page's scripts are not checked"; fi
 
 # The page's scripts as the Python: types, lint. What checks them stays out of what is shipped.
 check-page: $(INSTALLED_NODE)
