@@ -245,7 +245,6 @@ def save(folder: Path, model: SongModel, about: dict[str, Any]) -> None:
     with atomic_replace(folder / registry.WEIGHTS) as part:
         part.write_bytes(weights)
     shape = {"encoder": asdict(model.encoder.settings), "dim": model.dim}
-    shape["timbre_dim"] = model.timbre_dim
     weights_digest = registry.weights_digest(weights)
     registry.write_metadata(folder, {**about, **shape, "weights_digest": weights_digest})
 
@@ -262,9 +261,12 @@ def load(folder: Path, device: torch.device) -> tuple[SongModel, dict[str, Any]]
             name: tuple(value) if isinstance(value, list) else value
             for name, value in about["encoder"].items()
         }
-        # A model made before there was a timbre says nothing of it.
-        model = SongModel(EncoderSettings(**shape), about["dim"], about.get("timbre_dim", 0))
-        model.load_state_dict(read_tensors(registry.read_weights(folder, about)))
+        weights = read_tensors(registry.read_weights(folder, about))
+        # Models made before there was a timbre have none.
+        timbre = weights.get("timbre.projection")
+        timbre_dim = 0 if timbre is None else timbre.shape[1]
+        model = SongModel(EncoderSettings(**shape), about["dim"], timbre_dim)
+        model.load_state_dict(weights)
     except Exception as error:
         if trouble := disk_trouble(error, folder):
             raise trouble from error

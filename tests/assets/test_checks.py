@@ -92,7 +92,7 @@ def test_a_check_fails_and_says_what_to_do_when_there_is_nothing(
 ) -> None:
     result = look(check, home)
     assert not result.passed
-    assert re.search(r"run .fastdino \w+|materialise \w+", str(result.description))
+    assert re.search(r"run .(fastdino|make) \w+|materialise \w+", str(result.description))
 
 
 @pytest.mark.parametrize("check", ALL_CHECKS, ids=lambda check: check.check_key.name)

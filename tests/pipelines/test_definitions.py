@@ -154,7 +154,7 @@ def test_the_database_is_overdue_when_a_night_brought_no_refresh() -> None:
         (spectrograms.SpectrogramsConfig, {"retry"}),
         (training.TrainingConfig, {"preset", "minutes", "seed", "afresh", "warm", "ranks"}),
         (promotion.PromotionConfig, {"model_id"}),
-        (research.ComparisonConfig, {"arms", "minutes", "seeds", "labels", "preset"}),
+        (research.ComparisonConfig, {"arms", "minutes", "seeds", "labels", "vectors", "preset"}),
     ],
 )
 def test_every_option_in_the_launchpad_is_described_and_optional(

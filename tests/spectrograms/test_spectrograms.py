@@ -265,7 +265,7 @@ def test_a_file_that_claims_to_be_endless_gets_no_more_time_than_its_size_allows
 
 
 def test_without_a_catalogue_the_user_is_told_what_to_do(home: Home) -> None:
-    with pytest.raises(UserError, match="ingest"):
+    with pytest.raises(UserError, match="make run"):
         spectrograms.run(home)
 
 
