@@ -15,7 +15,6 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.nn import functional as F
 
 from fastdino.core.progress import progress
 from fastdino.core.storage import atomic_replace
@@ -26,7 +25,7 @@ from fastdino.training.labels import Labels
 from fastdino.training.model import Moments, position_spans, segment_bounds
 from fastdino.training.sampler import CropSampler
 from fastdino.training.settings import EncoderSettings
-from fastdino.training.timbre import Products, Timbre, merged, principal, projected, total
+from fastdino.training.timbre import Products, Timbre, joined, merged, principal, projected, total
 
 FIGURES = (
     "artist_1nn",
@@ -142,7 +141,7 @@ class MelTimbre(MelStatistics):
         """Unit vectors ``[n, dim]``, of whose two halves the first is of the statistics."""
         statistics, bands = pooled.split([2 * self.channels, self.timbre.width], -1)
         halves = [projected(statistics, self.center, self.projection), self.timbre.vectors(bands)]
-        return F.normalize(torch.cat(halves, -1), dim=-1).float()
+        return joined(halves)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load as read_tensors
 from safetensors.torch import save as tensor_file
 from torch import Tensor, nn
@@ -27,7 +26,7 @@ from fastdino.training import registry
 from fastdino.training.device import autocast
 from fastdino.training.encoder import Encoder
 from fastdino.training.settings import EncoderSettings
-from fastdino.training.timbre import Products, Timbre, merged, principal, projected, total
+from fastdino.training.timbre import Products, Timbre, joined, merged, principal, projected, total
 
 SEGMENT_S = 10.0
 
@@ -147,7 +146,7 @@ class SongModel(nn.Module):
             return projected(pooled, self.center, self.projection).float()
         heard, bands = pooled.split([len(self.center), self.timbre.width], -1)
         halves = [projected(heard, self.center, self.projection), self.timbre.vectors(bands)]
-        return F.normalize(torch.cat(halves, -1), dim=-1).float()
+        return joined(halves)
 
     def pool(
         self, pieces: Iterable[Tensor], frames_per_s: float

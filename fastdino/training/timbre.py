@@ -11,7 +11,7 @@ Covariances lie on a curved space, where distances are taken between logarithms 
 """
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -128,6 +128,11 @@ class Timbre(nn.Module):
 def projected(pooled: Tensor, center: Tensor, projection: Tensor) -> Tensor:
     """Float64 unit vectors: in single precision the last bits depend on the number of threads."""
     return F.normalize((pooled.double() - center.double()) @ projection.double(), dim=-1)
+
+
+def joined(halves: Sequence[Tensor]) -> Tensor:
+    """Unit vectors that count the same, each ``[n, its dim]``, as one: float32 ``[n, dim]``."""
+    return F.normalize(torch.cat(list(halves), -1), dim=-1).float()
 
 
 def principal(pooled: Tensor, dim: int) -> tuple[Tensor, Tensor]:
