@@ -99,9 +99,27 @@ def parser() -> argparse.ArgumentParser:
     _option(compare, steps.Compare, "seeds", type=int)
     _option(compare, steps.Compare, "labels", action="append", metavar="CSV")
     _option(compare, steps.Compare, "vectors", action="append", metavar="NAME=FILE")
-    serve = command("serve", "play the songs on the page: serves it to this computer alone")
+    serve = command("serve", "play the songs on the page: serves it, to this computer alone")
     serve.add_argument("--port", type=int, default=8321, help="(default: 8321; 0: any free one)")
     serve.add_argument("--open", action="store_true", help="open it in the browser")
+    serve.add_argument(
+        "--host",
+        action=_Once,
+        metavar="ADDRESS",
+        help="serve it to other devices, too, which need the link that is shown: an address or a "
+        "name of this computer, 0.0.0.0 for all in IPv4, :: for IPv6 as well",
+    )
+    serve.add_argument(
+        "--public-url",
+        action=_Once,
+        metavar="URL",
+        help="by what others know it, behind a reverse proxy or under a name of your own",
+    )
+    only = serve.add_mutually_exclusive_group()
+    only.add_argument("--show-link", action="store_true", help="show that link, and serve nothing")
+    only.add_argument(
+        "--new-token", action="store_true", help="make another link; that of before lets no one in"
+    )
     verify = command("verify", "check that every file is what was written, and say how to mend it")
     verify.add_argument(
         "--repair",
@@ -322,7 +340,12 @@ def _execute(home: Home, options: argparse.Namespace) -> int:
     if options.command == "serve":
         from fastdino.page import server
 
-        return server.main(home, port=options.port, open_browser=options.open)
+        shared = {"port": options.port, "host": options.host, "public_url": options.public_url}
+        if options.show_link or options.new_token:
+            return server.show_link(home, **shared, new_token=options.new_token)
+        if options.open and (options.host or options.public_url):
+            raise UserError("--open is for this computer alone: open the link that is shown")
+        return server.main(home, **shared, open_browser=options.open)
     if options.command == "verify":
         storage.take_in(home.root)
         from fastdino.upkeep import verify

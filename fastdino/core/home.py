@@ -100,6 +100,11 @@ class Home:
         return self.root / "reports" / "index.html"
 
     @property
+    def token(self) -> Path:
+        """What lets other devices see the page, see ``fastdino.page.invitation``; a secret."""
+        return self.root / "serve" / "token"
+
+    @property
     def comparison(self) -> Path:
         """Folder of what ``fastdino compare`` trained and found."""
         return self.root / "comparison"

@@ -21,6 +21,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
+from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.paths import shown
 from fastdino.core.storage import atomic_replace
@@ -32,6 +33,7 @@ from fastdino.reports.palette import color, ramp
 # Artists and genres beyond these, by number of songs, are grey: more colours tell nothing apart.
 COLORED = 14
 FAILURES_SHOWN = 500
+DATA = re.compile(rb'(<script[^<>]* id="data"[^<>]*>)(.*?)(</script>)', re.S)
 # The end of the page: a hash of all before it.
 SEAL = b"\n<!-- sealed %b -->\n"
 SOUND = "`make report`, or `fastdino serve`"
@@ -66,6 +68,21 @@ def write_page(home: Home) -> Summary:
         counts={**counts, "size_mb": round(size_mb, 1), "opens with sound by": SOUND},
         paths={"page": home.page},
     )
+
+
+def without_paths(page: bytes) -> bytes:
+    """A page for other devices: as it was written, but for where files lie and what is wrong there.
+
+    Raises:
+        UserError: it was written by another version.
+    """
+    found = DATA.search(page)
+    shown = json.loads(found[2]) if found else {}
+    songs = shown.get("songs", {})
+    if not found or not {"folders", "failures"} <= shown.keys() or "file" not in songs:
+        raise UserError("the page is of another version: run `fastdino report`")
+    shown |= {"folders": [], "failures": [], "songs": songs | {"folder": [], "file": []}}
+    return page[: found.start(2)] + script_safe(shown).encode() + page[found.end(2) :]
 
 
 def web_parts() -> dict[str, str]:

@@ -1,14 +1,18 @@
-"""A small server on this computer alone: the page, the sound of its songs, moments like a moment.
+"""The page's server: the page, the sound of its songs, moments like a moment, songs to go on with.
 
-Belongs here: what may be asked of it, by whom, and the answers. Does not: the page; the search
-itself, which is the macro ``similar_segments``.
+Belongs here: what may be asked, the answers, and starting it. Does not: who may ask (``access``);
+the page; the search itself, which is the macro ``similar_segments``.
 
 It only reads. Songs are asked for by ``track_id`` and looked up in the published database: no path
-ever comes from the outside. The database is opened for each question, so that a new one is seen at
-once and nothing keeps the next publishing waiting.
+ever comes from the outside, and to other devices none is told. The database is opened for each
+question, so that a new one is seen at once and nothing keeps the next publishing waiting.
 """
 
 import contextlib
+import errno
+import functools
+import ipaddress
+import logging
 import mimetypes
 import socket
 import webbrowser
@@ -17,22 +21,29 @@ from typing import Any, NamedTuple
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import (
+    FileResponse,
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    Response,
+)
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
-from fastdino.core.text import one_line
+from fastdino.core.text import one_line, runnable
 from fastdino.database import playlists
 from fastdino.database.connection import connect, rows
-from fastdino.page import sound
+from fastdino.page import connections, invitation, sound
+from fastdino.page.access import ADDRESS, LARGEST_HEAD, Gate, Sharing, in_url
+from fastdino.page.page import without_paths
 
-ADDRESS = "127.0.0.1"
+log = logging.getLogger(__name__)
+
 MOMENTS = 20
 # By what they are called: how many songs are given, at least and at most, and the query.
 JOURNEYS = {
@@ -40,69 +51,152 @@ JOURNEYS = {
     "blend": (2, 50, "SELECT track_id FROM similar_to_all($given, 20) ORDER BY similarity DESC"),
     "surprise": (0, 0, "SELECT track_id FROM playlist_surprise() ORDER BY place"),
 }
-HEADERS = {
-    "Cache-Control": "no-cache",
-    "Content-Security-Policy": "frame-ancestors 'none'",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
+UNPLAYABLE = "The file of this song cannot be played."
 
 
-def main(home: Home, *, port: int, open_browser: bool = False) -> int:
+def main(
+    home: Home,
+    *,
+    port: int,
+    open_browser: bool = False,
+    host: str | None = None,
+    public_url: str | None = None,
+) -> int:
     """Serve until interrupted; returns the exit code.
 
     Args:
         home: where results lie.
         port: where to listen; 0 for any that is free.
         open_browser: whether to open the page.
+        host: where to listen for other devices, by address or name; for this computer alone if
+            neither this nor ``public_url`` is given.
+        public_url: by what a server in front of this one is known.
 
     Raises:
-        UserError: there is no page yet, or the port is taken.
+        UserError: there is no page yet, or the port is taken, or there is no such address.
     """
+    public = invitation.public_url(public_url) if public_url else None
     if not home.page.exists():
         raise UserError(f"there is no {home.page} yet: run `fastdino report` first")
-    listening = socket.socket()
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with _listening(host or ADDRESS, port) as listening:
+        address, port = listening.getsockname()[:2]
+        if host is None and public is None:
+            sharing, url = None, f"http://{ADDRESS}:{port}/"
+            print(f"The map, with sound: {url}   (Ctrl-C ends)", flush=True)
+            if open_browser:
+                webbrowser.open(url)
+        else:
+            if public is None and ipaddress.ip_address(address.partition("%")[0]).is_loopback:
+                log.warning(
+                    "only this computer can reach %s: give another address, or 0.0.0.0 for all "
+                    "that it has",
+                    address,
+                )
+            token = invitation.token(home)
+            sharing = Sharing(home.token, invitation.own_names(host or ADDRESS), public)
+            invitation.announce(public or _base(host or ADDRESS, port), token)
+        with contextlib.suppress(KeyboardInterrupt):
+            serving(home, port, sharing).run(sockets=[listening])
+    return 0
+
+
+def show_link(
+    home: Home, *, port: int, host: str | None, public_url: str | None, new_token: bool
+) -> int:
+    """Print the link for other devices, as it is where the same options are served.
+
+    Args:
+        home: where the token is kept.
+        port: see ``main``.
+        host: see ``main``; if neither it nor ``public_url`` is given, this computer's address.
+        public_url: see ``main``.
+        new_token: whether to make another token first, which shuts out all who had the old one.
+    """
+    if public_url is None and not port:
+        raise UserError("the link has a port in it: give the one that is served, as --port 8321")
+    base = invitation.public_url(public_url) if public_url else _base(host, port)
+    invitation.show(base, invitation.token(home, new=new_token))
+    return 0
+
+
+def _base(host: str | None, port: int) -> str:
+    """The URL by which other devices reach what listens at ``host``."""
+    address = invitation.reachable(host)
+    if address is None:
+        log.warning("this computer is in no network: no other device can reach it for now")
+    return f"http://{in_url(address or ADDRESS)}:{port}"
+
+
+def _listening(host: str, port: int) -> socket.socket:
     try:
-        listening.bind((ADDRESS, port))
+        (family, *_, (address, *_)), *_ = socket.getaddrinfo(
+            host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except (OSError, UnicodeError):
+        raise UserError(
+            f"--host is {one_line(host)!r}: give an address of this computer, or 0.0.0.0 for all "
+            "that it has"
+        ) from None
+    listening = socket.socket(family)
+    both = invitation.is_everywhere(host)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both)
+        listening.bind((address, port))
     except (OSError, OverflowError) as error:
+        listening.close()
+        if isinstance(error, OSError) and error.errno == errno.EADDRNOTAVAIL:
+            raise UserError(
+                f"{one_line(host)} is no address of this computer: give one that it has, or "
+                "0.0.0.0 for all of them"
+            ) from None
         raise UserError(
             f"cannot listen on port {port} ({error}): give another, --port 0"
         ) from error
     listening.listen()
-    port = listening.getsockname()[1]
-    url = f"http://{ADDRESS}:{port}/"
-    print(f"The map, with sound: {url}   (Ctrl-C ends)", flush=True)
-    if open_browser:
-        webbrowser.open(url)
-    with contextlib.suppress(KeyboardInterrupt):
-        serving(home, port).run(sockets=[listening])
-    return 0
+    return listening
 
 
-def serving(home: Home, port: int) -> uvicorn.Server:
+def serving(home: Home, port: int, sharing: Sharing | None = None) -> uvicorn.Server:
     """The server of ``home`` for whoever comes to ``port``."""
     config = uvicorn.Config(
-        application(home, port),
-        log_level="warning",
-        lifespan="off",
+        application(home, port, sharing),
+        http=connections.Connection,
         ws="none",
+        lifespan="off",
+        # No log has what was asked, by whom, or that it was no HTTP.
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=connections.IN_ALL,
+        h11_max_incomplete_event_size=LARGEST_HEAD,
+        # Who asks is told by a server in front of this one alone, which is on this computer.
+        proxy_headers=bool(sharing and sharing.public_url),
+        forwarded_allow_ips=["127.0.0.1", "::1"],
         timeout_graceful_shutdown=1,
     )
     return uvicorn.Server(config)
 
 
-def application(home: Home, port: int) -> Starlette:
-    """What is served; ``port`` is the one that browsers know it by."""
+def application(home: Home, port: int, sharing: Sharing | None = None) -> Starlette:
+    """What is served.
+
+    Args:
+        home: where results lie.
+        port: the one that browsers know it by.
+        sharing: how other devices get in; None for this computer alone, which is told paths.
+    """
 
     def page(request: Request) -> Response:
         if not home.page.exists():
             raise HTTPException(404, "There is no page yet: run `fastdino report`.")
+        if sharing:
+            return HTMLResponse(_page_for_others(home.page, home.page.stat().st_mtime_ns))
         return FileResponse(home.page)
 
     def audio(request: Request) -> Response:
-        song = song_file(home.database, request.path_params["track_id"])
+        song = asked_for(request)
         if song.start_s is not None:
             # No browser finds a place in a long file to the sample, and none stops at one.
             return decoded(song, request)
@@ -112,16 +206,23 @@ def application(home: Home, port: int) -> Starlette:
         )
 
     def decoded_audio(request: Request) -> Response:
-        return decoded(song_file(home.database, request.path_params["track_id"]), request)
+        return decoded(asked_for(request), request)
+
+    def asked_for(request: Request) -> SongFile:
+        return song_file(
+            home.database, request.path_params["track_id"], tells_paths=sharing is None
+        )
 
     def decoded(song: SongFile, request: Request) -> Response:
         wanted = request.headers.get("range")
         try:
-            return sound.response(song.path, wanted, song.start_s or 0.0, song.duration_s)
+            answer = sound.response(song.path, wanted, song.start_s or 0.0, song.duration_s)
         except sound.SoundError as error:
-            raise HTTPException(
-                415, f"{one_line(str(song.path))} cannot be played: {error}."
-            ) from error
+            said = f"{one_line(str(song.path))} cannot be played: {error}."
+            raise HTTPException(415, UNPLAYABLE if sharing else said) from error
+        # Nothing is decoded for who only wants to know how long it is.
+        head = request.method == "HEAD"
+        return Response(status_code=answer.status_code, headers=answer.headers) if head else answer
 
     def similar_moments(request: Request) -> Response:
         try:
@@ -145,10 +246,10 @@ def application(home: Home, port: int) -> Starlette:
             Route("/similar-moments", similar_moments),
             Route("/journey/{kind}", journey),
         ],
-        middleware=[Middleware(_OwnPageOnly, port=port)],
+        middleware=[Middleware(Gate, port=port, sharing=sharing)],
         exception_handlers={
             HTTPException: _say,  # type: ignore[dict-item]
-            UserError: _say_what_to_do,  # type: ignore[dict-item]
+            UserError: _say_less if sharing else _say_what_to_do,  # type: ignore[dict-item]
         },
     )
 
@@ -161,8 +262,18 @@ class SongFile(NamedTuple):
     duration_s: float | None
 
 
-def song_file(database: Path, track_id: str) -> SongFile:
+@functools.lru_cache(maxsize=1)
+def _page_for_others(page: Path, written_at: int) -> bytes:
+    return without_paths(page.read_bytes())
+
+
+def song_file(database: Path, track_id: str, *, tells_paths: bool = True) -> SongFile:
     """The file to play for a song: of all that hold it, the first one that is there.
+
+    Args:
+        database: the published one.
+        track_id: of the song.
+        tells_paths: whether an error may name the file.
 
     Raises:
         HTTPException: no such song, or none of its files is there.
@@ -175,7 +286,8 @@ def song_file(database: Path, track_id: str) -> SongFile:
         raise HTTPException(404, "This song is not in the collection any more: reload the page.")
     stated, start_s, duration_s = known[0]
     if path is None:
-        raise HTTPException(404, f"{one_line(stated)} is not there. Is its disk mounted?")
+        what = one_line(stated) if tells_paths else "The file of this song"
+        raise HTTPException(404, f"{what} is not there. Is its disk mounted?")
     return SongFile(path, start_s, duration_s)
 
 
@@ -234,45 +346,15 @@ def journey_of(database: Path, kind: str, given: list[str]) -> list[str]:
     return [*given, *found] if kind == "blend" else found
 
 
-def refusal(headers: Headers, port: int) -> str | None:
-    """Why a request is not answered, if it is not.
-
-    Any page in the browser can send requests to this computer. One that has had its own name
-    pointed here ("DNS rebinding") gives itself away by ``Host``, others by ``Origin`` or
-    ``Sec-Fetch-Site``; following a link to the page is fine.
-    """
-    hosts = [f"{name}:{port}" for name in (ADDRESS, "localhost")]
-    if headers.get("host") not in hosts:
-        return f"This is http://{ADDRESS}:{port}/ and goes by no other name."
-    if headers.get("origin", f"http://{hosts[0]}") not in [f"http://{host}" for host in hosts]:
-        return "Other pages may not ask here."
-    is_link = headers.get("sec-fetch-mode") == "navigate"
-    if headers.get("sec-fetch-site") in ("cross-site", "same-site") and not is_link:
-        return "Other pages may not ask here."
-    return None
-
-
-class _OwnPageOnly:
-    """Answers no one but the page itself, and adds ``HEADERS``."""
-
-    def __init__(self, app: ASGIApp, port: int) -> None:
-        self.app, self.port = app, port
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                own = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
-                message["headers"] = [*message["headers"], *own]
-            await send(message)
-
-        reason = refusal(Headers(scope=scope), self.port)
-        app = PlainTextResponse(reason, 403) if reason else self.app
-        await app(scope, receive, send_with_headers)
-
-
 def _say(request: Request, error: HTTPException) -> Response:
     return PlainTextResponse(error.detail, error.status_code)
 
 
 def _say_what_to_do(request: Request, error: UserError) -> Response:
     return PlainTextResponse(str(error), 503)
+
+
+def _say_less(request: Request, error: UserError) -> Response:
+    """What is wrong has paths in it: it is told where the server runs."""
+    log.warning("%s", one_line(runnable(str(error))))
+    return PlainTextResponse("Something is missing: look where this is served from.", 503)

@@ -19,7 +19,7 @@ from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.paths import to_text
 from fastdino.database import publish
-from fastdino.page import server, write_page
+from fastdino.page import access, server, write_page
 
 Ask = Callable[..., tuple[int, dict[str, str], bytes]]
 
@@ -248,7 +248,8 @@ def test_other_pages_are_refused(ask: Ask, headers: dict[str, str]) -> None:
     ],
 )
 def test_its_own_page_and_links_to_it_are_answered(headers: dict[str, str]) -> None:
-    assert server.refusal(Headers(headers), 80) is None
+    own = access.origins((access.ADDRESS, "localhost"), 80)
+    assert access.refusal(Headers(headers), own, "another name") is None
 
 
 def test_it_changes_nothing(ask: Ask) -> None:

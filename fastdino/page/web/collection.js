@@ -17,6 +17,8 @@ export const artist = i => songs.credit[i] ?? listed(data.artists, songs.artists
 export const album = i => data.albums[songs.album[i]];
 /** @type {(i: number) => string | undefined} */
 export const genre = i => listed(data.genres, songs.genres[i]);
+/** Whether it is told where files lie: another device is not. */
+export const placed = data.folders.length > 0;
 /** @type {(i: number) => string} */
 export const path = i => `${data.folders[songs.folder[i]].replace(/\/$/, "")}/${songs.file[i]}`;
 /** @type {(i: number) => string} */

@@ -1,7 +1,7 @@
 // The list beside the map: groups, one group, a song and its nearest, the queue, what is picked or
 // found. Belongs here: the views, and showing the one that is wanted. Does not: rows; the map.
 import {$, button, clock, counted, lasting, make, say} from "./dom.js";
-import {album, data, genre, groupOf, n, neighbors, rowOf, served, songs, ways} from "./collection.js";
+import {album, data, genre, groupOf, n, neighbors, placed, rowOf, served, songs, ways} from "./collection.js";
 import {actions, dot, groupRow, heading, lookAtGroup, look, meter, playFew, playOf, queueRows, rows, switcher, topWithBack} from "./rows.js";
 import {alterPlace, go} from "./address.js";
 import {append, canUndo, clear, playNext, setEndless, shuffle, undo} from "./queue.js";
@@ -15,13 +15,16 @@ import {index, searchGroups} from "./search.js";
 
 /** @type {HTMLElement} */
 const box = $("view");
+/** The button for a playlist as a file, which names files and so is for this computer alone.
+ * @type {(save: () => void) => HTMLElement[]} */
+const saving = save => placed ? [button("Download playlist", "", save, "", "save")] : [];
 /** What can be done with a list of songs.
  * @type {(list: number[], name: string, strong?: HTMLElement, ...more: HTMLElement[]) => HTMLElement} */
 const doing = (list, name, strong, ...more) => actions(
   strong ?? button("Play all", "", () => play(list, 0, name), "strong", "play"),
   ...more,
   button("Add to queue", "", () => { append(list); say(`${counted(list.length, "song")} added to the queue`); }, "", "add"),
-  button("Download playlist", "", () => download(name, spaced(list)), "", "save"),
+  ...saving(() => download(name, spaced(list))),
 );
 
 const allGroups = () => {
@@ -67,7 +70,7 @@ const oneSong = ({song = 0, lens}) => {
       button("Play", "", () => likeSong(song), "strong", "play"),
       button("Play next", "", () => { playNext([song]); say(`${songs.title[song]} plays next`); }),
       button("Add to queue", "", () => { append([song]); say(`${songs.title[song]} is in the queue`); }, "", "add"),
-      button("Download playlist", "", () => download(name, likeThis(song)), "", "save"),
+      ...saving(() => download(name, likeThis(song))),
       ...(served && now !== null && now !== song ? [button("Way here from what plays", "", () => journey(`way?song=${songs.id[now]}&song=${songs.id[song]}`, `From ${songs.title[now]} to ${songs.title[song]}`))] : []),
     ),
     switcher("What is like it", [["songs", "Songs like it"], ["moments", asked ? `Moments like ${clock(state.moments.at)}` : "Moments"]], lens || "songs",
@@ -113,7 +116,7 @@ const queue = () => {
   const mix = button("Shuffle", "", shuffle, "", "shuffle"), empty = button("Clear", "", clear, "", "away");
   mix.disabled = left.length < 2;
   empty.disabled = list.length < 2;
-  parts.push(actions(mix, empty, back, endless, ...surprise, button("Download playlist", "", () => download(state.name, list), "", "save")), queueRows());
+  parts.push(actions(mix, empty, back, endless, ...surprise, ...saving(() => download(state.name, list))), queueRows());
   return parts;
 };
 const selection = () => {
