@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -83,7 +83,7 @@ _DOOR = f"""<!doctype html>
 _HASH = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
 _DOOR_POLICY = {
     "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; "
-    f"connect-src 'self'; script-src 'sha256-{_HASH}'"
+    f"frame-ancestors 'none'; connect-src 'self'; script-src 'sha256-{_HASH}'"
 }
 
 
@@ -153,8 +153,9 @@ class Gate:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                own = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
-                message["headers"] = [*message["headers"], *own]
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         answer = self._refusal(scope) or (self._entrance(scope) if self.sharing else None)

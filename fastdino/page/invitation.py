@@ -130,7 +130,8 @@ def announce(base: str, token: str) -> None:
         print("The map, with sound, for every device that has this link:   (Ctrl-C ends)")
         show(base, token)
         if base.startswith("http:"):
-            print("It is not encrypted: for a network that you trust.", flush=True)
+            print("It is not encrypted: for a network that you trust.")
+        sys.stdout.flush()
     else:
         print(f"The map, with sound: {base}/   (Ctrl-C ends)")
         again = runnable("`fastdino serve --show-link`")
@@ -142,11 +143,11 @@ def announce(base: str, token: str) -> None:
 def show(base: str, token: str) -> None:
     """Print the link, and its QR code where a terminal has room for it."""
     url = link(base, token)
-    print(f"\n  {url}\n")
+    print(f"  {url}")
     if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
         rows = qr_code(url)
         if len(rows[0]) <= shutil.get_terminal_size().columns and _can_show("".join(rows)):
-            print("\n".join(f"{INK}{row}{PLAIN}" for row in rows), end="\n\n")
+            print("\n".join(f"{INK}{row}{PLAIN}" for row in rows))
 
 
 def qr_code(text: str) -> list[str]:

@@ -76,8 +76,7 @@ def main(
         UserError: there is no page yet, or the port is taken, or there is no such address.
     """
     public = invitation.public_url(public_url) if public_url else None
-    if not home.page.exists():
-        raise UserError(f"there is no {home.page} yet: run `fastdino report` first")
+    _must_have_page(home)
     with _listening(host or ADDRESS, port) as listening:
         address, port = listening.getsockname()[:2]
         if host is None and public is None:
@@ -112,11 +111,17 @@ def show_link(
         public_url: see ``main``.
         new_token: whether to make another token first, which shuts out all who had the old one.
     """
+    _must_have_page(home)
     if public_url is None and not port:
         raise UserError("the link has a port in it: give the one that is served, as --port 8321")
     base = invitation.public_url(public_url) if public_url else _base(host, port)
     invitation.show(base, invitation.token(home, new=new_token))
     return 0
+
+
+def _must_have_page(home: Home) -> None:
+    if not home.page.exists():
+        raise UserError(f"there is no {home.page} yet: run `fastdino report` first")
 
 
 def _base(host: str | None, port: int) -> str:

@@ -1,68 +1,22 @@
 """The server: what it gives, to whom, and that it reads what was published last."""
 
-import contextlib
-import http.client
 import json
 import os
 import shutil
 import socket
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import synthetic
+from asking import Ask, serving
 from starlette.datastructures import Headers
 
-from fastdino import reports
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.paths import to_text
 from fastdino.database import publish
-from fastdino.page import access, server, write_page
-
-Ask = Callable[..., tuple[int, dict[str, str], bytes]]
-
-
-@contextlib.contextmanager
-def serving(home: Home) -> Iterator[Ask]:
-    """The real server on a free port, and a way to ask it."""
-    listening = socket.create_server((server.ADDRESS, 0))
-    port = listening.getsockname()[1]
-    running = server.serving(home, port)
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]}, daemon=True)
-    thread.start()
-
-    def ask(path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
-        given = {name.replace("_", "-"): value.format(port=port) for name, value in headers.items()}
-        connection = http.client.HTTPConnection(server.ADDRESS, port, timeout=20)
-        with contextlib.closing(connection):
-            connection.request("GET", path, headers=given)
-            answer = connection.getresponse()
-            named = {name.lower(): value for name, value in answer.getheaders()}
-            return answer.status, named, answer.read()
-
-    yield ask
-    running.should_exit = True
-    thread.join(20)
-
-
-@pytest.fixture(scope="module")
-def published(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """Eight songs; the files of the first four are real, the fifth is a page, the rest are gone."""
-    home = Home(tmp_path_factory.mktemp("served") / "home")
-    synthetic.write_home(home, 8)
-    files = [next(library.rglob(f"*{kind}")) for kind in (".flac", ".mp3", ".opus", ".wav")]
-    text = library.parent / "notes.html"
-    text.write_text("<script>alert(1)</script>")
-    songs = [synthetic.song(i) for i in range(8)]
-    for song, path in zip(songs, [*files, text], strict=False):
-        song["path"] = str(path)
-    synthetic.write_catalog(home, songs)
-    reports.draw_map(home)
-    publish(home)
-    write_page(home)
-    return home
+from fastdino.page import access, server
 
 
 @pytest.fixture(scope="module")
@@ -268,7 +222,7 @@ def test_a_port_that_does_not_exist_is_refused(published: Home, port: int) -> No
 
 
 def test_a_port_that_is_taken_is_named(published: Home) -> None:
-    with socket.create_server((server.ADDRESS, 0)) as taken:
+    with socket.create_server((access.ADDRESS, 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=str(port)):
             server.main(published, port=port)
