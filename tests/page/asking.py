@@ -39,7 +39,7 @@ class Ask:
         """All that it says to these bytes, after which nothing comes."""
         with self.open() as connection:
             # It may have had enough before all of them are there.
-            with contextlib.suppress(ConnectionError):
+            with contextlib.suppress(OSError):
                 connection.sendall(sent)
                 connection.shutdown(socket.SHUT_WR)
             return everything(connection)

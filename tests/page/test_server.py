@@ -72,6 +72,17 @@ def test_songs_are_sent_as_they_are_and_in_parts(ask: Ask, published: Home) -> N
         assert headers["content-range"] == f"bytes 100-199/{len(whole)}"
 
 
+def test_no_song_is_decoded_only_to_say_how_long_it_is(ask: Ask) -> None:
+    path = f"/audio/{synthetic.track_id(2)}.wav"
+    whole = ask(path)
+    status, headers, body = ask(path, method="HEAD")
+    assert (status, body) == (200, b"")
+    assert headers["content-length"] == whole[1]["content-length"] == str(len(whole[2]))
+    assert headers["content-type"] == "audio/wav"
+    status, headers, _ = ask(path, method="HEAD", Range="bytes=10-19")
+    assert (status, headers["content-length"]) == (206, "10")
+
+
 def test_only_songs_of_the_catalogue_are_sent(ask: Ask, published: Home) -> None:
     inside = published.root.name
     for name in (
