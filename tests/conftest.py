@@ -39,17 +39,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator["Browser"]:
+def chromium_path() -> str:
     names = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
     found = next(filter(None, map(shutil.which, names)), None)
     if found is None:
         pytest.fail("no Chromium found: install one (apt install chromium), or set CHROMIUM")
+    return found
+
+
+@pytest.fixture(scope="session")
+def launch() -> Iterator[Callable[[str], "Browser"]]:
+    """Starts a browser, by what is to be run for it."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=list(CHROMIUM_OPTIONS))
-        yield browser
-        browser.close()
+        yield lambda path: playwright.chromium.launch(
+            executable_path=path, args=list(CHROMIUM_OPTIONS)
+        )
+
+
+@pytest.fixture(scope="session")
+def chromium(launch: Callable[[str], "Browser"], chromium_path: str) -> Iterator["Browser"]:
+    browser = launch(chromium_path)
+    yield browser
+    browser.close()
 
 
 @pytest.fixture(scope="session")

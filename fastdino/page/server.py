@@ -13,6 +13,7 @@ import errno
 import functools
 import ipaddress
 import logging
+import math
 import mimetypes
 import socket
 import webbrowser
@@ -233,6 +234,8 @@ def application(home: Home, port: int, sharing: Sharing | None = None) -> Starle
         try:
             at_s = float(request.query_params["at"])
             song = request.query_params["song"]
+            if not math.isfinite(at_s):
+                raise ValueError
         except (KeyError, ValueError):
             raise HTTPException(400, "Ask for ?song=TRACK_ID&at=SECONDS.") from None
         return JSONResponse(moments_like(home.database, song, at_s))

@@ -35,13 +35,14 @@ class Ask:
         """A connection to it."""
         return socket.create_connection((ADDRESS, self.port), timeout=20)
 
-    def raw(self, sent: bytes) -> bytes:
-        """All that it says to these bytes, after which nothing comes."""
+    def raw(self, sent: bytes, *, ends: bool = False) -> bytes:
+        """All that it says to these bytes, until it closes; ``ends`` if it is to see their end."""
         with self.open() as connection:
             # It may have had enough before all of them are there.
             with contextlib.suppress(OSError):
                 connection.sendall(sent)
-                connection.shutdown(socket.SHUT_WR)
+                if ends:
+                    connection.shutdown(socket.SHUT_WR)
             return everything(connection)
 
 

@@ -132,9 +132,10 @@ def almost(token: str) -> list[str]:
 
 
 def request(port: int, path: str = "/", method: str = "GET", *more: str, host: str | None = None):
-    """A request in bytes, after which the connection may be closed."""
+    """A request in bytes, after which the connection is to be closed."""
     name = "Host: 127.0.0.1:{port}" if host is None else host
-    lines = [line.replace("{port}", str(port)) for line in (name, *more) if line]
+    given = (name, *more, "Connection: close")
+    lines = [line.replace("{port}", str(port)) for line in given if line]
     return "\r\n".join([f"{method} {path} HTTP/1.1", *lines, "", ""]).encode("latin-1")
 
 
@@ -211,7 +212,7 @@ def test_strangers_are_given_nothing_and_change_nothing(published: Home, process
     sent = [*requests(ask.port), *near]
     assert len(sent) > 400
     for each in sent:
-        said = ask.raw(each)
+        said = ask.raw(each, ends=each in BYTES)
         assert set(answers(said)) <= {400, 401, 403, 405, 413, 429, 431}, (each[:300], said[:300])
         assert b"set-cookie" not in said.lower(), each[:300]
         assert not [word for word in secret if word in said], (each[:300], said[:300])
@@ -232,13 +233,15 @@ def test_who_has_the_token_is_told_no_path_and_changes_nothing(
     ask, token = process.ask, invitation.token(published)
     before = tree(published.root)
     places = [str(published.root.parent).encode(), b"/music/", b"Traceback", token.encode()]
+    answered = 0
     for each in requests(ask.port, f"Authorization: Bearer {token}"):
-        said = ask.raw(each)
+        said = ask.raw(each, ends=each in BYTES)
+        answered += bool({200, 404} & set(answers(said)))
         assert not set(answers(said)) & {500, 502, 503}, (each[:300], said[:300])
         assert not [place for place in places if place in said.partition(b"set-cookie")[0]], each[
             :300
         ]
-    assert ask("/", Authorization=f"Bearer {token}")[0] == 200
+    assert answered > 100
     assert tree(published.root) == before
     log = process.ended()
     assert token not in log

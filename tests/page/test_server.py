@@ -134,8 +134,15 @@ def test_moments_are_those_that_sql_finds(ask: Ask, published: Home) -> None:
 
 @pytest.mark.parametrize(
     ("query", "status"),
-    [("", 400), ("?song=x", 400), ("?song=x&at=soon", 400), ("?song=' OR 1=1 --&at=1", 404)],
-)
+    [
+        ("", 400),
+        ("?song=x", 400),
+        ("?song=x&at=soon", 400),
+        ("?song=' OR 1=1 --&at=1", 404),
+        ("?song=x&at=nan", 400),
+        ("?song=x&at=-1e999", 400),
+    ],
+)  # fmt: skip
 def test_questions_that_make_no_sense_are_refused(ask: Ask, query: str, status: int) -> None:
     assert ask(f"/similar-moments{query.replace(' ', '%20')}")[0] == status
 
