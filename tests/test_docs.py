@@ -179,6 +179,13 @@ def test_a_command_is_understood(words: list[str]) -> None:
     assert parser().parse_args(words).command == words[0]
 
 
+def test_the_service_starts_what_there_is() -> None:
+    (unit,) = blocks("docs/serving.md", "ini")
+    words = re.search(r"^ExecStart=\S+/\.venv/bin/fastdino (.*)$", unit, re.MULTILINE)
+    assert words
+    assert parser().parse_args(shlex.split(words[1])).command == "serve"
+
+
 @pytest.mark.parametrize("words", command_lines("make"), ids=" ".join)
 def test_what_make_is_asked_for_it_can_make(words: list[str]) -> None:
     assert f"\n{words[0]}: " in (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -51,7 +51,7 @@ COOKIE_DAYS = 365
 WRONG_TOKENS = 10
 WRONG_WITHIN_S = 60.0
 ADDRESSES_KNOWN = 10_000
-WITHOUT_TOKEN = "This takes the link with the token: open it once more."
+WITHOUT_TOKEN = "This device is not let in: open the link, or scan its code, once more."
 TOO_OFTEN = "Too many wrong tokens: wait a minute."
 OTHER_NAME = (
     "Not by this name: use the link as it was shown. If the name is right, the server has to be "
@@ -65,25 +65,37 @@ _SCRIPT = f"""
 const said = document.getElementById("said"), token = location.hash.slice(1);
 const entering = location.pathname === "{ENTER}", tried = !entering && history.state === "tried";
 const headers = entering && token ? {{Authorization: `Bearer ${{token}}`}} : {{}};
+const say = text => {{ said.textContent = text; said.hidden = false; }};
+said.hidden = !tried;
 if (entering) history.replaceState(null, "", "{ENTER}");
 if (!tried) fetch("{ENTER}", {{headers}}).then(answer => {{
   if (answer.ok && entering) location.replace("/");
   else if (answer.ok) {{ history.replaceState("tried", ""); location.reload(); }}
-  else if (answer.status === 429) said.textContent = "{TOO_OFTEN}";
-}}, () => {{ said.textContent = "There is no answer: try again."; }});
+  else say(answer.status === 429 ? "{TOO_OFTEN}" : "{WITHOUT_TOKEN}");
+}}, () => say("There is no answer: try again."));
 """
+_STYLE = (
+    "p { font: 1.1rem system-ui, sans-serif; max-width: 22em; margin: 20vh auto; padding: 1em; }"
+)
 _DOOR = f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>By the link</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
+<style>{_STYLE}</style>
 <p id="said">{WITHOUT_TOKEN}</p>
 <script>{_SCRIPT}</script>
 </html>
 """
-_HASH = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
 _DOOR_POLICY = {
     "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; "
-    f"frame-ancestors 'none'; connect-src 'self'; script-src 'sha256-{_HASH}'"
+    "frame-ancestors 'none'; connect-src 'self'; "
+    f"script-src {_hash(_SCRIPT)}; style-src {_hash(_STYLE)}"
 }
 
 

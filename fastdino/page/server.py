@@ -115,6 +115,8 @@ def show_link(
     _must_have_page(home)
     if public_url is None and not port:
         raise UserError("the link has a port in it: give the one that is served, as --port 8321")
+    if host:
+        _address(host)
     base = invitation.public_url(public_url) if public_url else _base(host, port)
     invitation.show(base, invitation.token(home, new=new_token))
     return 0
@@ -133,16 +135,20 @@ def _base(host: str | None, port: int) -> str:
     return f"http://{in_url(address or ADDRESS)}:{port}"
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def _address(host: str) -> tuple[socket.AddressFamily, str]:
     try:
-        (family, *_, (address, *_)), *_ = socket.getaddrinfo(
-            host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError):
         raise UserError(
             f"--host is {one_line(host)!r}: give an address of this computer, or 0.0.0.0 for all "
             "that it has"
         ) from None
+    family, *_, (address, *_) = found[0]
+    return family, str(address)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family, address = _address(host)
     listening = socket.socket(family)
     both = invitation.is_everywhere(host)
     try:

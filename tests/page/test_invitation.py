@@ -190,6 +190,7 @@ def test_what_is_no_terminal_is_told_the_link_on_request_and_no_code(
         (("--show-link", "--port", "0"), "--port 8321"),
         (("--host", "127.0.0.1", "--open"), "--open"),
         (("--public-url", "no url"), "--public-url"),
+        (("--show-link", "--host", "no such\x1b[2J host"), "--host is 'no such [2J host'"),
     ],
 )
 def test_options_that_make_no_sense_are_told(
