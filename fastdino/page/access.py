@@ -193,7 +193,8 @@ class Gate:
     def _entrance(self, scope: Scope) -> Response | None:
         """The answer to who has no token, or comes to be let in; None to who is in."""
         assert self.sharing
-        token, address = self._token(scope), _address(scope)
+        token = self._token(scope)
+        address = counted_as((scope.get("client") or (None,))[0])
         is_right = False
         if token is not None:
             if self.sharing.wrong.too_many(address):
@@ -275,12 +276,15 @@ def refusal(headers: Headers, known: dict[str, str], other_name: str) -> str | N
     return None
 
 
-def _address(scope: Scope) -> str:
-    """Who asks, as wrong tokens are counted: of IPv6 the network, of which anyone has one."""
-    text = str((scope.get("client") or ("unknown",))[0])
+def counted_as(address: str | None) -> str:
+    """An address as one person has it: of IPv6 the network, of which anyone has one.
+
+    Args:
+        address: as the system or a proxy tells it; None where there is none.
+    """
     with contextlib.suppress(ValueError):
-        address = ipaddress.ip_address(text.partition("%")[0])
-        if isinstance(address, ipaddress.IPv6Address) and not address.ipv4_mapped:
-            return str(ipaddress.ip_network((address, 64), strict=False))
-        return str(getattr(address, "ipv4_mapped", None) or address)
-    return one_line(text)
+        known = ipaddress.ip_address((address or "").partition("%")[0])
+        if isinstance(known, ipaddress.IPv6Address) and not known.ipv4_mapped:
+            return str(ipaddress.ip_network((known, 64), strict=False))
+        return str(getattr(known, "ipv4_mapped", None) or known)
+    return one_line(address or "unknown")

@@ -6,17 +6,20 @@ may have: what is decided before a request is there. Does not: requests (``acces
 
 import asyncio
 import collections
+import functools
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from fastdino.page.access import counted_as
 
 # To say what is wanted, from the first byte to the last. A player that is paused takes nothing of
 # what is sent to it; it comes back for the rest.
 ASKING_S = 10.0
 STALLED_S = 900.0
 FROM_ONE_ADDRESS = 64
-IN_ALL = 256
+IN_ALL = 512
 
 _open: collections.Counter[str] = collections.Counter()
 
@@ -73,6 +76,6 @@ class Connection(H11Protocol):
     def _ask(self) -> None:
         self._asking = self.loop.call_later(ASKING_S, self.transport.abort)
 
-    @property
+    @functools.cached_property
     def _peer(self) -> str:
-        return self.client[0] if self.client else ""
+        return counted_as(self.client[0] if self.client else None)

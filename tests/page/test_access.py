@@ -162,7 +162,7 @@ def test_of_very_many_addresses_the_first_are_forgotten() -> None:
     ],
 )
 def test_an_address_is_counted_as_what_one_person_has(client: str, counted: str) -> None:
-    assert access._address({"client": (client, 1)}) == counted
+    assert access.counted_as(client) == counted
 
 
 def test_a_server_goes_by_its_own_names_alone() -> None:
