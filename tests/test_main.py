@@ -116,7 +116,7 @@ def test_the_commands_that_are_printed_at_the_end_open_the_home_that_was_named(
     (named / "music.duckdb").unlink()  # so that it is made here
     assert main(["report", "--home", str(named)]) == 0
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
-    (serve,) = (shlex.split(line, comments=True) for line in lines if "serve" in line)
+    (serve,) = (shlex.split(line, comments=True) for line in lines if " serve " in line)
     assert parser().parse_args(serve[3:]).home == str(named)
     (query,) = (line for line in lines if "-readonly" in line)
     answer = subprocess.run(query, shell=True, capture_output=True, text=True, check=True)

@@ -139,13 +139,13 @@ def request(port: int, path: str = "/", method: str = "GET", *more: str, host: s
     return "\r\n".join([f"{method} {path} HTTP/1.1", *lines, "", ""]).encode("latin-1")
 
 
-def requests(port: int, *more: str) -> list[bytes]:
-    """All of them, with ``more`` in the head where there is one."""
+def requests(port: int, *more: str, at: str = "/") -> list[bytes]:
+    """All of them, with ``more`` in the head where there is one; odd heads ask for ``at``."""
     return [
         *(request(port, path, "GET", *more) for path in PATHS if " " not in path),
-        *(request(port, path, method, *more) for method in METHODS for path in ("/", "/audio/x")),
-        *(request(port, "/", "GET", *more, host=name) for name in NAMES),
-        *(request(port, "/", "GET", header, *more) for header in HEADERS),
+        *(request(port, path, method, *more) for method in METHODS for path in (at, "/audio/x")),
+        *(request(port, at, "GET", *more, host=name) for name in NAMES),
+        *(request(port, at, "GET", header, *more) for header in HEADERS),
         *BYTES,
     ]
 
@@ -198,7 +198,7 @@ def secrets_of(home: Home) -> list[bytes]:
 
 def answers(said: bytes) -> list[int]:
     """The status of each answer."""
-    return [int(number) for number in re.findall(rb"(?:^|(?<=[\w.>\n]))HTTP/1\.1 (\d{3}) ", said)]
+    return [int(number) for number in re.findall(rb"HTTP/1\.1 (\d{3}) ", said[:100_000])]
 
 
 def test_strangers_are_given_nothing_and_change_nothing(published: Home, process: Shared) -> None:
@@ -234,7 +234,7 @@ def test_who_has_the_token_is_told_no_path_and_changes_nothing(
     before = tree(published.root)
     places = [str(published.root.parent).encode(), b"/music/", b"Traceback", token.encode()]
     answered = 0
-    for each in requests(ask.port, f"Authorization: Bearer {token}"):
+    for each in requests(ask.port, f"Authorization: Bearer {token}", at=f"/audio/{TRACK}"):
         said = ask.raw(each, ends=each in BYTES)
         answered += bool({200, 404} & set(answers(said)))
         assert not set(answers(said)) & {500, 502, 503}, (each[:300], said[:300])
