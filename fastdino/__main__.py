@@ -159,6 +159,13 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="write paths relative to the playlist, to move it together with the music",
     )
+    kept = command(
+        "playlists", "bring a folder of playlists up to date, for players and music servers"
+    )
+    _option(kept, steps.Playlists, "folder", positional=True, nargs="?")
+    _option(kept, steps.Playlists, "paths", metavar="HOW")
+    _option(kept, steps.Playlists, "songs", type=int)
+    _option(kept, steps.Playlists, "leave_out", action="append", metavar="FOLDER")
     command(
         "compact", "drop what was computed of songs that left the collection; join small shards"
     )
@@ -375,6 +382,8 @@ def _execute(home: Home, options: argparse.Namespace) -> int:
         )
     # All of them before the first: what is wrong with the last one's options is told at once.
     chosen = [_step(kind, options) for kind in COMMANDS[options.command]]
+    if isinstance(chosen[0], steps.Playlists) and not chosen[0].folder:
+        raise UserError("no folder is named for the playlists: give one, or set FASTDINO_PLAYLISTS")
     storage.take_in(home.root)
     for step in chosen:
         start = time.monotonic()

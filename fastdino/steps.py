@@ -6,6 +6,7 @@ parsing a command line. Imports no stage before its step runs: the heavy package
 """
 
 import dataclasses
+import datetime
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -215,6 +216,51 @@ class WritePage(Step):
 
 
 @dataclass(frozen=True)
+class Playlists(Step):
+    """Bring a folder of playlists up to date, where one is named."""
+
+    name = "playlists"
+    folder: str | None = option(
+        environment.PLAYLISTS, "where to keep them; files of others that lie there stay as they are"
+    )
+    paths: str = option(
+        environment.PLAYLISTS_PATHS,
+        "how songs are named: absolute, relative, or /home/me/Music=/music for whoever plays them "
+        "knows the folder by another name, with nothing behind the = if by none",
+    )
+    songs: int = option(environment.PLAYLISTS_SONGS, "how many songs a playlist has at most")
+    leave_out: tuple[str, ...] = option(
+        environment.PLAYLISTS_EXCLUDE,
+        "a folder, or a pattern as '*/Audiobooks/*', of which nothing is played",
+    )
+
+    def __post_init__(self) -> None:
+        for variable, given in (
+            (environment.PLAYLISTS_PATHS, self.paths),
+            (environment.PLAYLISTS_SONGS, self.songs),
+        ):
+            try:
+                variable.parse(str(given))
+            except ValueError:
+                raise UserError(f"{given!r} cannot be: give {variable.may_be}") from None
+
+    def run(self, home: Home) -> Summary | None:
+        """See ``fastdino.database.playlist_folder``; None if no folder is named."""
+        from fastdino.database import playlist_folder
+
+        if not self.folder:
+            return None
+        return playlist_folder.update(
+            home,
+            expanded(self.folder).absolute(),
+            paths=self.paths,
+            songs=self.songs,
+            leave_out=self.leave_out,
+            today=datetime.date.today(),
+        )
+
+
+@dataclass(frozen=True)
 class ListModels(Step):
     """List the models, and compare the candidate with the current one."""
 
@@ -347,7 +393,7 @@ STEPS: dict[str, type[Step]] = {
     step.name: step
     for step in (
         Ingest, Spectrograms, Train, Embed, CompareCandidate, DrawMap, Publish, WritePage,
-        ListModels, Promote, Forget, Compact, Compare, DrawComparison,
+        Playlists, ListModels, Promote, Forget, Compact, Compare, DrawComparison,
     )
 }  # fmt: skip
 # What a person calls a stage may be several steps: whoever embeds wants the SQL tables too.
@@ -357,10 +403,21 @@ COMMANDS: dict[str, tuple[type[Step], ...]] = {
     "train": (Train,),
     "embed": (Embed, CompareCandidate, Publish),
     "report": (DrawMap, Publish, WritePage),
-    "run": (Ingest, Spectrograms, Train, Embed, CompareCandidate, DrawMap, Publish, WritePage),
+    "run": (
+        Ingest,
+        Spectrograms,
+        Train,
+        Embed,
+        CompareCandidate,
+        DrawMap,
+        Publish,
+        WritePage,
+        Playlists,
+    ),
+    "playlists": (Playlists,),
     "models": (ListModels,),
     # What everyone sees is of the model in use: it is all made anew from that model's vectors.
-    "promote": (Promote, Embed, DrawMap, Publish, WritePage),
+    "promote": (Promote, Embed, DrawMap, Publish, WritePage, Playlists),
     "forget": (Forget, Publish, WritePage),
     "compact": (Compact, Publish),
     "compare": (Compare, DrawComparison),

@@ -14,6 +14,7 @@ from assets import (
     embeddings,
     ingestion,
     page,
+    playlists,
     promotion,
     reports,
     research,
@@ -26,7 +27,8 @@ from pipelines.schedules import SCHEDULES
 from pipelines.sensors import SENSORS
 
 MODULES = [
-    ingestion, spectrograms, training, embeddings, promotion, reports, database, page, research,
+    ingestion, spectrograms, training, embeddings, promotion, reports, database, page, playlists,
+    research,
 ]  # fmt: skip
 
 

@@ -115,6 +115,22 @@ def _patterns(text: str) -> tuple[str, ...]:
     return tuple(each.strip() for each in text.split(os.pathsep) if each.strip())
 
 
+def _song_paths(text: str) -> str:
+    if text in ("absolute", "relative"):
+        return text
+    for each in text.split(os.pathsep):
+        here, between, there = each.partition("=")
+        if not between or not here.startswith(("/", "~")) or (there and there[0] != "/"):
+            raise ValueError(text)
+    return text
+
+
+def _songs(text: str) -> int:
+    if int(text) < 1:
+        raise ValueError(text)
+    return int(text)
+
+
 def _web_address(text: str) -> str:
     if not text.startswith(("http://", "https://")):
         raise ValueError(text)
@@ -151,6 +167,39 @@ HOME = Variable(
     "var",
     Path("var"),
     _folder,
+)
+PLAYLISTS = Variable[str | None](
+    "FASTDINO_PLAYLISTS",
+    "a folder to keep playlists in, for players and music servers",
+    "a folder that is there",
+    "none: there are no playlists by themselves",
+    None,
+    str,
+)
+PLAYLISTS_PATHS = Variable(
+    "FASTDINO_PLAYLISTS_PATHS",
+    "how those playlists name songs: by their place on this computer, or seen from the folder, or "
+    "by what another computer or a container calls the music folder",
+    f"absolute, relative, or `/home/me/Music=/music`, with '{os.pathsep}' between several",
+    "absolute",
+    "absolute",
+    _song_paths,
+)
+PLAYLISTS_SONGS = Variable(
+    "FASTDINO_PLAYLISTS_SONGS",
+    "how many songs such a playlist has at most",
+    "a whole number above 0",
+    "50",
+    50,
+    _songs,
+)
+PLAYLISTS_EXCLUDE = Variable[tuple[str, ...]](
+    "FASTDINO_PLAYLISTS_EXCLUDE",
+    "folders and files of which nothing is on those playlists",
+    f"folders, or patterns as `*/Audiobooks/*`, with '{os.pathsep}' between several",
+    "none",
+    (),
+    _patterns,
 )
 PRESET = Variable(
     "FASTDINO_PRESET",
@@ -211,7 +260,8 @@ JOBS = Variable[str | None](
     _web_address,
 )
 VARIABLES: tuple[Variable[Any], ...] = (
-    MUSIC, EXCLUDE, HOME, PRESET, MINUTES, QUIET_MINUTES, CLUSTER, JOBS, STORE, STORE_CACHE_GB,
+    MUSIC, EXCLUDE, HOME, PRESET, MINUTES, QUIET_MINUTES, PLAYLISTS, PLAYLISTS_PATHS,
+    PLAYLISTS_SONGS, PLAYLISTS_EXCLUDE, CLUSTER, JOBS, STORE, STORE_CACHE_GB,
 )  # fmt: skip
 
 

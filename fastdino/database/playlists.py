@@ -2,9 +2,10 @@
 
 Belongs here: which of the songs' files are there, and the format. Does not: which songs follow
 each other, which is what the ``playlist_`` macros of the database say; how a song is named on the
-command line (``questions``).
+command line (``questions``); a folder of playlists that is kept up to date (``playlist_folder``).
 """
 
+import datetime
 import os
 import random
 import re
@@ -26,6 +27,9 @@ SUFFIX = ".m3u8"
 LENGTH = 20
 # Longest name of a file, in bytes, on every common file system, with room for the suffix.
 MAX_NAME = 200
+# What songs' paths begin with here, and with what where they are played; nothing stands for a path
+# within that folder.
+Prefixes = Sequence[tuple[Path, str]]
 
 
 @dataclass(frozen=True)
@@ -80,19 +84,41 @@ def between(db: duckdb.DuckDBPyConnection, first: str, last: str, n: int = LENGT
     return Playlist(f"From {_title(db, first)} to {_title(db, last)}", found, missing)
 
 
-def cluster(db: duckdb.DuckDBPyConnection, name: str, n: int = LENGTH) -> Playlist:
-    """The most typical songs of a cluster of the current map, by its name."""
+def cluster(
+    db: duckdb.DuckDBPyConnection, name: str, n: int = LENGTH, without: Sequence[str] = ()
+) -> Playlist:
+    """The most typical songs of a cluster of the current map, by its name.
+
+    No song is on it whose ``track_id`` is one of ``without``: here and below.
+    """
     query = "playlist_cluster($name, k := $k, without := $without)"
-    found, missing = _chosen(db, query, n, name=name)
+    found, missing = _chosen(db, query, n, without, name=name)
     return Playlist(name, found, missing)
 
 
-def surprise(db: duckdb.DuckDBPyConnection, n: int = LENGTH, seed: float | None = None) -> Playlist:
+def surprise(
+    db: duckdb.DuckDBPyConnection,
+    n: int = LENGTH,
+    seed: float | None = None,
+    without: Sequence[str] = (),
+) -> Playlist:
     """Songs that lead from one picked at random to one quite unlike it."""
     query = "playlist_surprise($seed, k := $k, without := $without)"
     seed = random.random() if seed is None else seed
-    found, missing = _chosen(db, query, n, seed=seed)
+    found, missing = _chosen(db, query, n, without, seed=seed)
     return Playlist(f"From {found[0].title} to {found[-1].title}", found, missing)
+
+
+def new(
+    db: duckdb.DuckDBPyConnection,
+    since: datetime.datetime,
+    n: int = LENGTH,
+    without: Sequence[str] = (),
+) -> Playlist:
+    """The songs that were added ``since`` then, each followed by older ones like it."""
+    query = "playlist_new($since, k := $k, without := $without)"
+    found, missing = _chosen(db, query, n, without, since=since)
+    return Playlist(f"New since {since:%Y-%m-%d}", found, missing)
 
 
 def _title(db: duckdb.DuckDBPyConnection, song: str) -> str:
@@ -101,10 +127,14 @@ def _title(db: duckdb.DuckDBPyConnection, song: str) -> str:
 
 
 def _chosen(
-    db: duckdb.DuckDBPyConnection, query: str, n: int, **values: Any
+    db: duckdb.DuckDBPyConnection,
+    query: str,
+    n: int,
+    unwanted: Sequence[str] = (),
+    **values: Any,
 ) -> tuple[list[Song], list[Path]]:
     """The songs that ``query`` names; those whose files are gone make room for others."""
-    without: list[str] = []
+    without = list(unwanted)
     missing: list[Path] = []
     while True:
         asked = f"""
@@ -143,8 +173,9 @@ def _nothing(example: Path | None) -> str:
     return "there is no song to play: run `fastdino embed`, it tells which have no vectors and why"
 
 
-def m3u8(playlist: Playlist, folder: Path | None = None) -> str:
-    """The playlist as text; paths are absolute, or relative to ``folder``.
+def m3u8(playlist: Playlist, folder: Path | None = None, prefixes: Prefixes = ()) -> str:
+    """The playlist as text; paths are absolute, or relative to ``folder``, or begin as
+    ``prefixes`` say.
 
     Where a song lies in a file of several is told as VLC reads it. The format has no words for it.
     They are those of the system: ``os.fsencode`` makes what is to be written of it.
@@ -158,19 +189,27 @@ def m3u8(playlist: Playlist, folder: Path | None = None) -> str:
             lines.append(f"#EXTVLCOPT:start-time={song.start_s:.3f}")
         if song.end_s is not None:
             lines.append(f"#EXTVLCOPT:stop-time={song.end_s:.3f}")
-        lines.append(_entry(song.path, folder))
+        lines.append(_entry(song.path, folder, prefixes))
     return "\n".join(lines) + "\n"
 
 
-def _entry(path: Path, folder: Path | None) -> str:
+def _entry(path: Path, folder: Path | None, prefixes: Prefixes) -> str:
+    mapped = next(
+        (
+            Path(there, path.relative_to(here))
+            for here, there in prefixes
+            if path.is_relative_to(here)
+        ),
+        path,
+    )
     # Of a folder that is a link, players go up from where it leads.
-    text = os.path.relpath(path, os.path.realpath(folder)) if folder else str(path)
+    text = os.path.relpath(path, os.path.realpath(folder)) if folder else str(mapped)
     # Bytes that are not UTF-8 go into an address too, for players that want all of the file to be
     # UTF-8; but there are no relative ones.
-    plain = shown(text) if folder else text
+    plain = text if os.path.isabs(text) else shown(text)
     # What would end the line, lose its spaces, or be taken for a comment or an address.
     if any(map(steers, plain)) or text != text.strip() or text.startswith("#") or "://" in text:
-        return path.as_uri()
+        return (mapped if mapped.is_absolute() else path).as_uri()
     return text
 
 

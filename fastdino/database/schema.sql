@@ -61,7 +61,7 @@ COMMENT ON COLUMN tracks.path IS 'Absolute path of one of its files: the one see
 COMMENT ON COLUMN tracks.start_s IS 'Where it begins in its file, in seconds, if a CUE sheet says that there are several songs in it; else null';
 COMMENT ON COLUMN tracks.end_s IS 'Where it ends there; null if the file ends with it';
 COMMENT ON COLUMN tracks.n_files IS 'Number of files that hold this recording';
-COMMENT ON COLUMN tracks.added_at IS 'When it was first seen';
+COMMENT ON COLUMN tracks.added_at IS 'When it was first seen; a song that was moved, renamed or retagged keeps that';
 
 CREATE TABLE files (
     path VARCHAR NOT NULL,
@@ -336,7 +336,7 @@ CREATE VIEW songs AS
 SELECT
     tracks.track_id, title, artist, artists, album, album_artist, genre, genres, year,
     original_year, track_number, recording_mbid, isrc, duration_s, path, start_s, end_s,
-    cluster_id, clusters.name AS cluster, x, y
+    cluster_id, clusters.name AS cluster, x, y, added_at
 FROM tracks
 LEFT JOIN (
     SELECT map_points.* FROM map_points SEMI JOIN maps
@@ -366,6 +366,7 @@ COMMENT ON COLUMN songs.cluster_id IS 'Group on the current map; -1 if in none, 
 COMMENT ON COLUMN songs.cluster IS 'Name of that group';
 COMMENT ON COLUMN songs.x IS 'Position on the current map, from left to right';
 COMMENT ON COLUMN songs.y IS 'Position on the current map, from bottom to top';
+COMMENT ON COLUMN songs.added_at IS 'When it was first seen; a song that was moved, renamed or retagged keeps that';
 
 ------------------------------------------------------------------------------------------ macros
 -- Parameters hide columns of the same name, so columns are written with their table's name.
@@ -403,7 +404,7 @@ WITH named AS (
         ) + CASE WHEN plain_title = wanted THEN 1 ELSE 0 END AS score
     FROM named
 )
-SELECT track_id, title, artist, album, path, score FROM scored
+SELECT track_id, title, artist, album, path, score, genre, year FROM scored
 WHERE score > 0.8 ORDER BY score DESC, artist, title, track_id LIMIT 20;
 COMMENT ON MACRO TABLE find_song IS 'find_song(words): up to 20 songs whose title, artist or album is like the words, best first; a score of 1 has all of the words in it, one above 1 that very title';
 
@@ -416,7 +417,9 @@ WITH wanted AS MATERIALIZED (
     FROM current_embeddings AS other, wanted WHERE other.track_id <> wanted.wanted_id
     ORDER BY similarity DESC, other.track_id LIMIT k
 )
-SELECT best.track_id, tracks.title, tracks.artist, tracks.album, best.similarity, tracks.path
+SELECT
+    best.track_id, tracks.title, tracks.artist, tracks.album, best.similarity, tracks.path,
+    tracks.genre, tracks.year
 FROM best JOIN tracks USING (track_id) ORDER BY best.similarity DESC, best.track_id;
 COMMENT ON MACRO TABLE similar_to IS 'similar_to(song, k := 10): the k songs most similar to a song, given by track_id or title';
 
@@ -430,7 +433,9 @@ WITH wanted AS MATERIALIZED (
     WHERE other.track_id NOT IN (SELECT wanted_id FROM wanted)
     GROUP BY other.track_id ORDER BY similarity DESC, other.track_id LIMIT k
 )
-SELECT best.track_id, tracks.title, tracks.artist, tracks.album, best.similarity, tracks.path
+SELECT
+    best.track_id, tracks.title, tracks.artist, tracks.album, best.similarity, tracks.path,
+    tracks.genre, tracks.year
 FROM best JOIN tracks USING (track_id) ORDER BY best.similarity DESC, best.track_id;
 COMMENT ON MACRO TABLE similar_to_all IS 'similar_to_all([song, ...], k := 10): the k songs most similar, on average, to several songs given by track_id or title';
 
@@ -462,7 +467,7 @@ WITH wanted AS MATERIALIZED (
 )
 SELECT
     best.track_id, tracks.title, tracks.artist, best.span[1] AS from_s, best.span[2] AS to_s,
-    best.similarity, tracks.path
+    best.similarity, tracks.path, tracks.genre, tracks.year
 FROM best JOIN tracks USING (track_id) ORDER BY best.similarity DESC, best.track_id;
 COMMENT ON MACRO TABLE similar_segments IS 'similar_segments(song, at_s, k := 10): the moment of each of k other songs that is most similar to the moment at at_s seconds of a song given by track_id or title';
 
@@ -493,7 +498,8 @@ WITH RECURSIVE ends AS MATERIALIZED (
 )
 SELECT
     way.stop, tracks.track_id, tracks.title, tracks.artist, tracks.album,
-    nearness.to_a AS similarity_to_first, nearness.to_b AS similarity_to_last, tracks.path
+    nearness.to_a AS similarity_to_first, nearness.to_b AS similarity_to_last, tracks.path,
+    tracks.genre, tracks.year
 FROM way JOIN tracks ON tracks.track_id = way.stop_id JOIN nearness ON near_id = way.stop_id
 ORDER BY way.stop;
 COMMENT ON MACRO TABLE songs_between IS 'songs_between(first_song, last_song, k := 8): k songs that lead from one song to another, in order; both given by track_id or title';
@@ -507,7 +513,8 @@ CREATE MACRO songs_by(name) AS TABLE
 SELECT
     tracks.track_id, tracks.title, tracks.artist, tracks.album, tracks.year, tracks.original_year,
     coalesce(lower(tracks.artists[1]) <> lower(name), false)
-    AND coalesce(lower(tracks.artist) <> lower(name), false) AS with_others_first, tracks.path
+    AND coalesce(lower(tracks.artist) <> lower(name), false) AS with_others_first, tracks.path,
+    tracks.genre
 FROM tracks WHERE is_by(tracks.artist, tracks.artists, name)
 ORDER BY coalesce(tracks.original_year, tracks.year), tracks.album, tracks.track_number, tracks.title, tracks.track_id;
 COMMENT ON MACRO TABLE songs_by IS 'songs_by(name): the songs of an artist, the earliest first; with_others_first if someone else is named before them';
@@ -536,7 +543,8 @@ COMMENT ON MACRO TABLE artists_like IS 'artists_like(name, k := 10): the artists
 
 CREATE MACRO outliers(k := 20) AS TABLE
 SELECT
-    tracks.track_id, tracks.title, tracks.artist, tracks.album, avg(n.similarity) AS similarity, tracks.path
+    tracks.track_id, tracks.title, tracks.artist, tracks.album, avg(n.similarity) AS similarity, tracks.path,
+    tracks.genre, tracks.year
 FROM current_neighbors AS n JOIN tracks USING (track_id) WHERE n.rank <= 5
 GROUP BY ALL ORDER BY avg(n.similarity), tracks.track_id LIMIT k;
 COMMENT ON MACRO TABLE outliers IS 'outliers(k := 20): the songs least like anything else: those with the lowest average similarity to their five nearest';
@@ -629,7 +637,7 @@ WITH RECURSIVE unwanted AS MATERIALIZED (
 )
 SELECT
     row_number() OVER (ORDER BY placed.stop) AS place, tracks.track_id, tracks.title, tracks.artist,
-    tracks.album, tracks.duration_s, tracks.path
+    tracks.album, tracks.duration_s, tracks.path, tracks.genre, tracks.year
 FROM placed JOIN tracks ON tracks.track_id = placed.song_id ORDER BY place;
 COMMENT ON MACRO TABLE in_turn IS 'in_turn(first_id, last_id, group_id, k, apart, without): what the playlist_ macros have in common; last_id and group_id may be null';
 
@@ -670,3 +678,38 @@ FROM in_turn(
      ORDER BY array_inner_product(a.thrown_vec, b.thrown_vec), b.thrown_id LIMIT 1),
     NULL, k, apart, without);
 COMMENT ON MACRO TABLE playlist_surprise IS 'playlist_surprise(seed := NULL, k := 20, apart := 4, without := []): songs that lead from one picked at random to the least similar of nine others; the same again for the same seed';
+
+CREATE MACRO playlist_new(since, k := 20, without := []) AS TABLE
+WITH unwanted AS MATERIALIZED (
+    SELECT track_of(name) AS unwanted_id FROM unnest(without::VARCHAR[]) AS given(name)
+), pool AS MATERIALIZED (
+    -- Of a song in several editions the one that came last.
+    SELECT
+        t.track_id AS song_id, coalesce(t.added_at >= since::TIMESTAMPTZ, false) AS is_new,
+        row_number() OVER (ORDER BY t.added_at DESC NULLS LAST, t.track_id) AS age
+    FROM tracks AS t SEMI JOIN current_embeddings AS e USING (track_id)
+    WHERE t.track_id NOT IN (FROM unwanted)
+    QUALIFY row_number() OVER (
+        PARTITION BY coalesce(lower(t.artist), t.track_id), lower(t.title)
+        ORDER BY t.added_at DESC NULLS LAST, t.track_id) = 1
+), frame AS (
+    SELECT greatest((k - count(*)) // count(*), 1) AS room FROM pool WHERE is_new
+), liked AS (
+    -- Each older song goes with the new one that it is most like.
+    SELECT n.track_id AS new_id, n.neighbor_id AS like_id, n.similarity AS nearness
+    FROM current_neighbors AS n
+    SEMI JOIN (FROM pool WHERE is_new) AS fresh ON fresh.song_id = n.track_id
+    SEMI JOIN (FROM pool WHERE NOT is_new) AS known ON known.song_id = n.neighbor_id
+    QUALIFY row_number() OVER (PARTITION BY like_id ORDER BY nearness DESC, new_id) = 1
+), placed AS (
+    SELECT song_id, age, 0 AS after FROM pool WHERE is_new
+    UNION ALL
+    SELECT like_id, age, row_number() OVER (PARTITION BY new_id ORDER BY nearness DESC, like_id) AS after
+    FROM liked JOIN pool ON song_id = new_id, frame QUALIFY after <= room
+)
+SELECT
+    row_number() OVER (ORDER BY placed.age, placed.after) AS place, tracks.track_id, tracks.title,
+    tracks.artist, tracks.album, tracks.duration_s, tracks.path, tracks.genre, tracks.year,
+    placed.after = 0 AS is_new
+FROM placed JOIN tracks ON tracks.track_id = placed.song_id ORDER BY place LIMIT k;
+COMMENT ON MACRO TABLE playlist_new IS 'playlist_new(since, k := 20, without := []): the songs that were added since a date or time, the newest first, each followed by older songs like it, of which there are the more the fewer are new; none of those in `without`';

@@ -130,7 +130,7 @@ def scan(
         UserError: a folder is missing, cannot be read, or holds no music.
     """
     tops = _outermost(folders)
-    excluded = _Patterns(exclude)
+    excluded = Patterns(exclude)
     seen: set[tuple[int, int]] = set()
     rows: list[Row] = []
     beside: dict[str, str | None] = {}
@@ -201,13 +201,22 @@ def _frame(left_out: list[tuple[str, str, str, str]]) -> pl.DataFrame:
     return pl.DataFrame(left_out, schema=skipped.SCHEMA, orient="row")
 
 
-class _Patterns:
+class Patterns:
     """What a person wants left out."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
         self._patterns = [
             (each, re.compile(fnmatch.translate(each), re.IGNORECASE)) for each in patterns
         ]
+
+    def cover(self, path: str) -> bool:
+        """Whether a file, or a folder that it is in, is left out; ``path`` may be relative."""
+        parts = path.strip("/").split("/")
+        ways = ["/".join(parts[: i + 1]) for i in range(len(parts))]
+        return any(
+            self.match(name, way, way is not ways[-1])
+            for name, way in zip(parts, ways, strict=True)
+        )
 
     def match(self, name: str, inside: str, is_folder: bool) -> str | None:
         """Why an entry is left out, if it is; ``inside`` is its path within the music folder."""
@@ -228,7 +237,7 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
 
 
 def _left_out(
-    name: str, inside: str, end: str, excluded: _Patterns, is_folder: bool
+    name: str, inside: str, end: str, excluded: Patterns, is_folder: bool
 ) -> tuple[str, str] | None:
     """Kind and reason of what is left out; None for songs, companions and folders to enter."""
     if _is_junk(name):

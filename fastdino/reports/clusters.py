@@ -313,7 +313,8 @@ def describe(
         share = {t: max(c[t] for c in counts.values()) / len(members) for t in old_terms}
         if (
             old_name
-            and bool(old_terms) == bool(terms)
+            # None by now is no other name: at the threshold it would come and go.
+            and (old_terms or not terms)
             and min(share.values(), default=1) >= COMMON[1] / 2
         ):
             name, terms = old_name, tuple(old_terms)

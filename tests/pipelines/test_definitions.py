@@ -24,6 +24,7 @@ STORY = [
     ("reports", "collection_map"),
     ("database", "music_duckdb"),
     ("page", "report_page"),
+    ("playlists", "playlists"),
 ]
 NAMES = [name for _, name in STORY]
 RESEARCH = "comparison"
@@ -101,7 +102,13 @@ def test_train_makes_the_model_and_what_comes_after_it() -> None:
 
 def test_promote_alone_puts_the_candidate_to_use_and_draws_all_that_depends_on_it() -> None:
     job = defs.resolve_job_def("promote")
-    assert assets_of("promote") == {"promotion", "collection_map", "music_duckdb", "report_page"}
+    assert assets_of("promote") == {
+        "promotion",
+        "collection_map",
+        "music_duckdb",
+        "playlists",
+        "report_page",
+    }
     options = dg.validate_run_config(job, job.run_config)["ops"]["promotion"]["config"]
     assert options == Promote().plain()
 
