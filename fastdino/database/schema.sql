@@ -668,8 +668,8 @@ COMMENT ON MACRO TABLE playlist_cluster IS 'playlist_cluster(cluster_name, k := 
 CREATE MACRO playlist_surprise(seed := NULL, k := 20, apart := 4, without := []) AS TABLE
 WITH thrown AS MATERIALIZED (
     SELECT e.track_id AS thrown_id, e.vec AS thrown_vec, row_number() OVER (
-        ORDER BY hash(e.track_id, dice.number), e.track_id) AS number
-    FROM current_embeddings AS e, (SELECT coalesce(seed, random()) AS number) AS dice
+        ORDER BY hash(concat(e.track_id, ' ', dice.seed_thrown)), e.track_id) AS number
+    FROM current_embeddings AS e, (SELECT coalesce(seed, random()) AS seed_thrown) AS dice
     QUALIFY number <= 10
 )
 FROM in_turn(

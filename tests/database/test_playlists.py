@@ -90,6 +90,8 @@ def test_a_surprise_is_another_one_each_time_and_can_be_had_again(db):
     assert len(set(names)) == 3
     assert [playlists.surprise(db, 6, seed).name for seed in seeds] == names
     assert len(playlists.surprise(db, 6).songs) == 6
+    for seed in (0.0, 11.0, 20261127.0, -3.5):
+        assert len(playlists.surprise(db, 6, seed).songs) == 6
 
 
 def test_all_songs_are_heard_where_more_are_asked_for_and_artists_take_turns(db):
