@@ -225,8 +225,8 @@ class Playlists(Step):
     )
     paths: str = option(
         environment.PLAYLISTS_PATHS,
-        "how songs are named: absolute, relative, or /home/me/Music=/music for whoever plays them "
-        "knows the folder by another name, with nothing behind the = if by none",
+        "how songs are named: absolute, relative, or /home/me/Music=/music where whoever plays them "
+        "knows the folder by another name",
     )
     songs: int = option(environment.PLAYLISTS_SONGS, "how many songs a playlist has at most")
     leave_out: tuple[str, ...] = option(

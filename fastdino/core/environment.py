@@ -120,7 +120,7 @@ def _song_paths(text: str) -> str:
         return text
     for each in text.split(os.pathsep):
         here, between, there = each.partition("=")
-        if not between or not here.startswith(("/", "~")) or (there and there[0] != "/"):
+        if not between or not here.startswith(("/", "~")) or not there.startswith("/"):
             raise ValueError(text)
     return text
 

@@ -27,8 +27,7 @@ SUFFIX = ".m3u8"
 LENGTH = 20
 # Longest name of a file, in bytes, on every common file system, with room for the suffix.
 MAX_NAME = 200
-# What songs' paths begin with here, and with what where they are played; nothing stands for a path
-# within that folder.
+# What songs' paths begin with here, and with what where they are played.
 Prefixes = Sequence[tuple[Path, str]]
 
 
@@ -194,22 +193,18 @@ def m3u8(playlist: Playlist, folder: Path | None = None, prefixes: Prefixes = ()
 
 
 def _entry(path: Path, folder: Path | None, prefixes: Prefixes) -> str:
-    mapped = next(
-        (
-            Path(there, path.relative_to(here))
-            for here, there in prefixes
-            if path.is_relative_to(here)
-        ),
-        path,
-    )
+    for here, there in prefixes:
+        if path.is_relative_to(here):
+            path = Path(there, path.relative_to(here))
+            break
     # Of a folder that is a link, players go up from where it leads.
-    text = os.path.relpath(path, os.path.realpath(folder)) if folder else str(mapped)
+    text = os.path.relpath(path, os.path.realpath(folder)) if folder else str(path)
     # Bytes that are not UTF-8 go into an address too, for players that want all of the file to be
     # UTF-8; but there are no relative ones.
-    plain = text if os.path.isabs(text) else shown(text)
+    plain = shown(text) if folder else text
     # What would end the line, lose its spaces, or be taken for a comment or an address.
     if any(map(steers, plain)) or text != text.strip() or text.startswith("#") or "://" in text:
-        return (mapped if mapped.is_absolute() else path).as_uri()
+        return path.as_uri()
     return text
 
 
