@@ -30,7 +30,7 @@ from fastdino.steps import COMMANDS
 
 # What is asked of the database and the page, which are the home's own, goes on where there is no
 # connection.
-WITHOUT_STORE = ("demo", "playlist", "serve", "settings", "similar")
+WITHOUT_STORE = ("demo", "export", "playlist", "serve", "settings", "similar")
 EPILOG = """\
 The stages, in order: ingest -> spectrograms -> train -> embed -> report. Each does only what is
 new since the last time, so every command is quick and safe to repeat.
@@ -166,6 +166,14 @@ def parser() -> argparse.ArgumentParser:
     _option(kept, steps.Playlists, "paths", metavar="HOW")
     _option(kept, steps.Playlists, "songs", type=int)
     _option(kept, steps.Playlists, "leave_out", action="append", metavar="FOLDER")
+    export = command(
+        "export", "write songs, vectors, map and neighbours as one file for data tools"
+    )
+    # Those of fastdino.database.export, which need not be loaded for a help.
+    export.add_argument("format", choices=("parquet", "npz", "safetensors", "atlas"))
+    export.add_argument(
+        "-o", action=_Once, dest="file", help="where to write it (default: here, by a usual name)"
+    )
     command(
         "compact", "drop what was computed of songs that left the collection; join small shards"
     )
@@ -376,6 +384,10 @@ def _execute(home: Home, options: argparse.Namespace) -> int:
             target=expanded(options.file) if options.file else None,
             relative=options.relative,
         )
+    if options.command == "export":
+        from fastdino.database import export
+
+        return export.main(home, options.format, expanded(options.file) if options.file else None)
     if options.command != "train" and "TORCHELASTIC_RUN_ID" in os.environ:
         raise UserError(
             f"torchrun is for 'fastdino train' alone: run 'fastdino {options.command}' without it"

@@ -225,7 +225,7 @@ class Playlists(Step):
     )
     paths: str = option(
         environment.PLAYLISTS_PATHS,
-        "how songs are named: absolute, relative, or /home/me/Music=/music where whoever plays them "
+        "how songs are named: absolute, relative, or /home/me/Music=/music where who plays them "
         "knows the folder by another name",
     )
     songs: int = option(environment.PLAYLISTS_SONGS, "how many songs a playlist has at most")
