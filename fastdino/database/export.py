@@ -309,7 +309,7 @@ def _pieces(db: duckdb.DuckDBPyConnection, array: Array) -> Iterator[np.ndarray]
     for batch in db.sql(query).to_arrow_reader(ROWS):
         column = batch["what"]
         if array.width is not None:
-            yield column.flatten().to_numpy().astype(array.dtype).reshape(-1, array.width)
+            yield column.flatten().to_numpy().astype(array.dtype).reshape(len(batch), array.width)
         else:
             yield np.array(column.to_pylist(), array.dtype)
 
