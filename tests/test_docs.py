@@ -1,5 +1,7 @@
 """What the documentation shows works as printed."""
 
+import ast
+import json
 import re
 import runpy
 import shlex
@@ -86,6 +88,20 @@ def titles(rows: Rows) -> set[str]:
 EXPECTED: dict[str, Callable[[Rows], bool]] = {
     "Similar songs.": lambda rows: {row["artist"] for row in rows[:5]} == {"The Paper Orchard"},
     "A title you only half remember.": lambda rows: rows[0]["artist"] == "The Paper Orchard",
+    "Like the average of many.": lambda rows: (
+        rows[0]["artist"] == "Harbour of Glass" and len(rows) == 5
+    ),
+    "By someone else, of the same decade.": lambda rows: (
+        len(rows) == 5
+        and {row["year"] // 10 for row in rows} == {201}
+        and "The Paper Orchard" not in {row["artist"] for row in rows}
+    ),
+    "What came in last, and its like.": lambda rows: (
+        [row["is_new"] for row in rows].count(True) == 3 and rows[0]["is_new"]
+    ),
+    "Damaged, cut off, or too short to be a song.": lambda rows: (
+        [row["reason"] for row in rows] == ["not audio", "ends after 30 of 60 s"]
+    ),
     "Similar, but by others.": lambda rows: "The Paper Orchard" not in {r["artist"] for r in rows},
     "From one song to another.": lambda rows: (
         [rows[0]["artist"], rows[-1]["artist"]] == ["The Paper Orchard", "Voltage Garden"]
@@ -149,6 +165,77 @@ def test_a_program_prints_what_it_asked_for(
     monkeypatch.chdir(tmp_path)
     runpy.run_path("program.py")
     assert re.search(r"Paper|Folk|59", capsys.readouterr().out)
+
+
+@pytest.fixture
+def exported(demo_home: tuple[Home, list[Path]], checkout: Path) -> Path:
+    """The current folder, with every file that the documentation has ``fastdino export`` write."""
+    for words in command_lines(".venv/bin/fastdino"):
+        if words[0] == "export":
+            assert main(words) == 0
+    return checkout
+
+
+@pytest.mark.parametrize("program", blocks("docs/export.md", "python"))
+def test_a_program_opens_what_was_exported(exported: Path, program: str, monkeypatch, capsys):
+    if "datasets" in program:
+        pytest.importorskip("datasets", reason="needs datasets: pip install datasets")
+    capsys.readouterr()
+    (exported / "program.py").write_text(program, encoding="utf-8")
+    runpy.run_path("program.py")
+    assert re.search("Paper|Folk", capsys.readouterr().out)
+
+
+def test_the_notebook_runs_from_the_first_cell_to_the_last(checkout: Path, monkeypatch) -> None:
+    notebook = json.loads((ROOT / "docs/explore.ipynb").read_text(encoding="utf-8"))
+    codes = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    names: dict[str, Any] = {}
+    shown = []
+    for code in codes:
+        # As Jupyter does: what the last line gives is shown.
+        *lines, last = ast.parse(code).body
+        assert isinstance(last, ast.Expr)
+        exec(compile(ast.Module(lines, []), "cell", "exec"), names)
+        shown.append(eval(compile(ast.Expression(last.value), "cell", "eval"), names))
+    names["db"].close()
+    assert all(not cell.get("outputs") for cell in notebook["cells"])
+    assert len(shown[1]) == 10
+    assert shown[3]["artist"].n_unique() == 10
+    assert len(shown[2].data) > 3  # clusters
+
+
+DOWNLOADS = [query for query in blocks("docs/export.md", "sql") if "INSTALL" in query]
+
+
+def test_own_tables_copies_and_lists_work_as_printed(checkout: Path) -> None:
+    assert main(["playlist", "--cluster", "orchard", "-o", "orchard.m3u8"]) == 0
+    shell = Path(sys.executable).with_name("duckdb")
+    queries = [query for query in blocks("docs/export.md", "sql") if query not in DOWNLOADS]
+    done = subprocess.run(
+        [shell, "-csv", "-bail", "mine.duckdb"],
+        input="\n".join(queries), capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    like, unplayed = done.stdout.split("title,artist,")[1:]
+    assert len(like.splitlines()) == 1 + 5
+    assert "The Paper Orchard" not in like
+    assert len(unplayed.splitlines()) >= 1 + 5
+    with duckdb.connect() as copied:
+        assert copied.execute("SELECT count(*) FROM 'vectors.parquet'").fetchall() == [(59,)]
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("query", DOWNLOADS)
+def test_what_needs_an_extension_works_where_it_can_be_had(checkout: Path, query: str) -> None:
+    name = re.search(r"INSTALL (\w+)", query)[1]
+    try:
+        duckdb.execute(f"INSTALL {name}")
+    except duckdb.Error as error:
+        pytest.skip(f"DuckDB's extension {name} cannot be had here: {str(error).splitlines()[0]}")
+    with duckdb.connect() as db:
+        db.execute(blocks("docs/export.md", "sql")[0])
+        answers = [db.execute(each).fetchall() for each in query.split(";") if each.strip()]
+    assert answers[-1]
 
 
 DOCUMENTS = [
@@ -260,6 +347,7 @@ def test_all_commands_run_one_after_the_other_as_printed(tmp_path: Path, monkeyp
     monkeypatch.delenv("FASTDINO_HOME", raising=False)
     monkeypatch.chdir(tmp_path)
     assert command_lines("make")[0] == ["run", "MUSIC=~/Music"]  # which runs this:
+    (tmp_path / "Music" / "Playlists").mkdir()
     first = ["run", "--or-demo", str(tmp_path / "Music")]
     for words in [first, *FASTDINO]:
         if words[0] not in LEFT_OUT:
