@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import duckdb
 import numpy as np
 import pytest
@@ -110,6 +111,41 @@ def test_moving_and_removing_files_recomputes_nothing(collection: tuple[Home, Pa
     assert not any(summaries[step].did_work for step in ("spectrograms", "train", "embed"))
     assert query(home, "SELECT count(*) FROM songs") == [(11,)]
     assert query(home, "SELECT count(*) FROM songs WHERE path LIKE '%♫.flac'") == [(1,)]
+
+
+def test_two_nights_leave_the_playlists_that_should_be_there_and_a_player_opens_every_entry(
+    collection: tuple[Home, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, music = collection
+    lists = [tmp_path / "lists", tmp_path / "fresh"]
+    for folder in lists:
+        folder.mkdir()
+    monkeypatch.setenv("FASTDINO_PLAYLISTS", str(lists[0]))
+    monkeypatch.setenv("FASTDINO_PLAYLISTS_PATHS", "relative")
+    assert run(home, music)["playlists"].counts["new"] >= 2
+    before = contents(lists[0])
+    assert not run(home, music)["playlists"].did_work
+    assert contents(lists[0]) == before
+    songs = sorted(p for p in music.rglob("*.flac") if p.is_file())
+    songs[0].rename(music / "moved ♫.flac")
+    songs[1].unlink()
+    t = np.arange(5 * 22_050) / 22_050
+    soundfile.write(music / "new song.wav", 0.3 * np.sin(2 * np.pi * (200 + 90 * t) * t), 22_050)
+    assert run(home, music)["playlists"].did_work
+    monkeypatch.setenv("FASTDINO_PLAYLISTS", str(lists[1]))
+    run(home, music)
+    assert {name: made[1] for name, made in contents(lists[0]).items()} == {
+        name: made[1] for name, made in contents(lists[1]).items()
+    }
+    heard = set()
+    for playlist in lists[0].iterdir():
+        for line in playlist.read_text(encoding="utf-8").splitlines():
+            if not line.startswith("#"):
+                with av.open(str(lists[0] / line)) as container:
+                    assert next(container.decode(audio=0)).samples
+                heard.add(Path(line).name)
+    assert {"moved ♫.flac", "new song.wav"} <= heard
+    assert len(heard) == 12
 
 
 def test_models_are_tried_beside_each_other_and_everything_follows_the_one_that_is_promoted(
