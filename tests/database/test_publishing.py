@@ -206,6 +206,39 @@ def test_a_model_agrees_with_itself(db):
     assert overlap == (N, 1.0)
 
 
+def test_songs_tell_when_they_were_first_seen_also_from_a_catalogue_of_before(home):
+    synthetic.write_home(home, 3)  # as versions without most of today's columns wrote it
+    assert "identified_by" not in pl.read_parquet_schema(home.catalog)
+    publish(home)
+    found = rows(home, "SELECT track_id, epoch(added_at) FROM songs ORDER BY ALL")
+    assert found == [
+        (synthetic.track_id(i), synthetic.song(i)["added_at"].timestamp()) for i in range(3)
+    ]
+
+
+def test_columns_that_came_later_stand_behind_those_of_before(db):
+    before = {
+        "songs": "track_id title artist artists album album_artist genre genres year "
+        "original_year track_number recording_mbid isrc duration_s path start_s end_s "
+        "cluster_id cluster x y | added_at",
+        "find_song('paper')": "track_id title artist album path score | genre year",
+        "similar_to('Paper Bridge')": "track_id title artist album similarity path | genre year",
+        "similar_to_all(['Paper Bridge'])": "track_id title artist album similarity path "
+        "| genre year",
+        "similar_segments('Paper Bridge', 2)": "track_id title artist from_s to_s similarity path "
+        "| genre year",
+        "songs_between('Paper Bridge', 'Paper Bridge')": "stop track_id title artist album "
+        "similarity_to_first similarity_to_last path | genre year",
+        "songs_by('nobody')": "track_id title artist album year original_year with_others_first "
+        "path | genre",
+        "outliers()": "track_id title artist album similarity path | genre year",
+        "playlist_like('Paper Bridge')": "place track_id title artist album duration_s path "
+        "| genre year",
+    }
+    for what, columns in before.items():
+        assert db.sql(f"FROM {what}").columns == columns.replace("| ", "").split()
+
+
 def test_publishing_again_without_changes_does_nothing(home):
     synthetic.write_home(home, 5)
     first = publish(home)

@@ -179,3 +179,14 @@ def test_a_name_stays_while_its_tags_are_still_common_and_a_newcomer_gets_the_lo
 def test_a_name_goes_with_its_tags():
     before = {0: ("Polka", ["Polka"])}
     assert names([0] * 3 + [1] * 3, ["Dub"] * 3 + ["Ska"] * 3, before=before) == ["Dub", "Ska"]
+
+
+def test_a_name_that_came_from_a_tag_does_not_come_and_go_with_it():
+    labels, rest = [0] * 20 + [1] * 20, [()] * 18 + ["Ska"] * 20
+    # Too few for a new name, and enough to keep one.
+    few = ["Dub", "Dub", *rest]
+    assert names(labels, few) == ["Like “Song 0”", "Ska"]
+    assert names(labels, few, before={0: ("Dub", ["Dub"])}) == ["Dub", "Ska"]
+    enough = ["Dub"] * 4 + rest[2:]
+    assert names(labels, enough, before={0: ("Like “Song 0”", [])}) == ["Dub", "Ska"]
+    assert names(labels, [()] * 2 + rest, before={0: ("Dub", ["Dub"])}) == ["Like “Song 0”", "Ska"]
