@@ -27,6 +27,8 @@ CHROMIUM_OPTIONS = (
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Every worker has a core; the threads of several would only wait for one another.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Whatever a file .env says: no test's playlists among anyone's own.
+os.environ["FASTDINO_PLAYLISTS"] = ""
 # On a busy machine a slow example is no finding.
 hypothesis.settings.register_profile("fastdino", deadline=None)
 hypothesis.settings.load_profile("fastdino")

@@ -119,8 +119,8 @@ def _song_paths(text: str) -> str:
     if text in ("absolute", "relative"):
         return text
     for each in text.split(os.pathsep):
-        here, between, there = each.partition("=")
-        if not between or not here.startswith(("/", "~")) or not there.startswith("/"):
+        here, _, there = each.rpartition("=")
+        if not here.startswith(("/", "~")) or not there.startswith("/"):
             raise ValueError(text)
     return text
 

@@ -221,7 +221,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def _prefixes(text: str) -> Prefixes:
     """What ``environment.PLAYLISTS_PATHS`` says, the innermost folder first."""
-    pairs = [each.partition("=") for each in text.split(os.pathsep)]
+    pairs = [each.rpartition("=") for each in text.split(os.pathsep)]
     found = [(expanded(here), there) for here, _, there in pairs]
     return sorted(found, key=lambda pair: -len(pair[0].parts))
 

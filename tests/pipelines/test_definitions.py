@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from assets import ingestion, promotion, research, spectrograms, training
+from assets import ingestion, playlists, promotion, research, spectrograms, training
 from assets.database import FRESHNESS
 from assets.stage import config_of
 from fastdino.core.errors import UserError
@@ -170,6 +170,7 @@ def test_the_database_is_overdue_when_a_night_brought_no_refresh() -> None:
         (spectrograms.SpectrogramsConfig, {"retry"}),
         (training.TrainingConfig, {"preset", "minutes", "seed", "afresh", "warm", "ranks"}),
         (promotion.PromotionConfig, {"model_id"}),
+        (playlists.PlaylistsConfig, {"folder", "paths", "songs", "leave_out"}),
         (research.ComparisonConfig, {"arms", "minutes", "seeds", "labels", "vectors", "preset"}),
     ],
 )
