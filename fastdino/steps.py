@@ -235,14 +235,13 @@ class Playlists(Step):
     )
 
     def __post_init__(self) -> None:
-        for variable, given in (
-            (environment.PLAYLISTS_PATHS, self.paths),
-            (environment.PLAYLISTS_SONGS, self.songs),
-        ):
-            try:
-                variable.parse(str(given))
-            except ValueError:
-                raise UserError(f"{given!r} cannot be: give {variable.may_be}") from None
+        if self.songs < 1:
+            raise UserError(f"{self.songs} songs are no playlist: give 1 or more")
+        try:
+            environment.PLAYLISTS_PATHS.parse(self.paths)
+        except ValueError:
+            may_be = environment.PLAYLISTS_PATHS.may_be
+            raise UserError(f"{self.paths!r} is no way to name songs: give {may_be}") from None
 
     def run(self, home: Home) -> Summary | None:
         """See ``fastdino.database.playlist_folder``; None if no folder is named."""

@@ -350,7 +350,8 @@ def test_all_commands_run_one_after_the_other_as_printed(tmp_path: Path, monkeyp
     (tmp_path / "Music" / "Playlists").mkdir()
     first = ["run", "--or-demo", str(tmp_path / "Music")]
     for words in [first, *FASTDINO]:
-        if words[0] not in LEFT_OUT:
+        # Several processes that train want a cluster.
+        if words[0] not in LEFT_OUT and "--ranks" not in words:
             command = [sys.executable, "-m", "fastdino", *words]
             done = subprocess.run(command, capture_output=True, text=True, timeout=600)
             assert done.returncode == 0, (words, done.stderr)

@@ -100,6 +100,11 @@ def test_every_step_of_every_command_has_a_name_to_be_found_by() -> None:
         ("compare", {"vectors": ["bliss.npz"]}, "'bliss.npz' names no vectors: write NAME=FILE"),
         ("compare", {"vectors": ["=bliss.npz"]}, "names no vectors"),
         ("compare", {"vectors": ["bliss="]}, "names no vectors"),
+        ("playlists", {"songs": 0}, "0 songs are no playlist"),
+        *(
+            ("playlists", {"paths": each}, f"'{each}' is no way to name songs: give absolute, ")
+            for each in ("/a", "a=/b", "/a=b", "/a=")
+        ),
         ("ingest", {"music": "/music"}, "music cannot be '/music'"),
         ("embed", {"preset": "cpu"}, "no option 'preset': it has none"),
     ],

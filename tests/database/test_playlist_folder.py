@@ -26,7 +26,7 @@ from fastdino.core.summary import Summary
 from fastdino.database import playlist_folder, publish
 from fastdino.database.connection import connect
 from fastdino.ingestion import catalog, scan
-from fastdino.steps import Playlists, made
+from fastdino.steps import Playlists
 
 TODAY = datetime.date(2025, 6, 1)
 OLD = datetime.datetime(2025, 1, 1, tzinfo=datetime.UTC)
@@ -403,15 +403,6 @@ def test_where_no_folder_is_named_there_is_nothing_to_do(
     assert main(["--home", str(home.root), "playlists", *options]) == 0
     assert len(entries(folder / SURPRISE)) == 2
     assert "playlists" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{"paths": "/a"}, {"paths": "a=/b"}, {"paths": "/a=b"}, {"paths": "/a="}, {"songs": 0}],
-)
-def test_options_that_cannot_be_are_one_line(options) -> None:
-    with pytest.raises(UserError, match="cannot be: give"):
-        made("playlists", options)
 
 
 @pytest.mark.thorough
