@@ -41,7 +41,8 @@ def test_every_option_of_every_step_can_be_given_and_its_default_stands_in_the_s
     for step in COMMANDS[command]:
         # What follows a promotion or a report is given no options of its own.
         names = {field.name for field in dataclasses.fields(step)}
-        assert names <= there
+        # Nor are the playlists at the end of a run, which go by their settings.
+        assert not names & there if command != step.name == "playlists" else names <= there
         assert not names & options.keys() - {"model_id" if needed else ""}
 
 
