@@ -1,8 +1,10 @@
 """The database: ``music.duckdb``, which people and the page query.
 
 Belongs here: its tables, views and macros (``schema.sql``), filling and publishing it
-(``publishing``), reading it (``connection``), and what is answered from it on the command line
-(``questions``, ``playlists``). Does not: computing what is in it, or showing it as a page.
+(``publishing``), reading it (``connection``), what is answered from it on the command line
+(``questions``, ``playlists``), and what is made of it for others: a folder of playlists
+(``playlist_folder``), files for data tools (``export``). Does not: computing what is in it, or
+showing it as a page.
 """
 
 from fastdino.core.home import Home
