@@ -1,10 +1,16 @@
 """What `make ui` does before and while Dagster runs."""
 
+import contextlib
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 
@@ -20,3 +26,43 @@ def test_a_taken_port_is_one_line_and_nothing_is_started() -> None:
     assert done.returncode == 2
     assert re.match(f"Port {port} is taken.*: close that, or choose another one", done.stderr)
     assert "dagster" not in done.stdout + done.stderr
+
+
+@pytest.mark.thorough
+def test_started_in_the_background_it_ends_when_told_to_and_its_log_is_clean(
+    tmp_path: Path,
+) -> None:
+    for name in ("Makefile", "dagster.yaml", "workspace.yaml", "assets", "fastdino", "pipelines"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    # As `make ui &` in a script: what is started so ignores Ctrl-C.
+    command = ["sh", "-c", 'trap "" INT; exec make "$@"', "sh", "-o", ".venv/.installed"]
+    command += [f"BIN={Path(sys.executable).parent}", "ui", f"PORT={port}"]
+    log = tmp_path / "log"
+    with log.open("w") as told:
+        make = subprocess.Popen(
+            command, cwd=tmp_path, stdout=told, stderr=told, start_new_session=True
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while "Serving dagster-webserver" not in log.read_text():
+            assert make.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+        time.sleep(5)  # Its daemons and the pipeline's code say what they have to say by then.
+        make.terminate()
+        make.wait(60)
+        deadline = time.monotonic() + 60
+        with contextlib.suppress(ProcessLookupError):
+            while time.monotonic() < deadline:  # The one that holds the code is the last to go.
+                os.killpg(make.pid, 0)
+                time.sleep(0.2)
+            pytest.fail("a process of it was left behind")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(make.pid, signal.SIGKILL)
+    said = log.read_text()
+    assert "Dagster services shut down" in said
+    wrong = [line for line in said.splitlines() if "INFO" not in line]
+    assert not [line for line in wrong if not line.startswith("make: ")], said
