@@ -38,10 +38,13 @@ def rows(
     """All rows of the answer; ``values`` are those of the query's ``$names``.
 
     Raises:
-        UserError: the database is damaged, or of another version.
+        UserError: what a macro says of what it is given, or the database is damaged, or of another
+            version.
     """
     try:
         return db.execute(query, values).fetchall()
+    except duckdb.InvalidInputException as error:
+        raise UserError(str(error).removeprefix("Invalid Input Error: ")) from error
     except duckdb.Error as error:
         raise UserError(
             f"the database is damaged or of another version ({error}): run `fastdino verify "

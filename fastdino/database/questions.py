@@ -133,6 +133,7 @@ def similar(home: Home, words: str, *, at_s: float | None = None, n: int = 10) -
     """
     with connect(home.database) as db:
         song, *others = find(db, words)
+        _expect_sound(db, song)
         if at_s is None:
             query = """
                 SELECT title, artist, album, NULL, similarity FROM similar_to($song, $n)
@@ -147,7 +148,7 @@ def similar(home: Home, words: str, *, at_s: float | None = None, n: int = 10) -
             """
             found = rows(db, query, {"song": song.track_id, "at_s": at_s, "n": n})
         if not found:
-            raise UserError(_deaf(db, song))
+            raise UserError(f"{song} is the only song whose sound is known yet")
     console = _console()
     moment = "" if at_s is None else f", around {clock(at_s)}"
     console.print(Text.assemble(("Like ", "dim"), (str(song), "bold"), moment))
@@ -193,17 +194,18 @@ def _fitted(natural: dict[str, int], room: int) -> dict[str, int]:
 def _look_for(db: duckdb.DuckDBPyConnection, song: Match, at_s: float) -> None:
     query = "SELECT max(end_s) FROM current_segments WHERE track_id = $song"
     end_s = rows(db, query, {"song": song.track_id})[0][0]
-    if end_s is None:
-        raise UserError(_deaf(db, song))
-    if at_s > end_s:
+    if end_s is not None and at_s > end_s:
         raise UserError(f"{song} ends at {clock(end_s)}: give an earlier --at")
 
 
-def _deaf(db: duckdb.DuckDBPyConnection, song: Match) -> str:
+def _expect_sound(db: duckdb.DuckDBPyConnection, song: Match) -> None:
+    values = {"song": song.track_id}
+    if rows(db, "SELECT 1 FROM current_embeddings WHERE track_id = $song", values):
+        return
     query = "SELECT reason FROM failures WHERE track_id = $song AND stage = 'spectrograms'"
-    if failed := rows(db, query, {"song": song.track_id}):
-        return f"the sound of {song} is not known: {one_line(failed[0][0])}"
-    return f"the sound of {song} is not known yet: run `fastdino run`, or it is the only song"
+    if failed := rows(db, query, values):
+        raise UserError(f"the sound of {song} is not known: {one_line(failed[0][0])}")
+    raise UserError(f"the sound of {song} is not known yet: run `fastdino run`")
 
 
 def playlist(
@@ -239,6 +241,7 @@ def playlist(
 
         def meant(words: str) -> str:
             song, *others = find(db, words)
+            _expect_sound(db, song)
             _offer(console, others, f"{song} it is. ")
             return song.track_id
 

@@ -380,6 +380,12 @@ CREATE MACRO track_of(song) AS coalesce(
 );
 COMMENT ON MACRO track_of IS 'track_of(song): the track_id that a track_id or a title stands for; an error if there is none';
 
+CREATE MACRO sound_of(song) AS coalesce(
+    (SELECT mine.track_id FROM current_embeddings AS mine WHERE mine.track_id IN (SELECT track_of(song))),
+    error('the sound of ' || song || ' is not known. Try: FROM failures')
+);
+COMMENT ON MACRO sound_of IS 'sound_of(song): the track_id that a track_id or a title stands for, if the song has a vector of the current model; else an error';
+
 CREATE MACRO find_song(words) AS TABLE
 WITH named AS (
     SELECT
@@ -411,7 +417,7 @@ COMMENT ON MACRO TABLE find_song IS 'find_song(words): up to 20 songs whose titl
 CREATE MACRO similar_to(song, k := 10) AS TABLE
 WITH wanted AS MATERIALIZED (
     SELECT mine.track_id AS wanted_id, mine.vec AS wanted_vec
-    FROM current_embeddings AS mine WHERE mine.track_id IN (SELECT track_of(song))
+    FROM current_embeddings AS mine WHERE mine.track_id IN (SELECT sound_of(song))
 ), best AS (
     SELECT other.track_id, array_inner_product(other.vec, wanted.wanted_vec) AS similarity
     FROM current_embeddings AS other, wanted WHERE other.track_id <> wanted.wanted_id
@@ -426,7 +432,7 @@ COMMENT ON MACRO TABLE similar_to IS 'similar_to(song, k := 10): the k songs mos
 CREATE MACRO similar_to_all(songs, k := 10) AS TABLE
 WITH wanted AS MATERIALIZED (
     SELECT mine.track_id AS wanted_id, mine.vec AS wanted_vec FROM current_embeddings AS mine
-    WHERE mine.track_id IN (SELECT track_of(name) FROM unnest(songs) AS given(name))
+    WHERE mine.track_id IN (SELECT sound_of(name) FROM unnest(songs) AS given(name))
 ), best AS (
     SELECT other.track_id, avg(array_inner_product(other.vec, wanted.wanted_vec)) AS similarity
     FROM current_embeddings AS other, wanted
@@ -474,17 +480,17 @@ COMMENT ON MACRO TABLE similar_segments IS 'similar_segments(song, at_s, k := 10
 CREATE MACRO songs_between(first_song, last_song, k := 8) AS TABLE
 WITH RECURSIVE ends AS MATERIALIZED (
     SELECT
-        track_of(first_song) AS a_id,
-        track_of(last_song) AS b_id,
-        (SELECT a.vec FROM current_embeddings AS a WHERE a.track_id IN (SELECT track_of(first_song))) AS a_vec,
-        (SELECT b.vec FROM current_embeddings AS b WHERE b.track_id IN (SELECT track_of(last_song))) AS b_vec
+        sound_of(first_song) AS a_id,
+        sound_of(last_song) AS b_id,
+        (SELECT a.vec FROM current_embeddings AS a WHERE a.track_id IN (SELECT sound_of(first_song))) AS a_vec,
+        (SELECT b.vec FROM current_embeddings AS b WHERE b.track_id IN (SELECT sound_of(last_song))) AS b_vec
 ), nearness AS MATERIALIZED (
     SELECT
         other.track_id AS near_id,
         array_inner_product(other.vec, ends.a_vec) AS to_a,
         array_inner_product(other.vec, ends.b_vec) AS to_b
     FROM current_embeddings AS other, ends
-    WHERE other.track_id NOT IN (ends.a_id, ends.b_id) AND a_vec IS NOT NULL AND b_vec IS NOT NULL
+    WHERE other.track_id NOT IN (ends.a_id, ends.b_id)
 ), way AS (
     -- At each of k evenly spaced stops from a to b, the most similar song not yet taken.
     SELECT 0 AS stop, NULL::VARCHAR AS stop_id, []::VARCHAR[] AS taken
@@ -642,11 +648,11 @@ FROM placed JOIN tracks ON tracks.track_id = placed.song_id ORDER BY place;
 COMMENT ON MACRO TABLE in_turn IS 'in_turn(first_id, last_id, group_id, k, apart, without): what the playlist_ macros have in common; last_id and group_id may be null';
 
 CREATE MACRO playlist_like(song, k := 20, apart := 4, without := []) AS TABLE
-FROM in_turn(track_of(song), NULL, NULL, k, apart, without);
+FROM in_turn(sound_of(song), NULL, NULL, k, apart, without);
 COMMENT ON MACRO TABLE playlist_like IS 'playlist_like(song, k := 20, apart := 4, without := []): a song and those like it, in the order to hear them in; an artist at most once in any `apart` songs where possible, no song twice, none of those in `without`';
 
 CREATE MACRO playlist_between(first_song, last_song, k := 20, apart := 4, without := []) AS TABLE
-FROM in_turn(track_of(first_song), track_of(last_song), NULL, k, apart, without);
+FROM in_turn(sound_of(first_song), sound_of(last_song), NULL, k, apart, without);
 COMMENT ON MACRO TABLE playlist_between IS 'playlist_between(first_song, last_song, k := 20, apart := 4, without := []): k songs that lead from one song to another, both among them';
 
 CREATE MACRO cluster_of(cluster_name) AS coalesce(

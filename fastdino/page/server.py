@@ -124,7 +124,7 @@ def show_link(
 
 def _must_have_page(home: Home) -> None:
     if not home.page.exists():
-        raise UserError(f"there is no {home.page} yet: run `fastdino report` first")
+        raise UserError(f"there is no {home.page} yet: run `make report`, or `fastdino report`")
 
 
 def _base(host: str | None, port: int) -> str:
@@ -202,9 +202,13 @@ def application(home: Home, port: int, sharing: Sharing | None = None) -> Starle
 
     def page(request: Request) -> Response:
         if not home.page.exists():
+<<<<<<< HEAD
             raise HTTPException(404, "There is no page yet: run `fastdino report`.")
         if sharing:
             return HTMLResponse(_page_for_others(home.page, home.page.stat().st_mtime_ns))
+=======
+            raise HTTPException(404, runnable("There is no page yet: run `fastdino report`."))
+>>>>>>> 777a9a4 (A song without a vector is an error in every question, not an empty answer; hints in the server can be typed; tables on a real narrow terminal)
         return FileResponse(home.page)
 
     def audio(request: Request) -> Response:

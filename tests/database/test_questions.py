@@ -1,7 +1,14 @@
 """``fastdino similar`` and ``fastdino playlist``: what people type, and what they are shown."""
 
+import contextlib
 import datetime
+import fcntl
+import os
 import re
+import struct
+import subprocess
+import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -62,6 +69,8 @@ def test_moments_are_found_with_where_they_begin(ask, capsys: Out) -> None:
         (["similar", "Paper Bridge", "--at", "9:00"], "ends at 0:30: give an earlier --at"),
         (["similar", "Jagged Orbit"], "is not known: stopped after its 61 s"),
         (["similar", "Jagged Orbit", "--at", "5"], "is not known: stopped after its 61 s"),
+        (["playlist", "--like", "Jagged Orbit"], "is not known: stopped after its 61 s"),
+        (["playlist", "--from", "Paper Bridge", "--to", "Jagged Orbit"], "is not known: stopped"),
         (["playlist", "--like", "zzzz qqqq"], "no title"),
         (
             ["playlist", "--cluster", "zzzz"],
@@ -80,6 +89,7 @@ def test_what_cannot_be_answered_is_said_with_what_to_do(ask, words, says, capsy
     assert says in capsys.readouterr().err
 
 
+# Titles, artists and albums as they are: most alone are wider than a narrow terminal.
 LONG = [
     (
         "Études symphoniques, Op. 13: Variation XI. Andante espressivo (Remastered)",
@@ -87,38 +97,63 @@ LONG = [
         "The Complete Recordings, Volume 12",
     ),
     (
-        "夜に駆ける・銀河鉄道の夜・遠い川の向こう側",
-        "東京スカパラダイスと仲間たち",
+        "夜に駆ける・銀河鉄道の夜・遠い川の向こう側、そして誰もいなくなった二十一世紀の歌",
+        "東京スカパラダイスと仲間たち・特別編成交響楽団と少年少女合唱団および友人一同",
         "日本の歌 第二集",
     ),
+    ("가나다라마바사" * 30, "밴드" * 30, "모음집" * 20),
     ("Up", "Yo", "A"),
 ]
 
 
-@pytest.mark.parametrize("at", [[], ["--at", "0:05"]])
-@pytest.mark.parametrize("cells", [80, 40])
-def test_in_a_narrow_terminal_rank_artist_and_similarity_stay_and_the_album_goes_first(
-    home: Home, monkeypatch: pytest.MonkeyPatch, capsys: Out, cells: int, at: list[str]
+def in_terminal(cells: int, *words: str) -> list[str]:
+    """What a command prints on a real terminal of so many columns, without colours."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, cells, 0, 0))
+    kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fastdino", *words],
+        stdin=theirs,
+        stdout=theirs,
+        env={**kept, "TERM": "xterm"},
+    )
+    os.close(theirs)
+    told = b""
+    with contextlib.suppress(OSError):  # So ends what is read from a terminal.
+        while part := os.read(ours, 4096):
+            told += part
+    os.close(ours)
+    assert process.wait(60) == 0
+    return re.sub(r"\x1b\[[0-9;]*m", "", told.decode()).splitlines()
+
+
+@pytest.mark.parametrize(("cells", "at"), [(160, []), (80, []), (40, ["--at", "0:05"])])
+def test_no_name_pushes_rank_artist_or_figures_out_of_a_terminal(
+    home: Home, cells: int, at: list[str]
 ) -> None:
-    songs = [synthetic.song(i) for i in range(12)]
-    for song, (title, artist, album) in zip(songs[1:], LONG * 4, strict=False):
+    songs = [synthetic.song(i) for i in range(9)]
+    for song, (title, artist, album) in zip(songs[1:], LONG * 2, strict=True):
         song |= {"title": title, "artist": artist, "artists": [artist], "album": album}
-    synthetic.write_home(home, 12)
+    synthetic.write_home(home, 9)
     synthetic.write_catalog(home, songs)
     publish(home)
-    monkeypatch.setenv("COLUMNS", str(cells))
-    monkeypatch.setattr(questions, "UNBOUND", None)
-    assert main(["similar", synthetic.track_id(0), *at, "--home", str(home.root)]) == 0
-    _, heading, *lines = capsys.readouterr().out.splitlines()
+    words = ["similar", synthetic.track_id(0), *at, "--home", str(home.root)]
+    _, heading, *lines = in_terminal(cells, *words)
     assert heading.split() == ["Title", "Artist", *(["From"] if at else []), "Similarity"]
-    assert len(lines) == 10
+    assert len(lines) == 8
+    artists = {artist: cell_len(artist) for _, artist, _ in LONG}
+    begin = cell_len(heading[: heading.index("Artist")])
     for number, line in enumerate(lines, 1):
-        assert cell_len(line.rstrip()) <= cells
+        # Every column is where its heading says, wide characters or not, and within the width.
+        assert cell_len(line.rstrip()) == cell_len(heading.rstrip()) <= cells
         assert line.split()[0] == str(number)
         assert re.fullmatch(r"-?[01]\.\d\d", line.split()[-1])
         if at:
             assert re.fullmatch(r"\d:\d\d", line.split()[-2])
-        assert any(artist[:2] in line for _, artist, _ in LONG) or "artist" in line.lower()
+        at_artist = next(k for k in range(len(line)) if cell_len(line[:k]) == begin)
+        shown = re.split(r"  |…", line[at_artist:])[0].rstrip()
+        (whole,) = (artist for artist in artists if artist.startswith(shown))
+        assert cell_len(shown) >= min(artists[whole], 5)
 
 
 def test_of_several_words_none_is_dropped(ask, capsys: Out) -> None:
