@@ -44,8 +44,10 @@ export const readAddress = hash => {
 
 let depth = 0, leaving = false, again = 0;
 const scrolled = () => ({depth, scroll: $("view").scrollTop});
-/** @type {(how: "pushState" | "replaceState", kept: object) => void} */
-const write = (how, kept) => { try { history[how](kept, "", addressOf(state)); } catch { /* A browser that limits how often. */ } };
+/** To be called before the change that leads there: with something new in the list, browsers lay it out
+ * for that.
+ * @type {(how: "pushState" | "replaceState", kept: object, to: string) => void} */
+const write = (how, kept, to) => { try { history[how](kept, "", to); } catch { /* A browser that limits how often. */ } };
 /** Go to a place, which ends a search.
  * @type {(place: import("./types").Place, by?: string) => void} */
 export const go = (place, by = state.by) => {
@@ -54,16 +56,17 @@ export const go = (place, by = state.by) => {
   if (moved) {
     try { history.replaceState(scrolled(), ""); } catch { /* As above. */ }
     depth++;
+    write("pushState", {depth, scroll: 0}, to);
   }
-  change({place, by, query: ""});
-  if (moved) write("pushState", {depth, scroll: 0});
   $("view").scrollTop = 0;
+  change({place, by, query: ""});
 };
 /** Something else of where one is: no step to go back from.
  * @type {(patch: Partial<import("./types").State>) => void} */
 export const alterPlace = patch => {
+  write("replaceState", scrolled(), addressOf({...state, ...patch}));
+  $("view").scrollTop = 0;
   change(patch);
-  write("replaceState", scrolled());
 };
 export const back = () => {
   if (state.query) { alterPlace({query: ""}); return; }

@@ -6,6 +6,9 @@ import {day} from "./dom.js";
 export const data = JSON.parse(document.getElementById("data")?.textContent || "");
 export const songs = data.songs;
 export const n = songs.id.length;
+// Places on the map, as what is asked of every song at every move.
+export const xs = Float64Array.from(songs.x);
+export const ys = Float64Array.from(songs.y);
 export const rowOf = new Map(songs.id.map((id, i) => [id, i]));
 export const served = location.protocol.startsWith("http");
 

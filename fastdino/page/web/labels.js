@@ -1,13 +1,19 @@
 // Names on the map: of clusters, and of songs where there is room. Belongs here: which are shown, and
 // where. Does not: the points.
 import {$, make} from "./dom.js";
-import {songs, ways} from "./collection.js";
+import {songs, ways, xs, ys} from "./collection.js";
 import {TEXT, seen} from "./theme.js";
 import {state} from "./state.js";
 
 const LABELS = 60, TITLES = 70, CROWD = 260;
 const CELL = 14;   // pixels; dots are looked up by such squares
 const GAP = 3;
+// Where in its cluster a name may stand, as shares of the songs to the left and above, the middle first,
+// and what each counts against a name that stands over songs of its own alone.
+const PLACES = [.5, .3, .7, .15, .85].flatMap(across => [.5, .3, .7, .1, .9].map(down => [across, down, .8 * (Math.abs(across - .5) + Math.abs(down - .5))]))
+  .sort((a, b) => a[2] - b[2]);
+/** @typedef {import("./map").Scale} Scale */
+/** @typedef {{rows: Int32Array, x: Float32Array, y: Float32Array}} Dots songs in view, and where on the window they are */
 /** @typedef {{element: HTMLElement, x: number, y: number, dx: number, dy: number}} Label x, y of the map; dx, dy pixels from there */
 /** @type {Label[]} */
 let labels = [];
@@ -19,37 +25,54 @@ const brush = document.createElement("canvas").getContext("2d");
 
 /** @type {(a: import("./types").Box, b: import("./types").Box) => boolean} */
 const overlap = (a, b) => a[0] < b[2] + GAP && b[0] < a[2] + GAP && a[1] < b[3] + GAP && b[1] < a[3] + GAP;
-/** @type {(sorted: number[], share: number) => number} */
+/** @type {(sorted: Float32Array, share: number) => number} */
 const quantile = (sorted, share) => sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
 
-/** How many dots, of each cluster and in all, lie in a box.
- * @type {(inside: {i: number, x: number, y: number}[]) => (box: import("./types").Box, g: number) => [number, number]} */
-const counter = inside => {
-  /** @type {Map<number, {i: number, x: number, y: number}[]>} */
-  const cells = new Map();
-  for (const dot of inside) {
-    const key = Math.floor(dot.x / CELL) * 4096 + Math.floor(dot.y / CELL), cell = cells.get(key);
-    if (cell) cell.push(dot); else cells.set(key, [dot]);
-  }
-  return (box, g) => {
+/** How many dots of a cluster, and of all clusters, lie in a box; they are looked up by squares.
+ * @type {(dots: Dots, area: import("./types").Box) => (box: import("./types").Box, g: number) => [number, number]} */
+const counter = ({rows, x, y}, area) => {
+  const of = ways.Cluster.of, across = Math.ceil((area[2] - area[0]) / CELL) + 1, down = Math.ceil((area[3] - area[1]) / CELL) + 1;
+  /** @type {(k: number) => number} */
+  const cell = k => Math.floor((y[k] - area[1]) / CELL) * across + Math.floor((x[k] - area[0]) / CELL);
+  const start = new Int32Array(across * Math.max(down, 1) + 1), order = new Int32Array(rows.length);
+  for (let k = 0; k < rows.length; k++) start[cell(k) + 1]++;
+  for (let c = 1; c < start.length; c++) start[c] += start[c - 1];
+  const next = start.slice();
+  for (let k = 0; k < rows.length; k++) order[next[cell(k)]++] = k;
+  return ([left, top, right, bottom], g) => {
     let own = 0, all = 0;
-    for (let x = Math.floor(box[0] / CELL); x <= Math.floor(box[2] / CELL); x++) {
-      for (let y = Math.floor(box[1] / CELL); y <= Math.floor(box[3] / CELL); y++) {
-        for (const dot of cells.get(x * 4096 + y) || []) {
-          if (dot.x < box[0] || dot.x > box[2] || dot.y < box[1] || dot.y > box[3]) continue;
-          if (ways.Cluster.of[dot.i] === g) own++;
-          if (ways.Cluster.of[dot.i] >= 0) all++;
-        }
+    const first = Math.max(0, Math.floor((left - area[0]) / CELL)), last = Math.min(across - 1, Math.floor((right - area[0]) / CELL));
+    for (let row = Math.max(0, Math.floor((top - area[1]) / CELL)); row <= Math.min(down - 1, Math.floor((bottom - area[1]) / CELL)); row++) {
+      for (let at = start[row * across + first]; at < start[row * across + last + 1]; at++) {
+        const k = order[at];
+        if (x[k] < left || x[k] > right || y[k] < top || y[k] > bottom || of[rows[k]] < 0) continue;
+        all++;
+        if (of[rows[k]] === g) own++;
       }
     }
     return [own, all];
   };
 };
+/** The dots of each cluster: their places in order, across and down.
+ * @type {(dots: Dots) => (g: number) => {xs: Float32Array, ys: Float32Array}} */
+const sorter = ({rows, x, y}) => {
+  const of = ways.Cluster.of, start = new Int32Array(ways.Cluster.groups.length + 1);
+  for (let k = 0; k < rows.length; k++) if (of[rows[k]] >= 0) start[of[rows[k]] + 1]++;
+  for (let g = 1; g < start.length; g++) start[g] += start[g - 1];
+  const next = start.slice(), xs = new Float32Array(rows.length), ys = new Float32Array(rows.length);
+  for (let k = 0; k < rows.length; k++) {
+    const g = of[rows[k]];
+    if (g < 0) continue;
+    xs[next[g]] = x[k];
+    ys[next[g]++] = y[k];
+  }
+  return g => ({xs: xs.subarray(start[g], start[g + 1]).sort(), ys: ys.subarray(start[g], start[g + 1]).sort()});
+};
 
 /** Names of clusters are made once for each look of the page. */
 export const nameClusters = () => {
   $("labels").replaceChildren();
-  titles.length = 0;
+  titles.length = labels.length = 0;
   names = new Map();
   if (state.by !== "Cluster") return;
   ways.Cluster.groups.forEach((group, g) => {
@@ -65,42 +88,43 @@ export const nameClusters = () => {
   }
 };
 
+/** @type {(drawn: number[], scale: Scale, area: import("./types").Box) => Dots} */
+const inView = (drawn, {ax, bx, ay, by}, area) => {
+  const rows = new Int32Array(drawn.length), x = new Float32Array(drawn.length), y = new Float32Array(drawn.length);
+  let count = 0;
+  for (const i of drawn) {
+    const px = ax * xs[i] + bx, py = ay * ys[i] + by;
+    if (px <= area[0] || px >= area[2] || py <= area[1] || py >= area[3]) continue;
+    rows[count] = i;
+    x[count] = px;
+    y[count++] = py;
+  }
+  return {rows: rows.subarray(0, count), x: x.subarray(0, count), y: y.subarray(0, count)};
+};
+
 /**
  * Choose names for what is in view, the largest clusters first: each over songs of its own, within the
  * edges, and over no other name.
  * @param {number[]} drawn songs
- * @param {(i: number) => [number, number]} pixel where a song is
+ * @param {Scale} scale where on the window they are
  * @param {import("./types").Box} area what is free of lists and the player
  * @param {import("./types").Box[]} taken
  * @param {{only: number | null, first: number[], titled: boolean, size: number}} what
  */
-export const chooseLabels = (drawn, pixel, area, taken, {only, first, titled, size}) => {
-  for (const {element} of names.values()) element.style.visibility = "hidden";
-  for (const element of titles) element.style.visibility = "hidden";
+export const chooseLabels = (drawn, scale, area, taken, {only, first, titled, size}) => {
+  placed = null;
+  const before = labels, dots = inView(drawn, scale, area), boxes = [...taken], within = counter(dots, area), sorted = sorter(dots);
   labels = [];
-  /** @type {{i: number, x: number, y: number}[]} */
-  const inside = [];
-  for (const i of drawn) {
-    const [x, y] = pixel(i);
-    if (x > area[0] && x < area[2] && y > area[1] && y < area[3]) inside.push({i, x, y});
-  }
-  const boxes = [...taken], within = counter(inside);
-  /** @type {Map<number, {xs: number[], ys: number[]}>} */
-  const parts = new Map();
-  for (const {i, x, y} of inside) {
-    const g = ways.Cluster.of[i], part = parts.get(g) || {xs: [], ys: []};
-    part.xs.push(x);
-    part.ys.push(y);
-    parts.set(g, part);
-  }
   for (const [g, {element, w, h}] of names) {
-    const part = parts.get(g);
-    if (!part || (only !== null && only !== g) || labels.length >= LABELS) continue;
+    if (only !== null && only !== g) continue;
+    if (labels.length >= LABELS) break;
+    const {xs, ys} = sorted(g);
     // A handful at the edge of the view is not worth a name.
-    if (part.xs.length < Math.min(3, ways.Cluster.members[g].length)) continue;
-    const xs = part.xs.sort((a, b) => a - b), ys = part.ys.sort((a, b) => a - b);
-    let best = null, most = 0;
-    for (const across of [.5, .3, .7, .15, .85]) for (const down of [.5, .3, .7, .1, .9]) {
+    if (!xs.length || xs.length < Math.min(3, ways.Cluster.members[g].length)) continue;
+    let best = null, most = -Infinity;
+    for (const [across, down, off] of PLACES) {
+      // The middle of it, unless that is full of others.
+      if (1 - off <= most) break;
       const x = Math.min(area[2] - w / 2, Math.max(area[0] + w / 2, quantile(xs, across)));
       const y = Math.min(area[3] - h / 2, Math.max(area[1] + h / 2, quantile(ys, down)));
       /** @type {import("./types").Box} */
@@ -108,63 +132,63 @@ export const chooseLabels = (drawn, pixel, area, taken, {only, first, titled, si
       if (boxes.some(other => overlap(box, other))) continue;
       const [own, all] = within(box, g);
       if (own * 2 <= all) continue;
-      // The middle of it, unless that is full of others.
-      const score = own / all - .8 * (Math.abs(across - .5) + Math.abs(down - .5));
-      if (!best || score > most) { best = {x, y, box}; most = score; }
+      const score = own / all - off;
+      if (score > most) { best = box; most = score; }
     }
     if (!best) continue;
-    boxes.push(best.box);
-    labels.push(anchored(element, best.x - w / 2, best.y - h / 2, inside, pixel));
+    boxes.push(best);
+    labels.push(anchored(element, best[0], best[1], scale));
   }
-  if (titled && brush && inside.length <= CROWD) entitle(inside, pixel, area, boxes, first, size);
-  for (const {element} of labels) element.style.visibility = "visible";
+  if (titled && brush && dots.rows.length <= CROWD) entitle(dots, scale, area, boxes, first, size);
+  const shown = new Set(labels.map(({element}) => element));
+  for (const {element} of before) if (!shown.has(element)) element.style.visibility = "hidden";
+  for (const element of shown) element.style.visibility = "visible";
 };
 
-/** A name that stays with the song that is nearest to it while the map moves.
- * @type {(element: HTMLElement, x: number, y: number, inside: {i: number, x: number, y: number}[], pixel: (i: number) => [number, number]) => Label} */
-const anchored = (element, x, y, inside, pixel) => {
-  let song = inside[0].i, least = Infinity;
-  for (const each of inside) {
-    const far = (each.x - x) ** 2 + (each.y - y) ** 2;
-    if (far < least) { least = far; song = each.i; }
-  }
-  const [px, py] = pixel(song);
-  return {element, x: songs.x[song], y: songs.y[song], dx: x - px, dy: y - py};
-};
+/** A name that stays with its place on the map while that moves.
+ * @type {(element: HTMLElement, left: number, top: number, scale: Scale) => Label} */
+const anchored = (element, left, top, {ax, bx, ay, by}) => ({element, x: (left - bx) / ax, y: (top - by) / ay, dx: 0, dy: 0});
 
-/** @type {(inside: {i: number, x: number, y: number}[], pixel: (i: number) => [number, number], area: import("./types").Box, boxes: import("./types").Box[], first: number[], size: number) => void} */
-const entitle = (inside, pixel, area, boxes, first, size) => {
+/** @type {(dots: Dots, scale: Scale, area: import("./types").Box, boxes: import("./types").Box[], first: number[], size: number) => void} */
+const entitle = ({rows, x: xs, y: ys}, {ax, bx, ay, by}, area, boxes, first, size) => {
   if (!brush) return;
   const style = getComputedStyle($("labels"));
   brush.font = `${.82 * parseFloat(style.fontSize)}px ${style.fontFamily}`;
-  const high = 1.3 * parseFloat(style.fontSize), rank = new Map(first.map((i, k) => [i, k]));
-  const dots = inside.map(({x, y}) => /** @type {import("./types").Box} */ ([x - size / 2, y - size / 2, x + size / 2, y + size / 2]));
-  const order = [...inside.keys()].sort((a, b) => (rank.get(inside[a].i) ?? 1e9) - (rank.get(inside[b].i) ?? 1e9) || a - b);
+  const high = 1.3 * parseFloat(style.fontSize), rank = new Map(first.map((i, k) => [i, k])), all = [...rows.keys()];
+  const around = all.map(k => /** @type {import("./types").Box} */ ([xs[k] - size / 2, ys[k] - size / 2, xs[k] + size / 2, ys[k] + size / 2]));
+  const order = all.sort((a, b) => (rank.get(rows[a]) ?? 1e9) - (rank.get(rows[b]) ?? 1e9) || a - b);
   let used = 0;
   for (const k of order) {
     if (used >= TITLES) break;
-    const {i, x, y} = inside[k], text = songs.title[i].length > 34 ? `${songs.title[i].slice(0, 32)}…` : songs.title[i];
+    const i = rows[k], x = xs[k], y = ys[k], text = songs.title[i].length > 34 ? `${songs.title[i].slice(0, 32)}…` : songs.title[i];
     const wide = brush.measureText(text).width + 4, gap = size / 2 + 4;
     for (const [left, top] of [[x + gap, y - high / 2], [x - gap - wide, y - high / 2], [x - wide / 2, y + gap], [x - wide / 2, y - gap - high]]) {
       /** @type {import("./types").Box} */
       const box = [left, top, left + wide, top + high];
       if (left < area[0] || top < area[1] || box[2] > area[2] || box[3] > area[3]) continue;
-      if (boxes.some(other => overlap(box, other)) || dots.some((dot, j) => j !== k && overlap(box, dot))) continue;
+      if (boxes.some(other => overlap(box, other)) || around.some((dot, j) => j !== k && overlap(box, dot))) continue;
       boxes.push(box);
       if (!titles[used]) { titles[used] = make("span", "", "title"); $("labels").append(titles[used]); }
       titles[used].textContent = text;
-      labels.push({element: titles[used], x: songs.x[i], y: songs.y[i], dx: left - pixel(i)[0], dy: top - pixel(i)[1]});
+      labels.push({element: titles[used], x: songs.x[i], y: songs.y[i], dx: left - ax * songs.x[i] - bx, dy: top - ay * songs.y[i] - by});
       used++;
       break;
     }
   }
 };
 
-/** Put names where they belong now.
- * @type {(at: (x: number, y: number) => [number, number]) => void} */
-export const placeLabels = at => {
-  for (const {element, x, y, dx, dy} of labels) {
-    const [px, py] = at(x, y);
-    element.style.transform = `translate(${px + dx}px, ${py + dy}px)`;
+/** Where names stand now, and where the map is seen from since.
+ * @type {Scale | null} */
+let placed = null;
+/** Put names where they belong now: all together while the map is only shifted.
+ * @type {(scale: Scale) => void} */
+export const placeLabels = scale => {
+  const {ax, bx, ay, by} = scale;
+  if (!placed || Math.abs(placed.ax / ax - 1) > 1e-6 || Math.abs(placed.ay / ay - 1) > 1e-6) {
+    for (const {element, x, y, dx, dy} of labels) {
+      element.style.transform = `translate(${ax * x + bx + dx}px, ${ay * y + by + dy}px)`;
+    }
+    placed = scale;
   }
+  $("labels").style.transform = `translate(${bx - placed.bx}px, ${by - placed.by}px)`;
 };

@@ -1,7 +1,7 @@
 // The map: points, the song that is open and its nearest, the queue, what is under the pointer, legends.
 // Belongs here: drawing and moving it, and what was clicked on it. Does not: what a click does.
 import {$, count, make} from "./dom.js";
-import {album, artist, data, genre, n, songs, ways} from "./collection.js";
+import {album, artist, data, genre, n, songs, ways, xs, ys} from "./collection.js";
 import {DOT, grey, ink, seen} from "./theme.js";
 import {chooseLabels, nameClusters, placeLabels} from "./labels.js";
 import {follow, playing, state} from "./state.js";
@@ -52,13 +52,18 @@ export const margin = () => {
 export const view = () => map._fullLayout
   ? {x: [...map._fullLayout.xaxis.range], y: [...map._fullLayout.yaxis.range]}
   : bounds;
-/** @type {(x: number, y: number) => [number, number]} */
-const pixelAt = (x, y) => {
+/** @typedef {{ax: number, bx: number, ay: number, by: number}} Scale A place x, y of the map is at ax * x + bx, ay * y + by of the window. */
+/** @type {() => Scale} */
+const scale = () => {
   const {xaxis, yaxis} = map._fullLayout;
-  return [xaxis._offset + xaxis.l2p(x), yaxis._offset + yaxis.l2p(y)];
+  const [ax, ay] = [xaxis, yaxis].map(({range, l2p}) => (l2p(range[1]) - l2p(range[0])) / (range[1] - range[0]));
+  return {ax, bx: xaxis._offset + xaxis.l2p(xaxis.range[0]) - ax * xaxis.range[0], ay, by: yaxis._offset + yaxis.l2p(yaxis.range[0]) - ay * yaxis.range[0]};
 };
 /** @type {(i: number) => [number, number]} */
-export const pixel = i => pixelAt(songs.x[i], songs.y[i]);
+export const pixel = i => {
+  const {ax, bx, ay, by} = scale();
+  return [ax * songs.x[i] + bx, ay * songs.y[i] + by];
+};
 // Points cover a like share of the map whatever its size, and grow as one comes nearer.
 const pointSize = () => {
   const {l, r, t, b} = margin(), {x} = view(), zoom = fullSpan ? fullSpan / (x[1] - x[0]) : 1;
@@ -84,7 +89,7 @@ const choose = emphasis => {
   if (!sampleOrder) return [...songs.id.keys()];
   const {x, y} = view(), w = x[1] - x[0], h = y[1] - y[0], inside = [], around = [];
   for (const i of sampleOrder) {
-    const dx = songs.x[i] - x[0], dy = songs.y[i] - y[0];
+    const dx = xs[i] - x[0], dy = ys[i] - y[0];
     if (dx >= 0 && dx <= w && dy >= 0 && dy <= h) inside.push(i);
     else if (dx > -w && dx < 2 * w && dy > -h && dy < 2 * h) around.push(i);
   }
@@ -102,6 +107,9 @@ const colorOf = () => {
   const own = way.groups.map(group => group.color ? seen(group.color, DOT) : none);
   return i => way.of[i] < 0 ? none : own[way.of[i]];
 };
+/** The colour of a song as the map shows it now.
+ * @type {(i: number) => string} */
+let color = grey;
 const axis = {visible: false, zeroline: false, showgrid: false};
 // On a window of another shape the whole map is shown anew if it was before.
 let refits = 0;
@@ -123,7 +131,7 @@ const draw = ({x, y} = view()) => {
   // What stands out lies over the rest.
   for (const i of all) if (!emphasis?.has(i)) drawn.push(i);
   if (emphasis) for (const i of all) if (emphasis.has(i)) drawn.push(i);
-  const color = colorOf(), close = new Set(near), size = pointSize();
+  const close = new Set(near), size = pointSize();
   /** @type {(i: number) => number} */
   const opacity = i => song !== null ? (i === song || close.has(i) ? 1 : .3) : emphasis ? (emphasis.has(i) ? 1 : .16) : 1;
   /** @type {{x: (number | null)[], y: (number | null)[]}} */
@@ -141,7 +149,7 @@ const draw = ({x, y} = view()) => {
   const foremost = at => song !== null && at === 0;
   Plotly.react(map, [{
     type: webgl ? "scattergl" : "scatter", mode: "markers",
-    x: drawn.map(i => songs.x[i]), y: drawn.map(i => songs.y[i]),
+    x: Float64Array.from(drawn, i => xs[i]), y: Float64Array.from(drawn, i => ys[i]),
     marker: {color: drawn.map(color), opacity: drawn.map(opacity), size, line: {width: 0}},
   }, {
     type: "scatter", mode: "lines", ...lines, line: {color: ink(), width: line.length ? 1.5 : 1, dash: line.length ? "dot" : "solid"}, opacity: line.length ? .6 : .28,
@@ -170,7 +178,8 @@ const settle = () => {
   if (!unsettled) unsettled = requestAnimationFrame(() => { unsettled = 0; name(); });
 };
 const name = () => {
-  const {l, r, t, b} = margin(), {x} = view(), {song, near, emphasis, cluster} = looked();
+  room = margin();
+  const {l, r, t, b} = room, {x} = view(), {song, near, emphasis, cluster} = looked();
   for (const [side, value] of Object.entries({left: l, right: r, top: t, bottom: b})) $("fade").style[side] = `${value}px`;
   const boxOf = (/** @type {Element | null} */ element) => {
     const {left, top, right, bottom} = element?.getBoundingClientRect() ?? new DOMRect();
@@ -182,22 +191,23 @@ const name = () => {
     taken.push([px - 12, py - 12, px + 12, py + 12]);
   }
   const now = playing(), first = [...(song === null ? [] : [song]), ...(now === null ? [] : [now]), ...near, ...(emphasis ? [...emphasis].slice(0, 60) : [])];
-  chooseLabels(drawn, pixel, [Math.max(4, l - 24), t - 12, Math.min(innerWidth - 4, innerWidth - r + 20), innerHeight - b + 12], taken, {
+  chooseLabels(drawn, scale(), [Math.max(4, l - 24), t - 12, Math.min(innerWidth - 4, innerWidth - r + 20), innerHeight - b + 12], taken, {
     only: cluster, first, titled: fullSpan / (x[1] - x[0]) > 1.4 || n < 60, size: pointSize(),
   });
   moved();
 };
-const moved = () => { placeLabels(pixelAt); spots(); };
+const moved = () => { placeLabels(scale()); spots(); };
+let room = {l: 0, r: 0, t: 0, b: 0};   // as the map was drawn last
 const spots = () => {
   for (const [name, song] of Object.entries({playing: playing(), pointed: state.pointed})) {
     const spot = $(`${name}-spot`);
     spot.hidden = song === null || !map._fullLayout;
     if (song === null || spot.hidden) continue;
-    const [x, y] = pixel(song), {l, r, t, b} = margin();
+    const [x, y] = pixel(song), {l, r, t, b} = room;
     // Not over the list, when its song lies beyond the edge of the view.
     spot.hidden = x < l - 16 || x > innerWidth - r + 16 || y < t - 16 || y > innerHeight - b + 16;
     spot.style.transform = `translate(${x}px, ${y}px)`;
-    spot.style.color = colorOf()(song);
+    spot.style.color = color(song);
   }
 };
 const legend = () => {
@@ -286,11 +296,9 @@ const REACH = 14;
 /** @type {(clientX: number, clientY: number) => number | null} */
 const songAt = (clientX, clientY) => {
   let found = null, least = REACH * REACH;
-  const {xaxis, yaxis} = map._fullLayout, [left, bottom] = [xaxis.range[0], yaxis.range[0]];
-  const wide = xaxis._length / (xaxis.range[1] - left), high = yaxis._length / (yaxis.range[1] - bottom);
-  const x = clientX - xaxis._offset, y = yaxis._offset + yaxis._length - clientY;
+  const {ax, bx, ay, by} = scale();
   for (const i of drawn) {
-    const dx = (songs.x[i] - left) * wide - x, dy = (songs.y[i] - bottom) * high - y;
+    const dx = ax * xs[i] + bx - clientX, dy = ay * ys[i] + by - clientY;
     const distance = dx * dx + dy * dy;
     if (distance < least) { found = i; least = distance; }
   }
@@ -298,15 +306,18 @@ const songAt = (clientX, clientY) => {
 };
 /** Songs within a loop that was drawn around them.
  * @type {(loop: [number, number][]) => number[]} */
-const within = loop => drawn.filter(i => {
-  const [x, y] = pixel(i);
-  let inside = false;
-  for (let a = 0, b = loop.length - 1; a < loop.length; b = a++) {
-    const [ax, ay] = loop[a], [bx, by] = loop[b];
-    if (ay > y !== by > y && x < (bx - ax) * (y - ay) / (by - ay) + ax) inside = !inside;
-  }
-  return inside;
-});
+const within = loop => {
+  const {ax, bx, ay, by} = scale();
+  return drawn.filter(i => {
+    const x = ax * xs[i] + bx, y = ay * ys[i] + by;
+    let inside = false;
+    for (let a = 0, b = loop.length - 1; a < loop.length; b = a++) {
+      const [x1, y1] = loop[a], [x2, y2] = loop[b];
+      if (y1 > y !== y2 > y && x < (x2 - x1) * (y - y1) / (y2 - y1) + x1) inside = !inside;
+    }
+    return inside;
+  });
+};
 
 const TWICE = 400;   // ms
 /**
@@ -362,6 +373,7 @@ export const startMap = ({look, play, pick}) => {
     });
   });
   map.addEventListener("pointerleave", hideTip);
+  color = colorOf();
   legend();
   nameClusters();
   draw();
@@ -373,7 +385,7 @@ export const startMap = ({look, play, pick}) => {
     drawnSize = pointSize();
     if (redraw) draw(); else settle();
   });
-  follow(["by", "dark"], () => { legend(); nameClusters(); });
+  follow(["by", "dark"], () => { color = colorOf(); legend(); nameClusters(); });
   follow(["by", "dark", "place", "query", "queue", "selected", "moments"], () => draw());
   let waiting = 0;
   follow(["place", "query"], () => {

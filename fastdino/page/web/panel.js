@@ -31,9 +31,7 @@ const allGroups = () => {
   const way = ways[state.by], list = make("ul", undefined, "groups");
   for (const g of way.groups.keys()) list.append(groupRow(state.by, g));
   if (way.rest.length) list.append(groupRow(state.by, -1));
-  /** @type {(by: string) => void} */
-  const choose = by => { alterPlace({by}); box.scrollTop = 0; };
-  return [switcher("Colour by", Object.keys(ways).map(name => [name, name]), state.by, choose), list];
+  return [switcher("Colour by", Object.keys(ways).map(name => [name, name]), state.by, by => alterPlace({by})), list];
 };
 /** @type {(of: string, g: number) => HTMLElement[]} */
 const oneGroup = (of, g) => {
@@ -255,7 +253,7 @@ export const startPanel = () => {
   let waiting = 0;
   $("query").oninput = () => {
     clearTimeout(waiting);
-    waiting = setTimeout(() => { alterPlace({query: $("query").value.trim()}); box.scrollTop = 0; }, n > 20_000 ? 250 : 90);
+    waiting = setTimeout(() => { alterPlace({query: $("query").value.trim()}); }, n > 20_000 ? 250 : 90);
   };
   follow(["query"], () => { if ($("query").value.trim() !== state.query) $("query").value = state.query; });
   // The words of a large collection are sorted before anyone types.

@@ -104,15 +104,18 @@ export const search = text => {
   return [...total].sort((a, b) => b[1] - a[1] || songs.title[a[0]].localeCompare(songs.title[b[0]])).map(([row]) => row);
 };
 
+/** The words of each group's name, by kind.
+ * @type {Map<string, string[][]>} */
+const named = new Map();
 const KINDS = {Artist: "Artists", Album: "Albums", Genre: "Genres", Year: "Years", Cluster: "Clusters"};
 /** Groups in whose name every word is found, by kind, the best and largest first.
  * @type {(text: string, k?: number) => {of: string, kind: string, found: number[]}[]} */
 export const searchGroups = (text, k = 4) => {
   const asked = words(text), whole = plain(text).trim();
   return Object.entries(KINDS).map(([of, kind]) => {
-    const way = of === "Album" ? albums : ways[of];
-    const scored = way.groups.map(({name}, g) => {
-      const there = words(name);
+    const way = of === "Album" ? albums : ways[of], names = named.get(of) ?? way.groups.map(({name}) => words(name));
+    named.set(of, names);
+    const scored = names.map((there, g) => {
       let score = 0;
       for (const typed of asked) {
         // A year is asked for by its number: in decades only the whole of it counts.
@@ -121,7 +124,7 @@ export const searchGroups = (text, k = 4) => {
         if (!best) return [g, 0];
         score += best;
       }
-      return [g, score && score / asked.length + (plain(name) === whole ? 1 : 0)];
+      return [g, score && score / asked.length + (plain(way.groups[g].name) === whole ? 1 : 0)];
     });
     scored.sort((a, b) => b[1] - a[1] || way.members[b[0]].length - way.members[a[0]].length);
     return {of, kind, found: scored.filter(([, score]) => score >= .4).slice(0, k).map(([g]) => g)};
