@@ -202,13 +202,9 @@ def application(home: Home, port: int, sharing: Sharing | None = None) -> Starle
 
     def page(request: Request) -> Response:
         if not home.page.exists():
-<<<<<<< HEAD
-            raise HTTPException(404, "There is no page yet: run `fastdino report`.")
+            raise HTTPException(404, runnable("There is no page yet: run `fastdino report`."))
         if sharing:
             return HTMLResponse(_page_for_others(home.page, home.page.stat().st_mtime_ns))
-=======
-            raise HTTPException(404, runnable("There is no page yet: run `fastdino report`."))
->>>>>>> 777a9a4 (A song without a vector is an error in every question, not an empty answer; hints in the server can be typed; tables on a real narrow terminal)
         return FileResponse(home.page)
 
     def audio(request: Request) -> Response:

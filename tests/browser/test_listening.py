@@ -210,7 +210,7 @@ def test_songs_are_picked_one_by_one_and_by_a_loop(page: Page):
     page.wait_for_function(PLAYS)
     queue = page.evaluate(QUEUE)
     assert (queue[0], queue[-1]) == (3, 6)
-    tab(page, "Selection")
+    tab(page, "Picked")
     page.get_by_text("What is like all of them").click()
     page.wait_for_function(f"() => {QUEUE}[1] === 6")
     tab(page, "Queue")

@@ -4,7 +4,7 @@ import {change, state} from "./state.js";
 import {$, say} from "./dom.js";
 import {rowOf, songs, wayOf, ways} from "./collection.js";
 
-const TABS = ["Groups", "Song", "Queue", "Selection", "Collection"];
+const TABS = ["Groups", "Song", "Queue", "Picked", "Collection"];
 const ROOT = {tab: "Groups"};
 /** @type {(state: Pick<import("./types").State, "place" | "by" | "query">) => string} */
 export const addressOf = ({place, by, query}) => {

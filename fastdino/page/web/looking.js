@@ -36,7 +36,7 @@ export const looked = () => {
     const line = queue.map(entry => entry.song);
     return {...none, emphasis: new Set(line), line};
   }
-  if (place.tab === "Selection" && selected.length) return {...none, emphasis: new Set(selected)};
+  if (place.tab === "Picked" && selected.length) return {...none, emphasis: new Set(selected)};
   if (place.tab === "Groups" && place.of && place.group !== undefined) {
     const cluster = place.of === "Cluster" && place.group >= 0 ? place.group : null;
     return {...none, emphasis: new Set(groupOf(place.of, place.group).members), cluster, frame: place.of !== "Cluster"};

@@ -319,7 +319,7 @@ const within = loop => {
   });
 };
 
-const TWICE = 400;   // ms
+const TWICE = 400, HELD = 550;   // ms
 /**
  * @param {{look: (song: number) => void, play: (song: number) => void, pick: (songs: number[], more: boolean) => void}} does
  */
@@ -332,36 +332,54 @@ export const startMap = ({look, play, pick}) => {
   let fingers = 0, last = {song: -1, at: -TWICE};
   /** @type {[number, number][] | null} */
   let loop = null;
+  const endLoop = () => { loop = null; $("lasso").hidden = true; };
+  let holding = 0;
   map.addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => {
     fingers = event.isPrimary ? 1 : fingers + 1;
     pressed = event.button === 0 && fingers === 1 ? event : null;
     hideTip();
-    if (pressed && event.shiftKey) { loop = [[event.clientX, event.clientY]]; event.stopPropagation(); }
+    clearTimeout(holding);
+    if (fingers > 1) endLoop();
+    if (pressed && event.pointerType === "touch") holding = setTimeout(() => {
+      const song = pressed && songAt(pressed.clientX, pressed.clientY);
+      if (song === null) return;
+      pressed = null;
+      endLoop();
+      pick([song], true);
+    }, HELD);
+    if (pressed && (event.shiftKey || state.picking)) { loop = [[event.clientX, event.clientY]]; event.stopPropagation(); }
   }, true);
   // Plotly pans from the mouse's own events.
-  for (const name of ["mousedown", "touchstart"]) map.addEventListener(name, (/** @type {Event} */ event) => { if (loop) event.stopPropagation(); }, true);
+  for (const name of ["mousedown", "touchstart"]) map.addEventListener(name, (/** @type {Event} */ event) => {
+    if (!loop) return;
+    event.stopPropagation();
+    event.preventDefault();   // Nor may the browser take it for a gesture, whose end would swallow the next tap.
+  }, true);
   addEventListener("pointermove", event => {
+    if (pressed && Math.hypot(event.clientX - pressed.clientX, event.clientY - pressed.clientY) > 6) clearTimeout(holding);
     if (!loop) return;
     loop.push([event.clientX, event.clientY]);
     $("lasso").hidden = false;
     $("lasso").firstElementChild.setAttribute("points", loop.map(point => point.join(",")).join(" "));
   }, true);
   addEventListener("pointerup", event => {
-    const drawnLoop = loop, from = pressed;
-    pressed = loop = null;
-    $("lasso").hidden = true;
+    const drawnLoop = loop, from = pressed, more = event.ctrlKey || event.metaKey || state.picking;
+    pressed = null;
+    clearTimeout(holding);
+    endLoop();
     /** @type {(x: number, y: number) => boolean} */
     const near = (x, y) => from !== null && Math.hypot(x - from.clientX, y - from.clientY) < 6;
     // A loop ends where it began, but was elsewhere.
     const still = near(event.clientX, event.clientY) && (!drawnLoop || drawnLoop.every(([x, y]) => near(x, y)));
-    if (drawnLoop && !still) { pick(within(drawnLoop), event.ctrlKey || event.metaKey); return; }
+    if (drawnLoop && !still) { pick(within(drawnLoop), more); return; }
     const song = still ? songAt(event.clientX, event.clientY) : null;
     if (song === null) return;
-    if (event.ctrlKey || event.metaKey) { pick([song], true); return; }
+    if (more) { pick([song], true); return; }
     const twice = last.song === song && event.timeStamp - last.at < TWICE;
     last = {song, at: event.timeStamp};
     if (twice) play(song); else look(song);
   }, true);
+  addEventListener("pointercancel", () => { pressed = null; clearTimeout(holding); endLoop(); }, true);
   let looking = 0;
   map.addEventListener("pointermove", (/** @type {PointerEvent} */ event) => {
     if (event.pointerType === "touch" || event.buttons || looking) return;

@@ -2,7 +2,7 @@
 // found. Belongs here: the views, and showing the one that is wanted. Does not: rows; the map.
 import {$, button, clock, counted, lasting, make, say} from "./dom.js";
 import {album, data, genre, groupOf, n, neighbors, placed, rowOf, served, songs, ways} from "./collection.js";
-import {actions, dot, groupRow, heading, lookAtGroup, look, meter, playFew, playOf, queueRows, rows, switcher, topWithBack} from "./rows.js";
+import {actions, dot, groupRow, heading, lookAtGroup, look, meter, pick, playFew, playOf, queueRows, rows, switcher, topWithBack} from "./rows.js";
 import {alterPlace, go} from "./address.js";
 import {append, canUndo, clear, playNext, setEndless, shuffle, undo} from "./queue.js";
 import {audio, likeSong, momentsLike, play, stretch} from "./player.js";
@@ -24,6 +24,7 @@ const doing = (list, name, strong, ...more) => actions(
   strong ?? button("Play all", "", () => play(list, 0, name), "strong", "play"),
   ...more,
   button("Add to queue", "", () => { append(list); say(`${counted(list.length, "song")} added to the queue`); }, "", "add"),
+  ...(state.place.tab === "Picked" && !state.query ? [] : [button("Pick all", "", () => pick([...list, ...state.selected], false))]),
   ...saving(() => download(name, spaced(list))),
 );
 
@@ -119,11 +120,11 @@ const queue = () => {
 };
 const selection = () => {
   const list = state.selected, name = `${counted(list.length, "song")} picked`;
-  if (!list.length) return [make("p", "Nothing is picked. Click songs with Ctrl held, or draw a loop around them with Shift held.", "empty")];
+  if (!list.length) return [make("p", "Nothing is picked. Press S where the keyboard is, click songs with Ctrl held, or draw a loop around them with Shift held. Where there is no keyboard, press Pick on the map: taps then pick, and a finger draws the loop.", "empty")];
   const ids = list.map(i => `song=${songs.id[i]}`);
   return [
     heading(name),
-    make("p", "With Ctrl held a click picks one more or puts it back; with Shift held, draw a loop around several.", "facts"),
+    make("p", "Pick one more, or put one back, with S, with a click while Ctrl is held, or with Pick on the map.", "facts"),
     doing(list, name, undefined,
       ...(served && list.length > 1 ? [
         button("Way from the first to the last", "", () => journey(`way?${ids[0]}&${ids.at(-1)}`, `From ${songs.title[list[0]]} to ${songs.title[list[list.length - 1]]}`)),
@@ -175,7 +176,7 @@ const tabs = {
   Groups: () => go({tab: "Groups"}),
   Song: () => { const song = lastSong >= 0 ? lastSong : playing(); if (song !== null) go({tab: "Song", song, lens: "songs"}); },
   Queue: () => go({tab: "Queue"}),
-  Selection: () => go({tab: "Selection"}),
+  Picked: () => go({tab: "Picked"}),
   Collection: () => go({tab: "Collection"}),
 };
 const show = () => {
@@ -184,7 +185,7 @@ const show = () => {
   const parts = query ? matches()
     : place.tab === "Song" ? oneSong(place)
     : place.tab === "Queue" ? queue()
-    : place.tab === "Selection" ? selection()
+    : place.tab === "Picked" ? selection()
     : place.tab === "Collection" ? collection()
     : place.of && place.group !== undefined ? oneGroup(place.of, place.group) : allGroups();
   for (const element of box.querySelectorAll(".chart")) Plotly.purge(element);
@@ -206,11 +207,12 @@ const mark = () => {
   const now = playing();
   for (const row of box.querySelectorAll(".songs li")) {
     const {song, k} = /** @type {HTMLElement} */ (row).dataset;
+    row.classList.toggle("picked", state.place.tab !== "Picked" && state.selected.includes(Number(song)));
     row.classList.toggle("playing", k === undefined ? Number(song) === now && now !== null : Number(k) === state.at);
   }
   $("tabs").querySelector("[data-tab=Song]").disabled = now === null && lastSong < 0;
-  const picked = $("tabs").querySelector("[data-tab=Selection]");
-  picked.hidden = !state.selected.length && state.place.tab !== "Selection";
+  const picked = $("tabs").querySelector("[data-tab=Picked]");
+  picked.hidden = !state.selected.length && state.place.tab !== "Picked";
 };
 
 /** Where else does it sound like this second of the song that is playing? */
@@ -240,7 +242,7 @@ const hearDoubleClicks = () => {
       return;
     }
     const row = target.closest(".what")?.closest(".songs li"), onPlay = row && playOf.get(row);
-    last = onPlay && event.detail && !event.ctrlKey && !event.metaKey ? {play: onPlay, at: event.timeStamp, x: event.clientX, y: event.clientY} : null;
+    last = onPlay && event.detail && !event.ctrlKey && !event.metaKey && !state.picking ? {play: onPlay, at: event.timeStamp, x: event.clientX, y: event.clientY} : null;
   }, true);
 };
 
@@ -267,7 +269,8 @@ export const startPanel = () => {
   hearDoubleClicks();
   $("query").value = state.query;
   show();
-  follow(["place", "query", "by", "dark", "selected", "moments"], () => { if (!state.query || $("query").value.trim() === state.query) show(); });
+  follow(["place", "query", "by", "dark", "moments"], () => { if (!state.query || $("query").value.trim() === state.query) show(); });
+  follow(["selected"], () => { if (state.place.tab === "Picked" && !state.query) show(); else mark(); });
   follow(["place"], () => { $("missing").hidden = true; });
   follow(["queue", "at", "name", "endless"], () => {
     if (state.place.tab !== "Queue" || state.query) { mark(); return; }

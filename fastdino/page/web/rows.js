@@ -11,6 +11,7 @@ import {few} from "./playlists.js";
 import {play, toggle, turnTo} from "./player.js";
 
 const LISTED = 200;   // rows of songs at a time
+const EDGE = 28;   // pixels: what is dragged so near to the end of the list moves on in it
 /** @typedef {import("./types").Entry & {similarity?: number}} Listed */
 
 /** @type {(color?: string | null) => HTMLElement} */
@@ -20,15 +21,16 @@ export const dot = color => { const i = make("i", undefined, "dot"); i.style.bac
 export const look = song => { go({tab: "Song", song, lens: "songs"}); bring(song); };
 /** @type {(of: string, group: number) => void} */
 export const lookAtGroup = (of, group) => go({tab: "Groups", of, group});
-/** Put songs among those that are picked, or take one away that was.
- * @type {(picked: number[], more: boolean) => void} */
-export const pick = (picked, more) => {
+/** Put songs among those that are picked, or take one away that was; from a list one stays in it.
+ * @type {(picked: number[], more: boolean, stay?: boolean) => void} */
+export const pick = (picked, more, stay = false) => {
   const one = picked.length === 1 && state.selected.includes(picked[0]);
   const selected = one ? state.selected.filter(i => i !== picked[0]) : [...new Set([...(more ? state.selected : []), ...picked])];
   change({selected});
   say(`${counted(selected.length, "song")} picked`);
-  if (selected.length) go({tab: "Selection"});
-  else if (state.place.tab === "Selection") go({tab: "Groups"});
+  if (stay) return;
+  if (selected.length) go({tab: "Picked"});
+  else if (state.place.tab === "Picked") go({tab: "Groups"});
 };
 
 /** @type {(similarity: number) => HTMLElement} */
@@ -43,7 +45,7 @@ export const meter = similarity => {
 };
 /** @type {(i: number) => HTMLElement} */
 const what = i => {
-  const element = button("", "", event => event.ctrlKey || event.metaKey ? pick([i], true) : look(i), "what");
+  const element = button("", "", event => event.ctrlKey || event.metaKey || state.picking ? pick([i], true, true) : look(i), "what");
   element.append(make("b", songs.title[i]), make("span", [artist(i), album(i)].filter(Boolean).join(" · ") || "Unknown artist"));
   element.onfocus = () => change({pointed: i});
   element.onblur = () => change({pointed: null});
@@ -124,7 +126,9 @@ const drag = (event, k) => {
   let to = k;
   /** @type {(at: PointerEvent) => void} */
   const over = at => {
-    const line = /** @type {HTMLElement | null} */ (document.elementFromPoint(innerWidth - 60, at.clientY)?.closest(".queue li[data-k]") ?? null);
+    const list = $("view"), {left, top, right, bottom} = list.getBoundingClientRect();
+    list.scrollTop += at.clientY < top + EDGE ? -EDGE / 2 : at.clientY > bottom - EDGE ? EDGE / 2 : 0;
+    const line = /** @type {HTMLElement | null} */ (document.elementFromPoint((left + right) / 2, at.clientY)?.closest(".queue li[data-k]") ?? null);
     for (const other of $("view").querySelectorAll(".aim-above, .aim-below")) other.classList.remove("aim-above", "aim-below");
     if (!line) return;
     to = Number(line.dataset.k);

@@ -1,6 +1,6 @@
 // Setting out. Belongs here: the headline, the keyboard, and everyone in their order. Does not: what
 // they do.
-import {$, counted} from "./dom.js";
+import {$, counted, say} from "./dom.js";
 import {askMoments, startPanel} from "./panel.js";
 import {back, startAddress} from "./address.js";
 import {data, n} from "./collection.js";
@@ -9,6 +9,7 @@ import {likeSong, skip, startPlayer, step, toggle} from "./player.js";
 import {restore, startQueue, undo} from "./queue.js";
 import {search} from "./search.js";
 import {showAll, startMap, zoom} from "./map.js";
+import {change, state} from "./state.js";
 import {startTheme, switchTheme} from "./theme.js";
 
 $("title").textContent = `${counted(data.counts.songs, "song")}, laid out by sound`;
@@ -25,8 +26,27 @@ const walk = by => {
 /** Play the row that the keyboard has reached, or add it to the queue.
  * @type {(part: string) => void} */
 const press = part => /** @type {HTMLElement | null} */ (document.activeElement?.closest(".songs li")?.querySelector(part) ?? null)?.click();
+/** Pick the song of the row that the keyboard has reached, or the one that is open, or put it back. */
+const pickHere = () => {
+  const row = /** @type {HTMLElement | null} */ (document.activeElement?.closest(".songs li") ?? null);
+  const song = row ? Number(row.dataset.song) : state.place.song;
+  if (song === undefined) return;
+  const at = row ? [...$("view").querySelectorAll(".songs li")].indexOf(row) : -1;
+  pick([song], true, true);
+  if (!row || row.isConnected) return;
+  const left = $("view").querySelectorAll(".songs .what");   // It was taken from among those that are picked.
+  /** @type {HTMLElement} */ (left[Math.min(at, left.length - 1)] ?? $("view")).focus();
+};
+/** @type {(picking: boolean) => void} */
+const setPicking = picking => {
+  change({picking});
+  $("pick").setAttribute("aria-pressed", String(picking));
+  say(picking ? "Taps and clicks pick songs now" : "Songs are looked at again");
+};
+const help = () => { $("help").setAttribute("aria-expanded", String($("hint").classList.toggle("all"))); };
 /** @type {Record<string, () => void>} */
 const keys = {
+  "?": help,
   "/": () => $("query").select(),
   " ": toggle,
   ArrowDown: () => walk(1),
@@ -38,6 +58,7 @@ const keys = {
   m: () => $("moments").click(),
   h: () => press(".hear"),
   a: () => press(".add"),
+  s: pickHere,
   u: undo,
   "+": () => zoom(1.5),
   "=": () => zoom(1.5),
@@ -49,7 +70,9 @@ addEventListener("keydown", event => {
   const at = /** @type {HTMLInputElement} */ (event.target), typing = at === $("query");
   if (event.key === "Escape") {
     if (typing) at.blur();
-    back();
+    if ($("hint").classList.contains("all")) help();
+    else if (state.picking) setPicking(false);
+    else back();
   } else if (typing) {
     if (event.key === "ArrowDown") walk(1);
     else if (event.key === "Enter") {
@@ -72,6 +95,8 @@ addEventListener("keydown", event => {
 $("zoom-in").onclick = () => zoom(1.5);
 $("zoom-out").onclick = () => zoom(1 / 1.5);
 $("zoom-all").onclick = showAll;
+$("pick").onclick = () => setPicking(!state.picking);
+$("help").onclick = help;
 $("theme").onclick = switchTheme;
 startTheme();
 restore();

@@ -7,7 +7,7 @@ export const state = {
   by: "Cluster", place: {tab: "Groups"}, query: "",
   queue: [], at: -1, name: "", endless: kept("localStorage", "endless") === "true",
   moments: {song: -1, at: 0, found: null},
-  pointed: null, selected: [], dark: false,
+  pointed: null, selected: [], picking: false, dark: false,
 };
 /** @type {{names: (keyof import("./types").State)[], act: () => void}[]} */
 const followers = [];

@@ -38,7 +38,7 @@ export interface Moments {
 export interface Listened {queue: Entry[]; at: number; name: string}
 export interface State extends Listened {
   by: string; place: Place; query: string; moments: Moments; pointed: number | null;
-  selected: number[]; endless: boolean; dark: boolean;
+  selected: number[]; picking: boolean; endless: boolean; dark: boolean;
 }
 export type Box = [number, number, number, number];
 
