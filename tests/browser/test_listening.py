@@ -271,3 +271,42 @@ def test_without_storage_it_works(chromium: Browser, large: str):
     assert page.evaluate(QUEUE) == [1, 2]
     context.close()
     assert not complaints
+
+
+def test_without_webgl_it_says_so_and_works(chromium: Browser, large: str):
+    context = chromium.new_context(viewport={"width": 1366, "height": 768})
+    context.add_init_script(
+        """const own = HTMLCanvasElement.prototype.getContext;
+           HTMLCanvasElement.prototype.getContext = function (kind, ...more) {
+             return /webgl/.test(kind) ? null : own.call(this, kind, ...more); };"""
+    )
+    page, complaints = watched(context)
+    opened(page, large)
+    expect(page.locator("#sampled")).to_have_text("No WebGL: the map is slower")
+    assert page.evaluate("map.data[0].type") == "scatter"
+    page.mouse.click(*page.evaluate("pixel(5)"))
+    expect(page.locator("#view h2").first).to_have_text(page.evaluate("songs.title[5]"))
+    context.close()
+    assert not complaints
+
+
+def test_where_sound_is_forbidden_it_says_so_and_a_press_starts_it(
+    chromium: Browser, chromium_path: str, url: str
+):
+    options = ["--autoplay-policy=document-user-activation-required", "--disable-audio-output"]
+    strict = chromium.browser_type.launch(
+        executable_path=chromium_path, args=[*options, "--no-sandbox"]
+    )
+    context = strict.new_context(viewport={"width": 1366, "height": 768})
+    # Not by a test's own hand, which the browser would take for someone's.
+    context.add_init_script(
+        "addEventListener('load', () => setTimeout(() => modules.player.play([0, 1])));"
+    )
+    page, complaints = watched(context)
+    page.goto(url)
+    expect(page.locator("#note")).to_contain_text("press Play")
+    page.click("#play")
+    expect(page.locator("#note")).to_be_hidden()
+    page.wait_for_function("() => !document.getElementById('audio').paused")
+    strict.close()
+    assert not complaints

@@ -134,6 +134,12 @@ const draw = ({x, y} = view()) => {
   const close = new Set(near), size = pointSize();
   /** @type {(i: number) => number} */
   const opacity = i => song !== null ? (i === song || close.has(i) ? 1 : .3) : emphasis ? (emphasis.has(i) ? 1 : .16) : 1;
+  /** @type {(all: Float64Array) => Float64Array} */
+  const picked = all => {
+    const some = new Float64Array(drawn.length);
+    for (let k = 0; k < some.length; k++) some[k] = all[drawn[k]];
+    return some;
+  };
   /** @type {{x: (number | null)[], y: (number | null)[]}} */
   const lines = {x: [], y: []};
   if (song !== null) for (const i of near) {
@@ -149,7 +155,7 @@ const draw = ({x, y} = view()) => {
   const foremost = at => song !== null && at === 0;
   Plotly.react(map, [{
     type: webgl ? "scattergl" : "scatter", mode: "markers",
-    x: Float64Array.from(drawn, i => xs[i]), y: Float64Array.from(drawn, i => ys[i]),
+    x: picked(xs), y: picked(ys),
     marker: {color: drawn.map(color), opacity: drawn.map(opacity), size, line: {width: 0}},
   }, {
     type: "scatter", mode: "lines", ...lines, line: {color: ink(), width: line.length ? 1.5 : 1, dash: line.length ? "dot" : "solid"}, opacity: line.length ? .6 : .28,
