@@ -37,6 +37,7 @@ ui: $(INSTALLED) ## the same in Dagster, on http://127.0.0.1:3000 (or PORT=...)
 		"$(PORT)" 2> /dev/null || { echo "Port $(PORT) is taken, perhaps by another make ui:" \
 		"close that, or choose another one, as make ui PORT=3001" >&2; exit 1; }
 	@mkdir -p var/dagster
+	@DAGSTER_HOME="$(CURDIR)" $(BIN)/python -m pipelines.catch_up
 	@DAGSTER_HOME="$(CURDIR)" PYTHONWARNINGS='ignore:Function `dev_command` is superseded' \
 		exec $(BIN)/python -c 'import os, signal, sys; \
 		signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])' \

@@ -27,13 +27,16 @@ from fastdino import __version__
 from fastdino.core import storage
 from fastdino.core.errors import UserError, readable_errors
 from fastdino.core.home import Home
-from fastdino.core.summary import Scalar, Summary
+from fastdino.core.outcomes import Outcome
+from fastdino.core.summary import Relation, Scalar, Summary
 from fastdino.core.text import OneLineFormatter, one_line, runnable
-from fastdino.steps import made
+from fastdino.steps import data_version, made, perform
 
 log = logging.getLogger("fastdino.child")
 
 GRACE_S = 30.0
+# When the last of an asset's steps ended, among what Dagster shows with it.
+ENDED = "ended"
 PLOT_WIDTH = 960  # pixels
 
 
@@ -70,7 +73,8 @@ def main() -> int:
         logging.getLogger("fastdino").setLevel(logging.INFO)
         logging.getLogger("fastdino").addHandler(PipesHandler(pipes))
         try:
-            pipes.report_asset_materialization(metadata=together(run(pipes.extras)))
+            done = together(run(pipes.extras))
+            pipes.report_asset_materialization(done, data_version_of(pipes.extras))
         except UserError as error:
             report_failure(pipes, one_line(runnable(str(error))), retry=False)
         except Exception as error:
@@ -89,7 +93,7 @@ def report_failure(pipes: PipesContext, message: str, *, retry: bool) -> None:
     pipes.report_custom_message({"message": message.strip(), "retry": retry, "metadata": shown})
 
 
-def run(extras: Mapping[str, Any]) -> list[Summary]:
+def run(extras: Mapping[str, Any]) -> list[Outcome]:
     """Run ``extras["steps"]`` on ``extras["home"]``, one after the other.
 
     Each is a pair of the step's name and its options, as ``fastdino.steps.made`` takes them.
@@ -103,31 +107,40 @@ def run(extras: Mapping[str, Any]) -> list[Summary]:
             f"Dagster has {extras['version']}: install the same everywhere"
         )
     os.environ.update(extras.get("settings", {}))
-    home, summaries = Home(Path(extras["home"])), []
+    home, done = Home(Path(extras["home"])), []
     with readable_errors(home.root):
         storage.mount(home.root)
         # All of them before the first: what is wrong with the last one's options is told at once.
         chosen = [made(name, options) for name, options in extras["steps"]]
         storage.take_in(home.root)
         for step in chosen:
-            summary = step.run(home)
-            if summary is None:
+            outcome = perform(step, home)
+            if outcome is None:
                 continue
-            log.info("%s", summary.headline)
-            for warning in summary.warnings:
+            log.info("%s", outcome.summary.headline)
+            for warning in outcome.summary.warnings:
                 log.warning("%s", warning)
-            summaries.append(summary)
-    return summaries
+            done.append(outcome)
+    return done
 
 
-def together(done: Sequence[Summary]) -> dict[str, Any]:
+def data_version_of(extras: Mapping[str, Any]) -> str | None:
+    """The version of what the steps ``extras["leaves"]`` leave behind; None if that is nothing."""
+    home = Home(Path(extras["home"]))
+    with readable_errors(home.root):
+        return data_version(home, extras["leaves"])
+
+
+def together(done: Sequence[Outcome]) -> dict[str, Any]:
     """What Dagster shows of several steps: all that any says, the first where two say it."""
     shown: dict[str, Any] = {}
     warnings: list[str] = []
-    for summary in done:
+    for summary in (outcome.summary for outcome in done):
         warnings += map(one_line, map(runnable, summary.warnings))
         shown = {**metadata(summary), **shown}
-    shown["did work"] = _typed("bool", any(summary.did_work for summary in done))
+    shown["did work"] = _typed("bool", any(outcome.summary.did_work for outcome in done))
+    if done:
+        shown[ENDED] = _typed("timestamp", max(outcome.ended_s for outcome in done))
     if warnings:
         shown["warnings"] = _typed("text", "\n".join(warnings))
     # Tables are last, for they are shown in full length.
@@ -152,7 +165,33 @@ def metadata(summary: Summary) -> dict[str, Any]:
     shown |= {f"{name} (path)": _typed("path", str(path)) for name, path in summary.paths.items()}
     # Last, for they are shown in full length.
     shown |= {f"{name} (table)": _table(rows) for name, rows in summary.tables.items() if rows}
-    return shown
+    return shown | _relations(summary.relations)
+
+
+def _relations(relations: Sequence[Relation]) -> dict[str, Any]:
+    """Under Dagster's own names what the first relation is; a table of all, and their columns."""
+    if not relations:
+        return {}
+    first = relations[0]
+    rows: list[dict[str, Scalar]] = [
+        {"table": each.name, "rows": each.rows, "means": each.means} for each in relations
+    ]
+    columns = {f"{each.name} (columns)": _columns(each) for each in relations[1:]}
+    return {
+        "dagster/table_name": _typed("text", first.name),
+        "dagster/row_count": _typed("int", first.rows),
+        "dagster/column_schema": _columns(first),
+        **columns,
+        "tables (table)": _table(rows),
+    }
+
+
+def _columns(relation: Relation) -> dict[str, Any]:
+    columns = [
+        {"name": each.name, "type": each.type, "description": each.means}
+        for each in relation.columns
+    ]
+    return _typed("table_schema", {"columns": columns})
 
 
 def _typed(kind: str, value: Any) -> dict[str, Any]:

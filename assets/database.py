@@ -25,6 +25,7 @@ FRESHNESS = dg.FreshnessPolicy.time_window(
 
 
 @stage_asset(
+    Publish,
     deps=[collection_map],
     kinds={"duckdb", "sql"},
     freshness_policy=FRESHNESS,
@@ -46,7 +47,7 @@ def music_duckdb(
     """
     made = run_steps(context, pipes, home, Publish())
     shown = {**run_report.report(context, made), **(made.metadata or {})}
-    return dg.MaterializeResult(metadata=shown)
+    return made._replace(metadata=shown)
 
 
 @dg.asset_check(

@@ -22,6 +22,8 @@ UNIT_LENGTH_TOLERANCE = 1e-3
 
 
 @stage_asset(
+    Embed,
+    CompareCandidate,
     # Both are read; and a run that leaves the model out still does the shards first.
     deps=[spectrogram_shards, fastdino_model],
     kinds={"pytorch", "parquet"},

@@ -25,6 +25,7 @@ class CatalogConfig(config_of(Ingest, leave_out={"or_demo"})):  # type: ignore[m
 
 
 @stage_asset(
+    Ingest,
     kinds={"polars", "parquet"},
     pool=COLLECTION_POOL,
 )

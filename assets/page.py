@@ -11,6 +11,7 @@ from fastdino.steps import WritePage
 
 
 @stage_asset(
+    WritePage,
     deps=[music_duckdb],
     kinds={"plotly", "html"},
     pool=DUCKDB_POOL,

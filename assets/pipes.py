@@ -39,6 +39,9 @@ class WholeLineReader(dg.PipesMessageReader):
         look_every_s: how long to wait where there is nothing new.
     """
 
+    # As Dagster has it. Asked for there, it would log a warning with every child that it is new.
+    expected_writer_count = 1
+
     def __init__(self, folder: Path | None = None, look_every_s: float = LOOK_EVERY_S) -> None:
         self._folder, self._look_every_s = folder, look_every_s
 

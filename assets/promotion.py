@@ -16,6 +16,7 @@ class PromotionConfig(config_of(Promote, model_id="")):  # type: ignore[misc]
 
 
 @stage_asset(
+    ListModels,
     deps=[embedding_vectors],
     kinds={"json"},
     pool=GPU_POOL,

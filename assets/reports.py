@@ -13,6 +13,7 @@ from fastdino.steps import DrawMap
 
 
 @stage_asset(
+    DrawMap,
     # Both say what is drawn; ordinary runs leave the choice of the model out.
     deps=[embedding_vectors, promotion],
     kinds={"scikitlearn", "parquet"},

@@ -18,6 +18,8 @@ class ComparisonConfig(config_of(Compare, minutes=())):  # type: ignore[misc]
 
 
 @stage_asset(
+    Compare,
+    DrawComparison,
     deps=[spectrogram_shards],
     kinds={"pytorch", "plotly"},
     pool=GPU_POOL,

@@ -41,7 +41,12 @@ def report(
     }
     entries = context.instance.all_logs(context.run.run_id, of_type=kinds)
     found = [_entry(entry.dagster_event) for entry in entries if entry.dagster_event]
-    found.append(_of_materialization(context.asset_key, made.metadata or {}))
+    found.append(entry_of(context.asset_key, made.metadata or {}))
+    return shown(found)
+
+
+def shown(found: Sequence[Entry]) -> dict[str, dg.MetadataValue]:
+    """What the assets had to say, in order, as metadata."""
     return {
         "what to do next": dg.MetadataValue.md(to_do(found)),
         "what happened (table)": dg.MetadataValue.table(
@@ -61,10 +66,12 @@ def _entry(event: dg.DagsterEvent) -> Entry:
         failed = [] if check.passed else [f"the check “{name}” fails: {check.description}"]
         return Entry(check.asset_key.to_user_string(), todo=failed)
     made = event.step_materialization_data.materialization
-    return _of_materialization(made.asset_key, made.metadata)
+    return entry_of(made.asset_key, made.metadata)
 
 
-def _of_materialization(key: dg.AssetKey, metadata: Mapping[str, Any]) -> Entry:
+def entry_of(key: dg.AssetKey, metadata: Mapping[str, Any]) -> Entry:
+    """What an asset had to say, of which this is shown."""
+
     def text(name: str) -> str:
         value = metadata.get(name)
         return str(getattr(value, "value", value) or "")

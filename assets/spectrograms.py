@@ -34,6 +34,7 @@ class SpectrogramsConfig(config_of(Spectrograms)):  # type: ignore[misc]
 
 
 @stage_asset(
+    Spectrograms,
     deps=[catalog],
     kinds={"torch", "parquet"},
     pool=COLLECTION_POOL,

@@ -8,7 +8,7 @@ import dataclasses
 import enum
 import sys
 import typing
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,19 +32,38 @@ COLLECTION_POOL = "collection"
 GPU_POOL = "gpu"
 DUCKDB_POOL = "duckdb"
 
+# Under which an asset's definition has the names of its steps.
+STEPS = "steps"
+
 # What starts a step in a process of its own, wherever that is.
 Pipes = dg.ResourceParam[dg.PipesClient]
 
 
-def stage_asset(**own: Any) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-    """``dagster.asset`` with what all assets have in common; an asset's group is its module."""
+def stage_asset(
+    *steps: type[Step], **own: Any
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """``dagster.asset`` with what all assets have in common; an asset's group is its module.
+
+    Args:
+        steps: what makes it; the files that they leave behind are its data.
+        own: what it has for itself.
+    """
 
     def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
         group = function.__module__.rpartition(".")[2]
-        same: dict[str, Any] = {"owners": OWNERS, "code_version": fastdino.__version__}
+        same: dict[str, Any] = {
+            "owners": OWNERS,
+            "code_version": fastdino.__version__,
+            "metadata": {STEPS: [step.name for step in steps]},
+        }
         return dg.asset(group_name=group, **same, **own)(function)
 
     return decorate
+
+
+def steps_of(metadata: Mapping[str, Any]) -> list[str]:
+    """The names of the steps that make an asset, of which these are the definition's metadata."""
+    return list(metadata.get(STEPS, ()))
 
 
 class HomeFolder(dg.ConfigurableResource):
@@ -123,6 +142,7 @@ def run_steps(
                 "version": fastdino.__version__,
                 "home": str(home.open().root),
                 "steps": [(step.name, step.plain()) for step in steps],
+                "leaves": steps_of(context.assets_def.metadata_by_key[context.asset_key]),
             },
         )
     except UserError as error:

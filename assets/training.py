@@ -38,6 +38,7 @@ class TrainingConfig(config_of(Train)):  # type: ignore[misc]
 
 
 @stage_asset(
+    Train,
     deps=[spectrogram_shards],
     kinds={"pytorch", "safetensors"},
     pool=GPU_POOL,

@@ -399,11 +399,10 @@ def _execute(home: Home, options: argparse.Namespace) -> int:
     storage.take_in(home.root)
     for step in chosen:
         start = time.monotonic()
-        summary = step.run(home)
-        if summary:
-            show(summary, time.monotonic() - start)
-        if summary and step.name in ("models", "compare"):
-            show_tables(summary)
+        if outcome := steps.perform(step, home):
+            show(outcome.summary, time.monotonic() - start)
+        if outcome and step.name in ("models", "compare"):
+            show_tables(outcome.summary)
     if options.command in ("run", "report"):
         print(_what_next(home, options.home))
     return 0

@@ -9,16 +9,18 @@ import dataclasses
 import datetime
 import logging
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from fastdino.core import environment
+from fastdino.core import environment, outcomes
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home, expanded
 from fastdino.core.options import from_plain, option
+from fastdino.core.outcomes import Outcome
 from fastdino.core.paths import to_path
 from fastdino.core.summary import Summary
 
@@ -49,6 +51,11 @@ class Step:
             UserError: something is wrong that a person can mend.
         """
         raise NotImplementedError
+
+    @classmethod
+    def files(cls, home: Home) -> Sequence[tuple[Path, str]]:
+        """What it leaves behind: folders, and which files of each."""
+        return ()
 
     def plain(self) -> dict[str, Any]:
         """Its options as values that go through JSON, for ``made``."""
@@ -89,6 +96,11 @@ class Ingest(Step):
         log.info("Looking for music in %s", ", ".join(map(str, folders)))
         return ingestion.run(home, folders, environment.EXCLUDE.value(), rescan=self.rescan)
 
+    @classmethod
+    def files(cls, home: Home) -> Sequence[tuple[Path, str]]:
+        """See ``Step.files``."""
+        return ((home.catalog.parent, "*.parquet"),)
+
 
 @dataclass(frozen=True)
 class Spectrograms(Step):
@@ -106,6 +118,11 @@ class Spectrograms(Step):
         from fastdino import spectrograms
 
         return spectrograms.run(home, retry=self.retry)
+
+    @classmethod
+    def files(cls, home: Home) -> Sequence[tuple[Path, str]]:
+        """See ``Step.files``."""
+        return ((home.root / "shards", "*/*.parquet"),)
 
 
 @dataclass(frozen=True)
@@ -149,6 +166,11 @@ class Train(Step):
             return training.run_on_cluster(home, recipe, self.ranks, **how)
         return training.run(home, recipe(), **how)
 
+    @classmethod
+    def files(cls, home: Home) -> Sequence[tuple[Path, str]]:
+        """See ``Step.files``."""
+        return ((home.models, "*/model.json"),)
+
 
 @dataclass(frozen=True)
 class Embed(Step):
@@ -161,6 +183,11 @@ class Embed(Step):
         from fastdino import embeddings
 
         return embeddings.run(home)
+
+    @classmethod
+    def files(cls, home: Home) -> Sequence[tuple[Path, str]]:
+        """See ``Step.files``."""
+        return ((home.root / "vectors", "*/*.parquet"),)
 
 
 @dataclass(frozen=True)
@@ -188,6 +215,11 @@ class DrawMap(Step):
 
         return reports.draw_map(home)
 
+    @classmethod
+    def files(cls, home: Home) -> Sequence[tuple[Path, str]]:
+        """See ``Step.files``."""
+        return ((home.root / "maps", "*/current.json"),)
+
 
 @dataclass(frozen=True)
 class Publish(Step):
@@ -201,6 +233,11 @@ class Publish(Step):
 
         return database.publish(home)
 
+    @classmethod
+    def files(cls, home: Home) -> Sequence[tuple[Path, str]]:
+        """See ``Step.files``."""
+        return ((home.database.parent, home.database.name),)
+
 
 @dataclass(frozen=True)
 class WritePage(Step):
@@ -213,6 +250,11 @@ class WritePage(Step):
         from fastdino import page
 
         return page.write_page(home)
+
+    @classmethod
+    def files(cls, home: Home) -> Sequence[tuple[Path, str]]:
+        """See ``Step.files``."""
+        return ((home.page.parent, home.page.name),)
 
 
 @dataclass(frozen=True)
@@ -271,6 +313,11 @@ class ListModels(Step):
 
         return model_comparison.list_models(home)
 
+    @classmethod
+    def files(cls, home: Home) -> Sequence[tuple[Path, str]]:
+        """See ``Step.files``."""
+        return ((home.models, "current.json"),)
+
 
 @dataclass(frozen=True)
 class Promote(Step):
@@ -287,6 +334,11 @@ class Promote(Step):
         from fastdino.training import promotion
 
         return promotion.promote(home, self.model_id)
+
+    @classmethod
+    def files(cls, home: Home) -> Sequence[tuple[Path, str]]:
+        """See ``Step.files``."""
+        return ((home.models, "current.json"),)
 
 
 @dataclass(frozen=True)
@@ -387,6 +439,11 @@ class DrawComparison(Step):
 
         return page.run(home)
 
+    @classmethod
+    def files(cls, home: Home) -> Sequence[tuple[Path, str]]:
+        """See ``Step.files``."""
+        return ((home.comparison, "*.parquet"),)
+
 
 STEPS: dict[str, type[Step]] = {
     step.name: step
@@ -432,6 +489,25 @@ def made(name: str, options: Mapping[str, Any]) -> Step:
     if name not in STEPS:
         raise UserError(f"there is no step {name!r}: there are {', '.join(STEPS)}")
     return from_plain(STEPS[name], options)
+
+
+def perform(step: Step, home: Home) -> Outcome | None:
+    """Run a step and keep what it did, so that Dagster may be told of it, too.
+
+    Raises:
+        UserError: something is wrong that a person can mend.
+    """
+    summary = step.run(home)
+    if summary is None:
+        return None
+    outcome = Outcome(summary, time.time())
+    outcomes.keep(home, step.name, outcome)
+    return outcome
+
+
+def data_version(home: Home, names: Sequence[str]) -> str | None:
+    """What stands for all that the steps of these names leave behind; None if that is nothing."""
+    return outcomes.version(files for name in names for files in STEPS[name].files(home))
 
 
 def music_folders(home: Home, given: Sequence[str]) -> list[Path]:

@@ -115,6 +115,11 @@ class Home:
         return self.root / "bench"
 
     @property
+    def outcomes(self) -> Path:
+        """Folder of what each step did last, see ``fastdino.core.outcomes``."""
+        return self.root / "outcomes"
+
+    @property
     def scratch(self) -> Path:
         """Files in the making that no one else reads; safe to delete while nothing runs."""
         return self.root / "scratch"

@@ -11,6 +11,32 @@ Scalar = str | int | float | bool | None
 
 
 @dataclass(frozen=True)
+class Column:
+    """A column of a relation: its name, its type as its maker calls it, and what it means."""
+
+    name: str
+    type: str
+    means: str
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A table or a view that a stage leaves behind.
+
+    Attributes:
+        name: the whole of it, such as "music.main.songs".
+        means: what a row is.
+        rows: how many there are.
+        columns: in their order.
+    """
+
+    name: str
+    means: str
+    rows: int
+    columns: Sequence[Column]
+
+
+@dataclass(frozen=True)
 class Summary:
     """The outcome of one run of one stage.
 
@@ -23,6 +49,7 @@ class Summary:
         plots: named PNG images.
         paths: named files or folders that the stage leaves behind.
         warnings: sentences that a person should read, each with what to do.
+        relations: tables and views to ask; the first is what most people ask.
     """
 
     stage: str
@@ -33,3 +60,4 @@ class Summary:
     plots: Mapping[str, bytes] = field(default_factory=dict)
     paths: Mapping[str, Path] = field(default_factory=dict)
     warnings: Sequence[str] = ()
+    relations: Sequence[Relation] = ()

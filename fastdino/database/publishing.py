@@ -27,6 +27,8 @@ from fastdino.core.failures import FILE
 from fastdino.core.home import Home
 from fastdino.core.storage import Stamp, atomic_replace, read_json, stamps
 from fastdino.core.summary import Summary
+from fastdino.database import described
+from fastdino.database.connection import connect
 from fastdino.embeddings.vectors import FILES, read_vectors, schema, vector_files
 from fastdino.ingestion import catalog, skipped
 from fastdino.reports import map_files
@@ -58,8 +60,14 @@ def publish(home: Home) -> Summary:
     model = registry.current(home)
     fingerprint = fingerprint_of(home)
     if published_fingerprint(home.database) == fingerprint and not unreadable(home.database):
+        with connect(home.database) as db:
+            there = described.relations(db, home.database.stem)
         return Summary(
-            "publish", f"{home.database.name} is up to date", False, paths={"duckdb": home.database}
+            "publish",
+            f"{home.database.name} is up to date",
+            False,
+            paths={"duckdb": home.database},
+            relations=there,
         )
     with atomic_replace(home.database) as part:
         write_ahead_log = part.with_name(part.name + ".wal")
@@ -77,6 +85,7 @@ def publish(home: Home) -> Summary:
                 db.execute("CHECKPOINT")
                 rows = {name: _count(db, name) for name in COUNTED}
                 songs = _count(db, "current_embeddings")
+                there = described.relations(db, home.database.stem)
         finally:
             write_ahead_log.unlink(missing_ok=True)
         # One left by a killed program that had opened the old file to write in it: DuckDB would
@@ -89,9 +98,9 @@ def publish(home: Home) -> Summary:
         f"{size_mb:.1f} MB",
         True,
         counts={"songs_with_vectors": songs, "size_mb": round(size_mb, 1), **rows},
-        tables={"tables": [{"table": name, "rows": count} for name, count in rows.items()]},
         paths={"duckdb": home.database},
         warnings=warnings,
+        relations=there,
     )
 
 

@@ -9,7 +9,8 @@ from PIL import Image
 
 from assets.child import PLOT_WIDTH, metadata, run, together
 from fastdino.core.errors import UserError
-from fastdino.core.summary import Summary
+from fastdino.core.outcomes import Outcome
+from fastdino.core.summary import Column, Relation, Summary
 
 
 def png(width: int = 2, height: int = 1) -> bytes:
@@ -92,11 +93,27 @@ def test_warnings_are_shown() -> None:
 def test_of_several_steps_all_is_shown_and_the_first_is_the_headline() -> None:
     first = Summary("a", "first", False, counts={"n": 1}, warnings=["one"])
     second = Summary("b", "second", True, counts={"n": 2, "m": 3}, warnings=["two"])
-    values = {k: v.value for k, v in metadata_map_from_external(together([first, second])).items()}
+    done = together([Outcome(first, 1.0), Outcome(second, 2.0)])
+    values = {k: v.value for k, v in metadata_map_from_external(done).items()}
     assert values["summary"] == "first"
     assert (values["n"], values["m"]) == (1, 3)
     assert values["warnings"] == "one\ntwo"
     assert values["did work"] is True
+    assert values["ended"] == 2.0
+
+
+def test_the_first_table_goes_by_dagsters_own_names_and_every_column_is_described() -> None:
+    songs = Relation("music.main.songs", "Start here", 3, [Column("title", "VARCHAR", "Its name")])
+    files = Relation("music.main.files", "Music files", 4, [Column("size", "BIGINT", "Bytes")])
+    values = shown(Summary("s", "h", True, relations=[songs, files]))
+    assert values["dagster/table_name"] == "music.main.songs"
+    assert values["dagster/row_count"] == 3
+    schemas = {"dagster/column_schema": songs, "music.main.files (columns)": files}
+    for name, relation in schemas.items():
+        (column,), (of,) = values[name].columns, relation.columns  # type: ignore[attr-defined]
+        assert (column.name, column.type, column.description) == (of.name, of.type, of.means)
+    rows = [record.data for record in values["tables (table)"].records]  # type: ignore[attr-defined]
+    assert rows[1] == {"table": "music.main.files", "rows": 4, "means": "Music files"}
 
 
 def test_a_step_that_was_sent_to_another_version_says_so_at_once() -> None:

@@ -1,11 +1,14 @@
 """Assets and the child process that makes them, with nothing stood in for."""
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.data_version import extract_data_version_from_entry
+from dagster_shared.utils.warnings import PreviewWarning
 
 from assets import stage
 from assets.ingestion import catalog, catalog_has_songs
@@ -57,6 +60,28 @@ def test_a_stage_runs_in_a_child_whose_log_and_summary_reach_dagster(
     assert files_catalog.read(home)["track_id"].n_unique() == 13  # twelve, and the damaged: null
     (check,) = result.get_asset_check_evaluations()
     assert check.passed
+
+
+def test_a_quiet_night_brings_no_new_data_and_a_new_song_does(home: Home, music: Path) -> None:
+    versions = []
+    with dg.DagsterInstance.ephemeral() as instance:
+        for night in range(3):
+            if night == 2:
+                next(music.rglob("*.flac")).unlink()
+            assert materialize(home, instance, catalog, music=music).success
+            record = instance.get_latest_data_version_record(catalog.key)
+            assert record
+            version = extract_data_version_from_entry(record.event_log_entry)
+            versions.append(version.value if version else None)
+    first, quiet, changed = versions
+    assert first == quiet != changed
+
+
+def test_no_warning_of_its_own_making_is_in_the_log(home: Home, library: Path) -> None:
+    with warnings.catch_warnings(record=True) as said, dg.DagsterInstance.ephemeral() as instance:
+        warnings.simplefilter("always")
+        assert materialize(home, instance, catalog, music=library).success
+    assert [w for w in said if issubclass(w.category, PreviewWarning)] == []
 
 
 def test_what_only_the_user_can_mend_fails_at_once_with_the_plain_message(

@@ -1,0 +1,89 @@
+"""Tell Dagster what was done without it: ``python -m pipelines.catch_up``.
+
+Belongs here: materialisations of what ``make run`` and other commands made, as events that belong
+to no run. Does not: what was made, which the steps keep themselves (``fastdino.core.outcomes``);
+making anything.
+"""
+
+import logging
+import sys
+from collections.abc import Mapping
+
+import dagster as dg
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
+from dagster._core.definitions.metadata import metadata_map_from_external
+
+from assets import run_report
+from assets.child import ENDED, together
+from assets.database import music_duckdb
+from assets.stage import HomeFolder, steps_of
+from fastdino.core import environment, outcomes
+from fastdino.core.errors import UserError, readable_errors
+from fastdino.core.home import Home
+from fastdino.core.text import one_line
+from fastdino.steps import data_version
+from pipelines.definitions import defs
+
+NOT_KEPT = "made without Dagster; what was done was not kept"
+
+
+def catch_up(home: Home, instance: dg.DagsterInstance) -> list[str]:
+    """Report what lies in the home and Dagster does not know of; returns the assets' names.
+
+    What it has been told of already, or has made itself, is not told again.
+    """
+    graph = defs.resolve_asset_graph()
+    told: list[str] = []
+    entries: list[run_report.Entry] = []
+    # In this order an asset is never older than what it is made from.
+    for key in graph.toposorted_asset_keys:
+        steps = steps_of(graph.get(key).metadata)
+        done, version = outcomes.last(home, steps), data_version(home, steps)
+        if version is None and not done:
+            continue
+        shown: Mapping[str, dg.MetadataValue] = {"summary": dg.MetadataValue.text(NOT_KEPT)}
+        if done:
+            shown = metadata_map_from_external(together(done))
+        entries.append(run_report.entry_of(key, shown))
+        if _is_known(instance, key, version, shown.get(ENDED)):
+            continue
+        if key == music_duckdb.key:
+            shown = {**run_report.shown(entries), **shown}
+        tags = {DATA_VERSION_TAG: version} if version else None
+        instance.report_runless_asset_event(dg.AssetMaterialization(key, metadata=shown, tags=tags))
+        told.append(key.to_user_string())
+    return told
+
+
+def _is_known(
+    instance: dg.DagsterInstance,
+    key: dg.AssetKey,
+    version: str | None,
+    ended: dg.MetadataValue | None,
+) -> bool:
+    record = instance.get_latest_materialization_event(key)
+    latest = record.asset_materialization if record else None
+    if latest is None:
+        return False
+    known = (latest.tags or {}).get(DATA_VERSION_TAG), latest.metadata.get(ENDED)
+    return known == (version, ended)
+
+
+def main() -> int:
+    """Catch up in the instance under ``DAGSTER_HOME``; returns the exit code."""
+    logging.basicConfig(level=logging.WARNING)
+    try:
+        environment.load()
+        home = HomeFolder().open()
+        with readable_errors(home.root), dg.DagsterInstance.get() as instance:
+            told = catch_up(home, instance)
+    except UserError as error:
+        print(f"fastdino: {one_line(str(error))}", file=sys.stderr)
+        return 2
+    if told:
+        print(f"Dagster is told what was made without it: {', '.join(told)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

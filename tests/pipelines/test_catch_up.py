@@ -1,0 +1,118 @@
+"""What commands did shows in Dagster, once."""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import stages
+from dagster._core.definitions.data_version import (
+    CachingStaleStatusResolver,
+    StaleStatus,
+    extract_data_version_from_entry,
+)
+
+from assets.ingestion import catalog
+from assets.pipes import pipes_client
+from assets.stage import HomeFolder
+from fastdino.core.home import Home
+from fastdino.steps import perform
+from pipelines.catch_up import NOT_KEPT, catch_up
+from pipelines.definitions import build_defs, defs
+
+MADE = [
+    "catalog", "spectrogram_shards", "fastdino_model", "embedding_vectors", "promotion",
+    "collection_map", "music_duckdb", "report_page",
+]  # fmt: skip
+
+
+def command(home: Home, music: Path) -> None:
+    """What ``fastdino run`` does."""
+    for step in stages.steps(music):
+        perform(step, home)
+
+
+@pytest.fixture(scope="module")
+def finished(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    home = Home(tmp_path_factory.mktemp("catch_up") / "home")
+    command(home, library)
+    return home
+
+
+def shown(instance: dg.DagsterInstance, asset: str) -> dict[str, Any]:
+    record = instance.get_latest_materialization_event(dg.AssetKey(asset))
+    assert record
+    assert record.asset_materialization
+    return {name: v.value for name, v in record.asset_materialization.metadata.items()}
+
+
+@pytest.mark.thorough
+def test_all_that_a_command_made_shows_once_and_is_in_step(finished: Home) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert set(catch_up(finished, instance)) == set(MADE)
+        assert catch_up(finished, instance) == []
+        assert shown(instance, "catalog")["summary"].startswith("12 songs in 14 files")
+        database = shown(instance, "music_duckdb")
+        assert database["dagster/table_name"] == "music.main.songs"
+        assert database["dagster/row_count"] == 12
+        columns = {column.name: column for column in database["dagster/column_schema"].columns}
+        assert columns["title"].description.startswith("Title tag")
+        assert "catalog" in database["what to do next"]  # of the damaged file
+        stale = CachingStaleStatusResolver(instance, defs.resolve_asset_graph(), instance)
+        assert {stale.get_status(dg.AssetKey(name)) for name in MADE} == {StaleStatus.FRESH}
+
+
+def data_version(instance: dg.DagsterInstance, asset: str) -> str:
+    record = instance.get_latest_data_version_record(dg.AssetKey(asset))
+    version = extract_data_version_from_entry(record.event_log_entry) if record else None
+    assert version
+    return version.value
+
+
+@pytest.mark.thorough
+def test_a_refresh_after_a_command_shows_no_new_data(finished: Home, library: Path) -> None:
+    job = build_defs({"home": HomeFolder(path=str(finished.root))}).resolve_job_def("refresh")
+    music = {"ops": {"catalog": {"config": {"music": [str(library)]}}}}
+    refreshed = [name for name in MADE if name not in ("fastdino_model", "promotion")]
+    with dg.DagsterInstance.ephemeral() as instance:
+        catch_up(finished, instance)
+        before = {name: data_version(instance, name) for name in refreshed}
+        assert job.execute_in_process(instance=instance, run_config=music).success
+        assert {name: data_version(instance, name) for name in refreshed} == before
+        assert catch_up(finished, instance) == []
+
+
+def test_what_dagster_made_itself_is_not_told_again_and_a_command_after_it_is(
+    home: Home, library: Path
+) -> None:
+    ingest = stages.steps(library)[0]
+    with dg.DagsterInstance.ephemeral() as instance:
+        made = dg.materialize(
+            [catalog],
+            instance=instance,
+            resources={"home": HomeFolder(path=str(home.root)), "pipes": pipes_client()},
+            run_config={"ops": {"catalog": {"config": {"music": [str(library)]}}}},
+        )
+        version = data_version(instance, "catalog")
+        assert made.success
+        assert catch_up(home, instance) == []
+        perform(ingest, home)
+        assert catch_up(home, instance) == ["catalog"]
+        assert data_version(instance, "catalog") == version
+        assert "12 unchanged" in shown(instance, "catalog")["summary"]
+        assert catch_up(home, instance) == []
+
+
+def test_what_was_made_before_outcomes_were_kept_shows_without_them(
+    demo_home: tuple[Home, list[Path]],
+) -> None:
+    home, _ = demo_home
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert {"catalog", "music_duckdb"} <= set(catch_up(home, instance))
+        assert shown(instance, "catalog") == {"summary": NOT_KEPT}
+        assert catch_up(home, instance) == []
+
+
+def test_an_empty_home_is_nothing_to_tell(home: Home) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert catch_up(home, instance) == []
