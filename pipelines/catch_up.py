@@ -16,6 +16,7 @@ from dagster._core.definitions.metadata import metadata_map_from_external
 from assets import run_report
 from assets.child import ENDED, together
 from assets.database import music_duckdb
+from assets.research import comparison
 from assets.stage import HomeFolder, steps_of
 from fastdino.core import environment, outcomes
 from fastdino.core.errors import UserError, readable_errors
@@ -24,6 +25,8 @@ from fastdino.core.text import one_line
 from fastdino.steps import data_version
 from pipelines.definitions import defs
 
+# Of what only someone who asks for it wants: not to have it is no gap.
+UNASKED = {comparison.key: "nothing is compared yet: run the job compare"}
 NOT_KEPT = "made without Dagster; what was done was not kept"
 
 
@@ -39,11 +42,14 @@ def catch_up(home: Home, instance: dg.DagsterInstance) -> list[str]:
     for key in graph.toposorted_asset_keys:
         steps = steps_of(graph.get(key).metadata)
         done, version = outcomes.last(home, steps), data_version(home, steps)
-        if version is None and not done:
-            continue
-        shown: Mapping[str, dg.MetadataValue] = {"summary": dg.MetadataValue.text(NOT_KEPT)}
+        shown: Mapping[str, dg.MetadataValue]
         if done:
             shown = metadata_map_from_external(together(done))
+        elif version or (entries and key in UNASKED):
+            said = NOT_KEPT if version else UNASKED[key]
+            shown = {"summary": dg.MetadataValue.text(said)}
+        else:
+            continue
         entries.append(run_report.entry_of(key, shown))
         if _is_known(instance, key, version, shown.get(ENDED)):
             continue
