@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import torch
 
 from fastdino.core import cluster
 from fastdino.core.cluster import Work
@@ -27,9 +27,12 @@ from fastdino.core.summary import Scalar, Summary
 from fastdino.embeddings.vectors import read_vectors, schema, write_vectors
 from fastdino.spectrograms import SpectrogramSettings
 from fastdino.spectrograms import shards as shard_files
-from fastdino.training import model as models
 from fastdino.training import registry
-from fastdino.training.device import best_device
+
+if TYPE_CHECKING:
+    import torch
+
+    from fastdino.training.model import SongModel
 
 # Written vectors survive a kill; this much work may be lost.
 FLUSH_EVERY_S = 60.0
@@ -164,6 +167,12 @@ class Embedder(Work[Parcel, tuple[str, float]]):
         Raises:
             UserError: it cannot be read.
         """
+        # Only here: most nights there is nothing to do, and loading torch takes longest of all.
+        import torch
+
+        from fastdino.training import model as models
+        from fastdino.training.device import best_device
+
         self.folder = home.vectors(model_id)
         self.device = best_device()
         if cores:
@@ -199,11 +208,13 @@ def _tracks(shard: Path, track_ids: set[str]) -> Iterator[tuple[str, Iterator[sh
 
 
 def _embed(
-    model: models.SongModel,
+    model: "SongModel",
     track_id: str,
     pieces: Iterator[shard_files.Piece],
-    device: torch.device,
+    device: "torch.device",
 ) -> pa.Table:
+    import torch
+
     # Copied because torch warns of memory, as that of a Parquet buffer, which it may not write to.
     frames = (torch.from_numpy(piece.frames.copy()).to(device) for piece in pieces)
     pooled, spans = model.pool(frames, SpectrogramSettings().frames_per_s)

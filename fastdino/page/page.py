@@ -57,8 +57,7 @@ def write_page(home: Home) -> Summary:
             return Summary("page", "the page is up to date", False, paths={"page": home.page})
         shown = gather(db)
     with atomic_replace(home.page) as part:
-        page = render(shown=shown, fingerprint=fingerprint, **parts).encode()
-        part.write_bytes(page + SEAL % _hash(page))
+        part.write_bytes(sealed(render(shown=shown, fingerprint=fingerprint, **parts)))
     counts = shown["counts"]
     size_mb = home.page.stat().st_size / 1e6
     return Summary(
@@ -109,6 +108,12 @@ def page_fingerprint(page: Path) -> str | None:
         return None
     found = re.search(rb'name="fastdino-fingerprint" content="([0-9a-f]+)"', written)
     return found[1].decode() if found else None
+
+
+def sealed(page: str) -> bytes:
+    """A page as it is written: with what tells ``page_fingerprint`` that it is whole."""
+    content = page.encode()
+    return content + SEAL % _hash(content)
 
 
 def _hash(content: bytes) -> bytes:

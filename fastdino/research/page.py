@@ -5,6 +5,7 @@ it. Does not: training or measuring (``compare``); how the page looks and behave
 template's.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -14,11 +15,12 @@ from typing import Any
 
 import polars as pl
 
+from fastdino.core import outcomes
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.storage import atomic_replace, exclusive_lock, read_json
 from fastdino.core.summary import Summary
-from fastdino.page.page import render
+from fastdino.page.page import page_fingerprint, render, sealed
 from fastdino.research.figures import (
     collapse_figure,
     quality_figure,
@@ -110,6 +112,7 @@ def write(
     about: Mapping[str, Any],
     path: Path,
     apart: pl.DataFrame | None = None,
+    fingerprint: str = "",
 ) -> None:
     """Write the page: one file that needs no network.
 
@@ -119,11 +122,30 @@ def write(
         about: what it was measured on, as far as known: ``device``, ``tracks``, ``hours``.
         path: where to write it.
         apart: differences to the default, as ``fastdino.research.compare`` writes them.
+        fingerprint: of all that, for ``page_fingerprint``.
     """
     template = resources.files(__package__).joinpath("comparison.html").read_text(encoding="utf-8")
     shown = gather(results, curves, about, apart)
     with atomic_replace(path) as part:
-        part.write_text(render(template, shown, ""), encoding="utf-8")
+        part.write_bytes(sealed(render(template, shown, fingerprint)))
+
+
+def _fingerprint(home: Home) -> str:
+    """Of what was found, and of what draws it."""
+    import plotly
+
+    found = outcomes.version(
+        [
+            (home.comparison, "*.parquet"),
+            (home.comparison, "about.json"),
+            (home.comparison / "runs", "*/metrics.jsonl"),
+        ]
+    )
+    digest = hashlib.blake2b(f"{found}\n{plotly.__version__}".encode(), digest_size=16)
+    for source in sorted(resources.files(__package__).iterdir(), key=lambda file: file.name):
+        if source.is_file():
+            digest.update(source.read_bytes())
+    return digest.hexdigest()
 
 
 def _about(home: Home) -> dict[str, Any]:
@@ -137,6 +159,8 @@ def _about(home: Home) -> dict[str, Any]:
 def run(home: Home) -> Summary:
     """Draw what has been compared so far: ``reports/comparison.html`` and ``comparison/figures``.
 
+    Only reads them where they already show it.
+
     Raises:
         UserError: nothing has been compared yet.
     """
@@ -146,33 +170,39 @@ def run(home: Home) -> Summary:
     results, about = pl.read_parquet(file, glob=False), _about(home)
     differences = home.comparison / "differences.parquet"
     apart = pl.read_parquet(differences, glob=False) if differences.exists() else None
-    curves = read_curves(home, results)
-    target = home.root / "reports" / "comparison.html"
-    with exclusive_lock(target.parent):
-        write(results, curves, about, target, apart)
-    recipe = PRESETS[about.get("preset", "cpu")]
+    target, figures = home.root / "reports" / "comparison.html", home.comparison / "figures"
     subsets = [subset for subset in SUBSETS if (results["subset"] == subset).any()]
-    plots = {
-        **{
-            "quality" if subset == "all" else f"quality, {subset}": quality_figure(results, subset)
-            for subset in subsets
-        },
-        "collapse": collapse_figure(
-            {arm.name: curves[arm.name] for arm in ARMS if arm.name in curves}
-        ),
-        "receptive field": receptive_field_figure(recipe.encoder, recipe.crop_s),
+    qualities = {
+        "quality" if subset == "all" else f"quality, {subset}": subset for subset in subsets
     }
-    figures = home.comparison / "figures"
-    with exclusive_lock(home.comparison):
-        for name, picture in plots.items():
-            with atomic_replace(
-                figures / f"{name.replace(', ', ' ').replace(' ', '_')}.png"
-            ) as part:
-                part.write_bytes(picture)
+    pictures = {
+        name: figures / f"{name.replace(', ', ' ').replace(' ', '_')}.png"
+        for name in (*qualities, "collapse", "receptive field")
+    }
+    fingerprint = _fingerprint(home)
+    drawn = all(file.exists() for file in pictures.values())
+    is_new = not drawn or page_fingerprint(target) != fingerprint
+    if is_new:
+        curves = read_curves(home, results)
+        recipe = PRESETS[about.get("preset", "cpu")]
+        plots = {
+            **{name: quality_figure(results, subset) for name, subset in qualities.items()},
+            "collapse": collapse_figure(
+                {arm.name: curves[arm.name] for arm in ARMS if arm.name in curves}
+            ),
+            "receptive field": receptive_field_figure(recipe.encoder, recipe.crop_s),
+        }
+        with exclusive_lock(home.comparison):
+            for name, picture in plots.items():
+                with atomic_replace(pictures[name]) as part:
+                    part.write_bytes(picture)
+        # Last: it says that all is drawn.
+        with exclusive_lock(target.parent):
+            write(results, curves, about, target, apart, fingerprint)
     return Summary(
         "comparison",
         f"{len(arms(results))} arms compared in {results['run'].drop_nulls().n_unique()} runs",
-        did_work=True,
+        did_work=is_new,
         tables={
             **{SUBSETS[subset]: formatted(table(results, subset)) for subset in subsets},
             **{
@@ -180,6 +210,6 @@ def run(home: Home) -> Summary:
                 for title, rows in ({} if apart is None else differences_tables(apart)).items()
             },
         },
-        plots=plots,
+        plots={name: file.read_bytes() for name, file in pictures.items()},
         paths={"page": target, "figures": figures, "results": file},
     )

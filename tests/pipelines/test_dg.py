@@ -63,5 +63,5 @@ def test_no_table_of_pyproject_hides_the_workspace_file() -> None:
 def test_dagster_goes_by_the_workspace_file_in_this_folder(tmp_path: Path) -> None:
     dagster = Path(sys.executable).with_name("dagster")
     listed = run(dagster, "job", "list", home=tmp_path)
-    assert "Location: fastdino" in listed
+    assert "module pipelines.definitions" in listed
     assert "Job: refresh" in listed

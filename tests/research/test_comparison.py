@@ -307,6 +307,17 @@ def test_a_run_writes_the_page_and_every_picture(compared: Home) -> None:
     assert summary.headline == "6 arms compared in 18 runs"
 
 
+def test_what_is_drawn_is_not_drawn_again_until_something_is_new(compared: Home) -> None:
+    first = page.run(compared)
+    assert first.did_work
+    quiet = page.run(compared)
+    assert not quiet.did_work
+    assert (quiet.plots, quiet.tables) == (first.plots, first.tables)
+    with (compared.comparison / "runs" / "dino-5-1" / "metrics.jsonl").open("a") as log:
+        log.write(json.dumps(logged(1, rank=99)[0]) + "\n")
+    assert page.run(compared).did_work
+
+
 def test_results_alone_are_enough_for_a_page(home: Home) -> None:
     results().write_parquet(_made(home.comparison) / "results.parquet")
     data = embedded(page.run(home).paths["page"].read_text(encoding="utf-8"))
