@@ -23,7 +23,12 @@ ROOT = Path(__file__).parents[2]
 # How pip finds its index here, if not as everywhere: from outside, so that no image has it.
 FROM_OUTSIDE = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "PIP_DEFAULT_TIMEOUT", "PIP_INDEX_URL")
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
-UP_WITHIN_S = 300.0
+UP_WITHIN_S = 600.0
+STATUS = """
+import dagster
+with dagster.DagsterInstance.get() as instance:
+    print(instance.get_runs(limit=1)[0].status.value)
+"""
 
 
 def steps(dockerfile: str) -> Iterator[tuple[str, str]]:
@@ -177,7 +182,7 @@ class Services:
         """Run a service's health check; returns its exit code."""
         kind, *check = self.services[name]["healthcheck"]["test"]
         assert kind == "CMD"
-        return subprocess.run(self.command(name, check)).returncode
+        return subprocess.run(self.command(name, check), capture_output=True).returncode
 
     def run(self, name: str, *inside: str) -> str:
         """Run a command in a service's place; returns what it printed."""
@@ -204,6 +209,14 @@ def main(root: str, described: str, music: str, volume: str) -> None:
         print(f"{name} is healthy")
     listed = services.run("nightly", "dagster", "schedule", "list", "-w", "workspace.yaml")
     assert "nightly_refresh [RUNNING]" in listed, listed
+    launch = ("dagster", "job", "launch", "-w", "workspace.yaml", "-j", "refresh")
+    services.run("dagster", *launch)
+    end = time.monotonic() + UP_WITHIN_S
+    while (status := services.run("nightly", "python", "-c", STATUS).strip()) != "SUCCESS":
+        assert status not in ("FAILURE", "CANCELED"), status
+        assert time.monotonic() < end, status
+        time.sleep(2)
+    print("a refresh has run")
 
 
 if __name__ == "__main__":
