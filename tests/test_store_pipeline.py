@@ -139,8 +139,9 @@ def test_a_model_is_promoted_for_all_and_forgotten_by_all(two: tuple[Home, Home]
 def test_a_child_of_dagster_s_and_its_checks_look_into_the_store(two: tuple[Home, Home]) -> None:
     _, b = two
     storage._mounted.clear()
-    [models] = child.run({"version": __version__, "home": str(b.root), "steps": [("models", {})]})
-    assert {row["model"] for row in models.tables["models"]} == {"model-a", "model-b"}
+    extras = {"version": __version__, "home": str(b.root), "steps": [("models", {})]}
+    [models] = child.run(extras)
+    assert {row["model"] for row in models.summary.tables["models"]} == {"model-a", "model-b"}
     storage._mounted.clear()
     home = HomeFolder(path=str(b.root)).open()
     assert registry.model_ids(home) == ["model-a", "model-b"]
