@@ -19,6 +19,7 @@ class PlaylistsConfig(config_of(Playlists)):  # type: ignore[misc]
 
 
 @stage_asset(
+    Playlists,
     deps=[music_duckdb],
     kinds={"duckdb", "file"},
     pool=DUCKDB_POOL,

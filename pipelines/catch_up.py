@@ -16,6 +16,7 @@ from dagster._core.definitions.metadata import metadata_map_from_external
 from assets import run_report
 from assets.child import ENDED, together
 from assets.database import music_duckdb
+from assets.playlists import playlists
 from assets.research import comparison
 from assets.stage import HomeFolder, steps_of
 from fastdino.core import environment, outcomes
@@ -26,7 +27,10 @@ from fastdino.steps import data_version
 from pipelines.definitions import defs
 
 # Of what only someone who asks for it wants: not to have it is no gap.
-UNASKED = {comparison.key: "nothing is compared yet: run the job compare"}
+UNASKED = {
+    comparison.key: "nothing is compared yet: run the job compare",
+    playlists.key: "none are kept yet",
+}
 NOT_KEPT = "made without Dagster; what was done was not kept"
 
 
@@ -71,6 +75,8 @@ def _is_known(
     latest = record.asset_materialization if record else None
     if latest is None:
         return False
+    if version is None and ended is None:
+        return True  # of what is not there, once is enough
     known = (latest.tags or {}).get(DATA_VERSION_TAG), latest.metadata.get(ENDED)
     return known == (version, ended)
 
