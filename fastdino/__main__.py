@@ -30,7 +30,7 @@ from fastdino.steps import COMMANDS
 
 # What is asked of the database and the page, which are the home's own, goes on where there is no
 # connection.
-WITHOUT_STORE = ("demo", "export", "playlist", "serve", "settings", "similar")
+WITHOUT_STORE = ("demo", "export", "match", "playlist", "serve", "settings", "similar")
 EPILOG = """\
 The stages, in order: ingest -> spectrograms -> train -> embed -> report. Each does only what is
 new since the last time, so every command is quick and safe to repeat.
@@ -166,6 +166,7 @@ def parser() -> argparse.ArgumentParser:
     _option(kept, steps.Playlists, "paths", metavar="HOW")
     _option(kept, steps.Playlists, "songs", type=int)
     _option(kept, steps.Playlists, "leave_out", action="append", metavar="FOLDER")
+    command("match", "learn which songs a music server means by its ids, so that it can ask")
     export = command(
         "export", "write songs, vectors, map and neighbours as one file for data tools"
     )
@@ -325,7 +326,7 @@ def execute(options: argparse.Namespace) -> int:
 def _execute(home: Home, options: argparse.Namespace) -> int:
     if options.command == "settings":
         for variable in VARIABLES:
-            print(one_line(f"{variable.name}={os.environ.get(variable.name, '')}"))
+            print(one_line(f"{variable.name}={environment.shown(variable)}"))
         return 0
     if options.command == "demo":
         from fastdino import demo
@@ -396,6 +397,8 @@ def _execute(home: Home, options: argparse.Namespace) -> int:
     chosen = [_step(kind, options) for kind in COMMANDS[options.command]]
     if isinstance(chosen[0], steps.Playlists) and not chosen[0].folder:
         raise UserError("no folder is named for the playlists: give one, or set FASTDINO_PLAYLISTS")
+    if options.command == "match" and environment.SERVER.value() is None:
+        raise UserError("no music server is named: set FASTDINO_SERVER; docs/servers.md tells more")
     storage.take_in(home.root)
     for step in chosen:
         start = time.monotonic()

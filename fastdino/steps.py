@@ -302,6 +302,19 @@ class Playlists(Step):
 
 
 @dataclass(frozen=True)
+class MatchServer(Step):
+    """Learn which songs a music server means by its ids, where one is named."""
+
+    name = "match"
+
+    def run(self, home: Home) -> Summary | None:
+        """See ``fastdino.servers``; None if no server is named."""
+        from fastdino import servers
+
+        return servers.match(home)
+
+
+@dataclass(frozen=True)
 class ListModels(Step):
     """List the models, and compare the candidate with the current one."""
 
@@ -449,7 +462,7 @@ STEPS: dict[str, type[Step]] = {
     step.name: step
     for step in (
         Ingest, Spectrograms, Train, Embed, CompareCandidate, DrawMap, Publish, WritePage,
-        Playlists, ListModels, Promote, Forget, Compact, Compare, DrawComparison,
+        Playlists, MatchServer, ListModels, Promote, Forget, Compact, Compare, DrawComparison,
     )
 }  # fmt: skip
 # What a person calls a stage may be several steps: whoever embeds wants the SQL tables too.
@@ -469,8 +482,10 @@ COMMANDS: dict[str, tuple[type[Step], ...]] = {
         Publish,
         WritePage,
         Playlists,
+        MatchServer,
     ),
     "playlists": (Playlists,),
+    "match": (MatchServer,),
     "models": (ListModels,),
     # What everyone sees is of the model in use: it is all made anew from that model's vectors.
     "promote": (Promote, Embed, DrawMap, Publish, WritePage, Playlists),

@@ -18,6 +18,7 @@ from assets import (
     promotion,
     reports,
     research,
+    servers,
     spectrograms,
     training,
 )
@@ -28,7 +29,7 @@ from pipelines.sensors import SENSORS
 
 MODULES = [
     ingestion, spectrograms, training, embeddings, promotion, reports, database, page, playlists,
-    research,
+    servers, research,
 ]  # fmt: skip
 
 

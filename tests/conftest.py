@@ -27,8 +27,9 @@ CHROMIUM_OPTIONS = (
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Every worker has a core; the threads of several would only wait for one another.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Whatever a file .env says: no test's playlists among anyone's own.
+# Whatever a file .env says: no test's playlists among anyone's own, and no one's server asked.
 os.environ["FASTDINO_PLAYLISTS"] = ""
+os.environ["FASTDINO_SERVER"] = ""
 # On a busy machine a slow example is no finding.
 hypothesis.settings.register_profile("fastdino", deadline=None)
 hypothesis.settings.load_profile("fastdino")

@@ -18,6 +18,7 @@ FLOORS = (
     ("fastdino.research", "fastdino.demo"),
     ("fastdino.page",),
     ("fastdino.upkeep",),
+    ("fastdino.servers",),
     ("fastdino.database",),
     ("fastdino.reports",),
     ("fastdino.embeddings",),

@@ -116,8 +116,10 @@ def _patterns(text: str) -> tuple[str, ...]:
 
 
 def _song_paths(text: str) -> str:
-    if text in ("absolute", "relative"):
-        return text
+    return text if text in ("absolute", "relative") else _mounted(text)
+
+
+def _mounted(text: str) -> str:
     for each in text.split(os.pathsep):
         here, _, there = each.rpartition("=")
         if not here.startswith(("/", "~")) or not there.startswith("/"):
@@ -129,6 +131,19 @@ def _songs(text: str) -> int:
     if int(text) < 1:
         raise ValueError(text)
     return int(text)
+
+
+def _server(text: str) -> str:
+    if "@" in text:
+        raise UserError(
+            f"{SERVER.name} has credentials in it: set {SERVER.may_be}, and the credentials as "
+            f"{SERVER_USER.name} and {SERVER_PASSWORD.name}"
+        )
+    url = r"https?://([\w.-]+|\[[0-9a-fA-F:]+\])(:(?P<port>\d{1,5}))?(/[\w./~-]*)?"
+    found = re.fullmatch(url, text, re.ASCII)
+    if not found or int(found["port"] or 0) > 65_535:
+        raise ValueError(text)
+    return text.rstrip("/")
 
 
 def _web_address(text: str) -> str:
@@ -201,6 +216,46 @@ PLAYLISTS_EXCLUDE = Variable[tuple[str, ...]](
     (),
     _patterns,
 )
+SERVER = Variable[str | None](
+    "FASTDINO_SERVER",
+    "the music server that may ask what sounds like a song of its own",
+    "its address, as `http://127.0.0.1:4533`",
+    "none",
+    None,
+    _server,
+)
+SERVER_USER = Variable[str | None](
+    "FASTDINO_SERVER_USER",
+    "a user of that server, where it speaks Subsonic's language, as Navidrome does",
+    "a name",
+    "none: the server is Jellyfin",
+    None,
+    str,
+)
+SERVER_PASSWORD = Variable[str | None](
+    "FASTDINO_SERVER_PASSWORD",
+    "that user's password, or an API key of Jellyfin's",
+    "a password",
+    "what FASTDINO_SERVER_PASSWORD_FILE holds",
+    None,
+    str,
+)
+SERVER_PASSWORD_FILE = Variable[str | None](
+    "FASTDINO_SERVER_PASSWORD_FILE",
+    "a file that holds the password or the key",
+    "a file",
+    "none",
+    None,
+    str,
+)
+SERVER_PATHS = Variable[str | None](
+    "FASTDINO_SERVER_PATHS",
+    "what that server calls the music folders, where it knows them by other names",
+    f"`/home/me/Music=/music`, with '{os.pathsep}' between several",
+    "as here",
+    None,
+    _mounted,
+)
 PRESET = Variable(
     "FASTDINO_PRESET",
     "size of the encoder: tiny is a trial, auto takes gpu where there is one",
@@ -261,8 +316,11 @@ JOBS = Variable[str | None](
 )
 VARIABLES: tuple[Variable[Any], ...] = (
     MUSIC, EXCLUDE, HOME, PRESET, MINUTES, QUIET_MINUTES, PLAYLISTS, PLAYLISTS_PATHS,
-    PLAYLISTS_SONGS, PLAYLISTS_EXCLUDE, CLUSTER, JOBS, STORE, STORE_CACHE_GB,
+    PLAYLISTS_SONGS, PLAYLISTS_EXCLUDE, SERVER, SERVER_USER, SERVER_PASSWORD, SERVER_PASSWORD_FILE,
+    SERVER_PATHS, CLUSTER, JOBS, STORE, STORE_CACHE_GB,
 )  # fmt: skip
+# Printed nowhere, and told to no other computer.
+SECRETS = (SERVER_PASSWORD,)
 
 
 def load() -> None:
@@ -308,8 +366,14 @@ def check() -> None:
 
 def told() -> dict[str, str]:
     """What is set of all that decides what is computed: for processes on other computers."""
-    names = [each.name for each in VARIABLES if each not in (CLUSTER, JOBS)]
+    names = [each.name for each in VARIABLES if each not in (CLUSTER, JOBS, *SECRETS)]
     return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def shown(variable: Variable[Any]) -> str:
+    """What a variable is set to, for people; of a secret only that it is set."""
+    text = os.environ.get(variable.name, "")
+    return "(set)" if text and variable in SECRETS else text
 
 
 def unknown(names: Iterable[str]) -> list[str]:

@@ -105,6 +105,11 @@ class Home:
         return self.root / "serve" / "token"
 
     @property
+    def server_ids(self) -> Path:
+        """Parquet: a music server's songs and which are ours, see ``fastdino.servers.matching``."""
+        return self.root / "servers" / "ids.parquet"
+
+    @property
     def comparison(self) -> Path:
         """Folder of what ``fastdino compare`` trained and found."""
         return self.root / "comparison"

@@ -60,7 +60,7 @@ def update(
             or none of the songs is there. What lies in the folder stays.
     """
     relative_to = folder if paths == "relative" else None
-    prefixes = [] if paths in ("absolute", "relative") else _prefixes(paths)
+    prefixes = [] if paths in ("absolute", "relative") else prefixes_of(paths)
     with exclusive_lock(home.root, with_all_below=False), connect(home.database) as db:
         _check(db, folder)
         without, cut = _unwanted(db, leave_out)
@@ -219,8 +219,8 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return None
 
 
-def _prefixes(text: str) -> Prefixes:
-    """What ``environment.PLAYLISTS_PATHS`` says, the innermost folder first."""
+def prefixes_of(text: str) -> Prefixes:
+    """What ``environment.PLAYLISTS_PATHS`` or ``SERVER_PATHS`` says, the innermost folder first."""
     pairs = [each.rpartition("=") for each in text.split(os.pathsep)]
     found = [(expanded(here), there) for here, _, there in pairs]
     return sorted(found, key=lambda pair: -len(pair[0].parts))

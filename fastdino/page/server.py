@@ -1,7 +1,8 @@
 """The page's server: the page, the sound of its songs, moments like a moment, songs to go on with.
 
 Belongs here: what may be asked, the answers, and starting it. Does not: who may ask (``access``);
-the page; the search itself, which is the macro ``similar_segments``.
+what music servers ask (``for_servers``); the page; the search itself, which is the macro
+``similar_segments``.
 
 It only reads. Songs are asked for by ``track_id`` and looked up in the published database: no path
 ever comes from the outside, and to other devices none is told. The database is opened for each
@@ -39,7 +40,7 @@ from fastdino.core.home import Home
 from fastdino.core.text import one_line, runnable
 from fastdino.database import playlists
 from fastdino.database.connection import connect, rows
-from fastdino.page import connections, invitation, sound
+from fastdino.page import connections, for_servers, invitation, sound
 from fastdino.page.access import ADDRESS, LARGEST_HEAD, Gate, Sharing, in_url
 from fastdino.page.page import without_paths
 
@@ -259,6 +260,7 @@ def application(home: Home, port: int, sharing: Sharing | None = None) -> Starle
             Route("/audio/{track_id}", audio),
             Route("/similar-moments", similar_moments),
             Route("/journey/{kind}", journey),
+            *for_servers.routes(home),
         ],
         middleware=[Middleware(Gate, port=port, sharing=sharing)],
         exception_handlers={

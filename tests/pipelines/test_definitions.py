@@ -20,8 +20,8 @@ NAMES = [
     "collection_map", "music_duckdb", "report_page",
 ]  # fmt: skip
 RESEARCH = "comparison"
-# For players, as the page is for people: neither waits for the other.
-PLAYLISTS = "playlists"
+# For players and servers, as the page is for people: none waits for another.
+BESIDE_THE_PAGE = ("playlists", "server_ids")
 
 
 def assets_of(job: str) -> set[str]:
@@ -44,7 +44,8 @@ def test_the_assets_tell_the_story_of_the_stages_in_order() -> None:
         key.to_user_string() for level in graph.toposorted_asset_keys_by_level for key in level
     ]
     order.remove(RESEARCH)
-    order.remove(PLAYLISTS)
+    for name in BESIDE_THE_PAGE:
+        order.remove(name)
     assert order == NAMES
 
 
@@ -59,13 +60,14 @@ def test_research_stands_beside_the_story() -> None:
     assert not node.child_keys
 
 
-def test_nothing_waits_for_the_playlists_which_wait_for_the_database() -> None:
-    node = defs.resolve_asset_graph().get(dg.AssetKey(PLAYLISTS))
+@pytest.mark.parametrize("name", BESIDE_THE_PAGE)
+def test_nothing_waits_for_what_is_for_players_which_waits_for_the_database(name: str) -> None:
+    node = defs.resolve_asset_graph().get(dg.AssetKey(name))
     assert {key.to_user_string() for key in node.parent_keys} == {"music_duckdb"}
     assert not node.child_keys
 
 
-@pytest.mark.parametrize("name", [*NAMES, RESEARCH, PLAYLISTS])
+@pytest.mark.parametrize("name", [*NAMES, RESEARCH, *BESIDE_THE_PAGE])
 def test_an_asset_says_what_it_is_and_shares_no_file_with_another_writer(name: str) -> None:
     asset = defs.resolve_assets_def(name)
     spec = asset.get_asset_spec()
@@ -80,7 +82,7 @@ def test_an_asset_says_what_it_is_and_shares_no_file_with_another_writer(name: s
 
 
 def test_refresh_makes_everything_but_the_model() -> None:
-    made = {*NAMES, PLAYLISTS} - {"fastdino_model", "promotion"}
+    made = {*NAMES, *BESIDE_THE_PAGE} - {"fastdino_model", "promotion"}
     assert assets_of("refresh") == made
 
 
@@ -102,7 +104,7 @@ def test_whether_new_songs_are_of_a_known_kind_is_asked_once_they_have_vectors(j
 
 
 def test_train_makes_the_model_and_what_comes_after_it() -> None:
-    assert assets_of("train") == {*NAMES[2:], PLAYLISTS} - {"promotion"}
+    assert assets_of("train") == {*NAMES[2:], *BESIDE_THE_PAGE} - {"promotion"}
 
 
 def test_promote_alone_puts_the_candidate_to_use_and_draws_all_that_depends_on_it() -> None:
@@ -111,8 +113,8 @@ def test_promote_alone_puts_the_candidate_to_use_and_draws_all_that_depends_on_i
         "promotion",
         "collection_map",
         "music_duckdb",
-        "playlists",
         "report_page",
+        *BESIDE_THE_PAGE,
     }
     options = dg.validate_run_config(job, job.run_config)["ops"]["promotion"]["config"]
     assert options == Promote().plain()
