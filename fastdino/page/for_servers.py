@@ -19,7 +19,6 @@ from starlette.routing import Route
 
 from fastdino import __version__
 from fastdino.core.home import Home
-from fastdino.database.connection import connect, rows
 from fastdino.servers.collection import Collection, Latest
 
 # How many songs, artists or steps are told, where more are asked for.
@@ -53,18 +52,6 @@ def routes(home: Home) -> list[Route]:
                 return JSONResponse({"error": str(error)}, error.status)
 
         return Route(path, endpoint)
-
-    def search_tracks(collection: Collection, request: Request) -> list[dict[str, Any]]:
-        names = ("search_query", "title", "artist")
-        words = " ".join(filter(None, map(request.query_params.get, names))).strip()
-        if not words:
-            raise Refusal(400, "Ask for ?search_query=WORDS, or ?title= and ?artist=.")
-        with connect(home.database) as db:
-            found = rows(db, "SELECT track_id FROM find_song($words)", {"words": words})
-        known = [collection.by_track[t] for (t,) in found if t in collection.by_track]
-        start = _number(request, ("start",), 0, least=0)
-        end = _number(request, ("end",), start + FOUND, least=0)
-        return [_track(collection, row) for row in known[start:end]]
 
     def sonic(request: Request) -> Response:
         method = request.path_params["method"].removesuffix(".view")
@@ -105,10 +92,10 @@ def find_path(collection: Collection, request: Request) -> dict[str, Any]:
         raise Refusal(400, "A path leads from one song to another.")
     n = _number(request, ("max_steps", "count"), STEPS, least=2, most=LONGEST_WAY)
     way = collection.way(first, last, n)
-    steps = itertools.pairwise(way)
+    steps, vectors = itertools.pairwise(way), collection.vectors
     return {
         "path": [_track(collection, row) for row in way],
-        "total_distance": sum(_distance(collection.similarities(a)[b]) for a, b in steps),
+        "total_distance": sum(_distance(vectors[a] @ vectors[b]) for a, b in steps),
     }
 
 
@@ -131,6 +118,18 @@ def max_distance(collection: Collection, request: Request) -> dict[str, Any]:
     other, similarity = collection.farthest(_song(collection, request, "item_id"))
     farthest = collection.songs[other]["item_id"]
     return {"max_distance": _distance(similarity), "farthest_item_id": farthest}
+
+
+def search_tracks(collection: Collection, request: Request) -> list[dict[str, Any]]:
+    """Songs that have all of some words in title and artist; as many as there is room for."""
+    names = ("search_query", "title", "artist")
+    words, title, artist = (request.query_params.get(name, "") for name in names)
+    if not (words + title + artist).strip():
+        raise Refusal(400, "Ask for ?search_query=WORDS, or ?title= and ?artist=.")
+    start = _number(request, ("start",), 0, least=0)
+    end = _number(request, ("end",), start + FOUND, least=0, most=start + MOST)
+    found = collection.search(words, title, artist)[start:end]
+    return [_track(collection, row) for row in found]
 
 
 def sonic_similar_tracks(collection: Collection, request: Request) -> dict[str, Any]:

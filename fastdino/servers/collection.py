@@ -9,9 +9,10 @@ of a matrix and a vector takes many times over, as each question reads all vecto
 """
 
 import threading
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -35,13 +36,15 @@ class Collection:
             tags do.
         vectors: float32 [songs, dimensions], of unit length.
         rows: where the song of each of the server's ids is; a song may have several.
-        by_track: where each song of ours is.
+        called: artist and title of each song, plain, to compare with and to search in.
+        artist: int [songs], the row of the first song whose artist is the same.
     """
 
     songs: Sequence[dict[str, Any]]
     vectors: np.ndarray
     rows: dict[str, int]
-    by_track: dict[str, int] = field(repr=False)
+    called: Sequence[tuple[str, str]]
+    artist: np.ndarray
 
     def similarities(self, row: int) -> np.ndarray:
         """How alike each song is to one; float32 [songs], 1 for the song itself."""
@@ -58,7 +61,7 @@ class Collection:
         """
         similarity = self.similarities(row)
         found: list[tuple[int, float]] = []
-        called = {self._called(row)}
+        called = {self.called[row]}
         times: Counter[str] = Counter()
         for other in np.argsort(-similarity, kind="stable").tolist():
             if len(found) == n:
@@ -66,11 +69,11 @@ class Collection:
             if other == row:
                 continue
             if mixed:
-                artist, name = self._called(other)[0], self._called(other)
-                if name in called or (artist and times[artist] == OF_ONE_ARTIST):
+                artist, _ = self.called[other]
+                if self.called[other] in called or times[artist] == OF_ONE_ARTIST:
                     continue
-                called.add(name)
-                times[artist] += 1
+                called.add(self.called[other])
+                times[artist] += artist != ""
             found.append((other, float(similarity[other])))
         return found
 
@@ -86,13 +89,17 @@ class Collection:
         At evenly spaced stops, the most similar song not yet taken, in no second edition.
         """
         to_first, to_last = self.similarities(first), self.similarities(last)
-        called = {self._called(first), self._called(last)}
+        called = {self.called[first], self.called[last]}
+        is_left = np.ones(len(self.songs), bool)
+        is_left[[first, last]] = False
         way = [first]
         for stop in range(1, n - 1):
             nearness = to_first + (to_last - to_first) * (stop / (n - 1))
-            for other in np.argsort(-nearness, kind="stable").tolist():
-                if other not in (first, last) and self._called(other) not in called:
-                    called.add(self._called(other))
+            while is_left.any():
+                other = int(np.argmax(np.where(is_left, nearness, -np.inf)))
+                is_left[other] = False
+                if self.called[other] not in called:
+                    called.add(self.called[other])
                     way.append(other)
                     break
         return [*way, last]
@@ -107,27 +114,37 @@ class Collection:
         Returns:
             None if there is no such artist.
         """
-        names = [_plain(song["artist"]) for song in self.songs]
-        wanted = {_plain(s["artist"]) for s in self.songs if s["artist_id"] == artist}
-        wanted = wanted or {_plain(artist)}
-        mine = np.array([name in wanted and name != "" for name in names], bool)
+        wanted = {song["artist"] for song in self.songs if song["artist_id"] == artist} or {artist}
+        plain = {_plain(name) for name in wanted} - {""}
+        mine = np.array([name in plain for name, _ in self.called], bool)
         if not mine.any():
             return None
         similarity = self.vectors @ self.vectors[mine].mean(axis=0)
-        # By name, which songs have the artist; the first of them tells how it is written.
-        by: dict[str, list[int]] = {}
-        for row, name in enumerate(names):
-            if name and name not in wanted:
-                by.setdefault(name, []).append(row)
-        means = ((float(similarity[rows].mean()), rows[0]) for rows in by.values())
-        best = sorted(means, key=lambda each: (-each[0], each[1]))[:n]
+        times = np.maximum(np.bincount(self.artist), 1)
+        mean = np.bincount(self.artist, similarity) / times
+        first = np.unique(self.artist)
+        found = [row for row in first.tolist() if not mine[row] and self.called[row][0]]
+        found.sort(key=lambda row: (-mean[row], row))
         return [
-            (self.songs[row]["artist"], self.songs[row]["artist_id"], mean) for mean, row in best
+            (self.songs[row]["artist"], self.songs[row]["artist_id"], float(mean[row]))
+            for row in found[:n]
         ]
 
-    def _called(self, row: int) -> tuple[str, str]:
-        song = self.songs[row]
-        return _plain(song["artist"]), _plain(song["title"]) or song["track_id"]
+    def search(self, words: str, title: str, artist: str) -> list[int]:
+        """Rows of the songs that have all of some words in artist and title, or in one of them.
+
+        Those whose title it is come first.
+        """
+        anywhere, in_title, in_artist = (_plain(text).split() for text in (words, title, artist))
+        whole = " ".join(in_title or anywhere)
+        found = [
+            row
+            for row, (by, name) in enumerate(self.called)
+            if all(word in name for word in in_title)
+            and all(word in by for word in in_artist)
+            and all(word in name or word in by for word in anywhere)
+        ]
+        return sorted(found, key=lambda row: (self.called[row][1] != whole, self.called[row], row))
 
 
 class Latest:
@@ -170,14 +187,22 @@ def load(home: Home) -> Collection:
         .join(vectors, on="track_id", how="inner")
         .sort("track_id")
     )
-    by_track = {track_id: row for row, track_id in enumerate(songs["track_id"])}
+    row_of = {track_id: row for row, track_id in enumerate(songs["track_id"])}
     pairs = zip(with_vector["item_id"], with_vector["track_id"], strict=True)
     matrix = songs["vec"].to_numpy() if len(songs) else np.zeros((0, 1))
+    told = songs.drop("vec", "path", "matched_by", "reason").to_dicts()
+    called = [
+        # Songs without a title are not of one title.
+        (_plain(song["artist"]), _plain(song["title"]) or song["track_id"])
+        for song in told
+    ]
+    first: dict[str, int] = {}
     return Collection(
-        songs.drop("vec", "path", "matched_by", "reason").to_dicts(),
+        told,
         np.ascontiguousarray(matrix, np.float32),
-        {item_id: by_track[track_id] for item_id, track_id in pairs if track_id in by_track},
-        by_track,
+        {item_id: row_of[track_id] for item_id, track_id in pairs if track_id in row_of},
+        called,
+        np.array([first.setdefault(name, row) for row, (name, _) in enumerate(called)], int),
     )
 
 
@@ -190,4 +215,6 @@ def _stamp(path: Any) -> tuple[int, int] | None:
 
 
 def _plain(text: str | None) -> str:
-    return (text or "").casefold()
+    """Without capitals, accents and odd spaces."""
+    apart = unicodedata.normalize("NFKD", (text or "").casefold())
+    return " ".join("".join(c for c in apart if not unicodedata.combining(c)).split())

@@ -173,6 +173,20 @@ def test_similar_artists_are_those_that_sql_finds_by_name_and_by_id(ask: Ask, as
     assert get(ask, "/api/similar_artists", artist="Nobody here")[0] == 404
 
 
+def test_songs_are_searched_for_in_title_and_artist_in_pages(ask: Ask) -> None:
+    artist = told(0)["artist"]
+    of_artist = [told(i)["id"] for i in range(59) if told(i)["artist"] == artist]
+    pages = [
+        get(ask, "/api/search_tracks", artist=artist, start=at, end=at + 5)[1]
+        for at in range(0, 20, 5)
+    ]
+    assert sorted(song["item_id"] for page in pages for song in page) == of_artist
+    _, found = get(ask, "/api/search_tracks", title="BRIDGE  pâper", artist=artist[:4])
+    assert [song["item_id"] for song in found] == [told(0)["id"]]
+    both = {"search_query": f"{told(9)['title']} {told(9)['artist']}"}
+    assert told(9)["id"] in {song["item_id"] for song in get(ask, "/api/search_tracks", **both)[1]}
+
+
 def test_the_song_farthest_from_one_is_the_last_of_all(ask: Ask) -> None:
     _, found = get(ask, "/api/similar_tracks", item_id=ID, n=500)
     _, farthest = get(ask, "/api/max_distance", item_id=ID)
