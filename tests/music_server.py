@@ -12,6 +12,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import synthetic
 
+from fastdino.core import tables
+from fastdino.core.home import Home
+from fastdino.database.connection import connect
+from fastdino.servers import listing, matching
+
 USER, PASSWORD = "ann at home", "correct horse"
 Songs = Sequence[dict[str, Any]]
 
@@ -25,6 +30,15 @@ def told(i: int, **other: Any) -> dict[str, Any]:
         "duration": round(float(str(song["duration_s"]))),
         "path": str(song["path"]).replace("/music", "/srv"), **other,
     }  # fmt: skip
+
+
+def write_ids(home: Home, songs: Songs) -> None:
+    """What matching these songs of a Subsonic server would leave."""
+    server = listing.Server("http://127.0.0.1:1", USER, PASSWORD)
+    named = [listing._subsonic_song(server, song) for song in songs]
+    with connect(home.database) as db:
+        known = matching.known_songs(db)
+    tables.write(home.server_ids, matching.match(named, known))
 
 
 class Music:

@@ -319,7 +319,7 @@ VARIABLES: tuple[Variable[Any], ...] = (
     PLAYLISTS_SONGS, PLAYLISTS_EXCLUDE, SERVER, SERVER_USER, SERVER_PASSWORD, SERVER_PASSWORD_FILE,
     SERVER_PATHS, CLUSTER, JOBS, STORE, STORE_CACHE_GB,
 )  # fmt: skip
-# Printed nowhere, and told to no other computer.
+# Printed nowhere, and told to no other computer, where they would be in a cluster's logs.
 SECRETS = (SERVER_PASSWORD,)
 
 

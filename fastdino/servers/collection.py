@@ -48,7 +48,7 @@ class Collection:
 
     def similarities(self, row: int) -> np.ndarray:
         """How alike each song is to one; float32 [songs], 1 for the song itself."""
-        return self.vectors @ self.vectors[row]
+        return _products(self.vectors, self.vectors[row])
 
     def nearest(self, row: int, n: int, *, mixed: bool = False) -> list[tuple[int, float]]:
         """Rows of the ``n`` songs most like one, and how alike they are, the nearest first.
@@ -119,7 +119,7 @@ class Collection:
         mine = np.array([name in plain for name, _ in self.called], bool)
         if not mine.any():
             return None
-        similarity = self.vectors @ self.vectors[mine].mean(axis=0)
+        similarity = _products(self.vectors, self.vectors[mine].mean(axis=0))
         times = np.maximum(np.bincount(self.artist), 1)
         mean = np.bincount(self.artist, similarity) / times
         first = np.unique(self.artist)
@@ -212,6 +212,11 @@ def _stamp(path: Any) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return status.st_ino, status.st_mtime_ns
+
+
+def _products(vectors: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    # Not @, whose threads wait for one another by spinning: on a busy computer five times as long.
+    return np.einsum("ij,j->i", vectors, vector)
 
 
 def _plain(text: str | None) -> str:

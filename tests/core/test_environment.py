@@ -18,6 +18,9 @@ from fastdino.core.environment import (
     PLAYLISTS_SONGS,
     PRESET,
     QUIET_MINUTES,
+    SERVER,
+    SERVER_PASSWORD,
+    SERVER_PATHS,
     STORE,
     STORE_CACHE_GB,
     VARIABLES,
@@ -57,6 +60,11 @@ def test_what_is_not_set_or_empty_is_as_usual(monkeypatch: pytest.MonkeyPatch) -
         (PLAYLISTS_PATHS, "~/Music=/music:/a=b=/c", "~/Music=/music:/a=b=/c"),
         (PLAYLISTS_SONGS, "30", 30),
         (PLAYLISTS_EXCLUDE, "/a:*/b/*", ("/a", "*/b/*")),
+        (SERVER, "http://127.0.0.1:4533", "http://127.0.0.1:4533"),
+        (SERVER, "https://music.example.org/jelly/", "https://music.example.org/jelly"),
+        (SERVER, "http://[::1]:8096", "http://[::1]:8096"),
+        (SERVER_PASSWORD, "a b:c=d@e", "a b:c=d@e"),
+        (SERVER_PATHS, "/home/me/Music=/music:~/b=/b", "/home/me/Music=/music:~/b=/b"),
         (PRESET, "tiny", "tiny"),
         (MINUTES, " 2.5 ", 2.5),
         (QUIET_MINUTES, "0", 0.0),
@@ -85,6 +93,9 @@ def test_what_is_set_is_taken(
         ("FASTDINO_STORE_CACHE_GB", "0"),
         *(("FASTDINO_PLAYLISTS_SONGS", text) for text in ("0", "-1", "1.5", "all")),
         *(("FASTDINO_PLAYLISTS_PATHS", text) for text in ("here", "/a", "a=/b", "/a=b", "/a=/b:")),
+        *(("FASTDINO_SERVER", text) for text in ("music", "127.0.0.1:4533", "http://", "ftp://a")),
+        *(("FASTDINO_SERVER", f"http://a{end}") for end in (":99999", "/?u=x", "/#x", " b", "\nb")),
+        *(("FASTDINO_SERVER_PATHS", text) for text in ("absolute", "/a", "a=/b", "/a=b")),
         ("FASTDINO_HOME", "~nobody-of-that-name/x"),
         *(("RAY_API_SERVER_ADDRESS", text) for text in ("auto", "10.0.0.1:8265", "ray://a:1")),
     ],
@@ -128,6 +139,24 @@ def test_a_name_there_is_not_is_told_with_the_one_that_may_be_meant(
     monkeypatch.setenv("FASTDINO_MINUTE", "3")
     environment.check()
     assert "there is no setting FASTDINO_MINUTE; did you mean FASTDINO_MINUTES?" in caplog.text
+
+
+def test_a_server_s_password_is_neither_shown_nor_told_to_other_computers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FASTDINO_SERVER", "http://127.0.0.1:4533")
+    monkeypatch.setenv("FASTDINO_SERVER_PASSWORD", "correct horse")
+    assert environment.shown(SERVER) == "http://127.0.0.1:4533"
+    assert environment.shown(SERVER_PASSWORD) == "(set)"
+    told = environment.told()
+    assert told["FASTDINO_SERVER"] == "http://127.0.0.1:4533"
+    assert "correct horse" not in told.values()
+    monkeypatch.setenv("FASTDINO_SERVER", "http://ann:horse@127.0.0.1:4533")
+    with pytest.raises(UserError, match="has credentials in it") as said:
+        environment.check()
+    assert "horse" not in str(said.value)
+    monkeypatch.setenv("FASTDINO_SERVER_PASSWORD", "")
+    assert environment.shown(SERVER_PASSWORD) == ""
 
 
 def test_the_presets_that_can_be_named_are_those_there_are() -> None:

@@ -4,11 +4,15 @@ from pathlib import Path
 
 import pytest
 import synthetic
+from music_server import told, write_ids
 
 from fastdino import reports
 from fastdino.core.home import Home
 from fastdino.database import publish
 from fastdino.page import write_page
+
+# By what a music server knows the first song.
+SERVER_ID = "server-id"
 
 
 @pytest.fixture(scope="session")
@@ -26,4 +30,6 @@ def published(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
     reports.draw_map(home)
     publish(home)
     write_page(home)
+    ids = [SERVER_ID, *(f"nd{i}" for i in range(1, 8))]
+    write_ids(home, [told(i, id=ids[i], path=songs[i]["path"]) for i in range(8)])
     return home

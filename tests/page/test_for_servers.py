@@ -6,31 +6,20 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
 
-import music_server
 import numpy as np
 import polars as pl
 import pytest
 import synthetic
 from asking import Ask, serving, shared
-from music_server import told
+from music_server import told, write_ids
 
-from fastdino.core import tables
 from fastdino.core.home import Home
 from fastdino.database import publish
 from fastdino.database.connection import connect, rows
 from fastdino.page import for_servers
-from fastdino.servers import listing, matching
+from fastdino.servers import matching
 
 HOSTILE = "</script><script>alert(1)</script>\n\x1b[2J\"'; DROP TABLE tracks; \u202e"
-
-
-def write_ids(home: Home, songs: list[dict[str, Any]], prefix: str = "nd") -> None:
-    """What matching these songs of a server would leave."""
-    server = listing.Server("http://127.0.0.1:1", music_server.USER, music_server.PASSWORD)
-    named = [listing._subsonic_song(server, song) for song in songs]
-    with connect(home.database) as db:
-        known = matching.known_songs(db)
-    tables.write(home.server_ids, matching.match(named, known))
 
 
 @pytest.fixture(scope="module")

@@ -28,9 +28,24 @@ PLACES = (
     "{{data}}", "%7B%7B7*7%7D%7D", "<script>alert(1)</script>".replace(" ", "%20"), TRACK.upper(),
     f"{TRACK}.wav.wav", "nul", "con", "..", ".", "%2e", "%u002e%u002e", "%c0%ae%c0%ae", "?", "??",
 )  # fmt: skip
+# What music servers ask, with a gap for an id; the id that one knows our first song by is SERVER_ID.
+SERVER_ID = "server-id"
+FOR_SERVERS = (
+    "/api/similar_tracks?n=5&item_id=", f"/api/find_path?start_song_id={SERVER_ID}&end_song_id=",
+    "/api/similar_artists?artist=", "/rest/getSonicSimilarTracks.view?id=", "/rest/",
+)  # fmt: skip
 PATHS = (
     *(f"/{place}" for place in PLACES),
     *(f"/audio/{place}" for place in PLACES),
+    *(f"{asked}{place}" for asked in FOR_SERVERS for place in PLACES if "?" not in place),
+    "/api", "/api/", "/api/similar_tracks", f"/api/similar_tracks?item_id={SERVER_ID}&n=1e9",
+    f"/api/similar_tracks?item_id={SERVER_ID}&n=" + "9" * 5_000,
+    f"/api/similar_tracks?item_id={SERVER_ID}&item_id=x&n=-1&n=nan",
+    "/api/max_distance?item_id[]=x", "/api/search_tracks?search_query=" + "%25" * 2_000,
+    f"/api/search_tracks?title=a&start=-{'9' * 400}&end={'9' * 400}", "/api/../api/config",
+    "/api/analysis/start", "/api/create_playlist", "/external/get_embedding?id=x",
+    f"/rest/findSonicPath?startSongId={SERVER_ID}&endSongId={SERVER_ID}&count=-0",
+    f"/rest/getSonicSimilarTracks?id={SERVER_ID}&f=xml&callback=alert(1)", "/rest/stream?id=1",
     "/", "/enter", "/enter/", "/ENTER", "//", "/./", "/audio", "/audio/", f"/audio/{TRACK}",
     f"/audio/{TRACK}.wav", "/audio//" + TRACK, "/similar-moments", "/similar-moments?song=&at=",
     f"/similar-moments?song={TRACK}&at=nan", f"/similar-moments?song={TRACK}&at=inf",
