@@ -75,7 +75,8 @@ def routes(home: Home) -> list[Route]:
 
 def similar_tracks(collection: Collection, request: Request) -> list[dict[str, Any]]:
     """Songs most like one, the nearest first."""
-    row = _song(collection, request, "item_id")
+    row = _named(collection, request)
+    row = _song(collection, request, "item_id") if row is None else row
     n = _number(request, ("n",), SIMILAR, most=MOST)
     mixed = request.query_params.get("eliminate_duplicates", "").lower() == "true"
     return [
@@ -159,6 +160,17 @@ SONIC_METHODS: dict[str, Callable[[Collection, Request], dict[str, Any]]] = {
     "findSonicPath": sonic_path,
     "getOpenSubsonicExtensions": extensions,
 }
+
+
+def _named(collection: Collection, request: Request) -> int | None:
+    """The song that is asked for by title and artist, where it is by these; None if it is by id."""
+    title, artist = (request.query_params.get(name) for name in ("title", "artist"))
+    if request.query_params.get("item_id") or not (title and artist):
+        return None
+    row = collection.named(title, artist)
+    if row is None:
+        raise Refusal(404, UNKNOWN)
+    return row
 
 
 def _song(collection: Collection, request: Request, name: str) -> int:

@@ -130,13 +130,19 @@ class Collection:
             for row in found[:n]
         ]
 
+    def named(self, title: str, artist: str) -> int | None:
+        """Row of the first song of that title and artist; None if there is none."""
+        wanted = (_plain(artist), _plain(title))
+        return next((row for row, called in enumerate(self.called) if called == wanted), None)
+
     def search(self, words: str, title: str, artist: str) -> list[int]:
         """Rows of the songs that have all of some words in artist and title, or in one of them.
 
         Those whose title it is come first.
         """
-        anywhere, in_title, in_artist = (_plain(text).split() for text in (words, title, artist))
-        whole = " ".join(in_title or anywhere)
+        whole = _plain(title or words)
+        # Each once, however often it is asked for.
+        anywhere, in_title, in_artist = (set(_plain(t).split()) for t in (words, title, artist))
         found = [
             row
             for row, (by, name) in enumerate(self.called)

@@ -80,7 +80,7 @@ def read(home: Home) -> pl.DataFrame:
     """The server's songs as they were matched last; columns as in ``SCHEMA``.
 
     Raises:
-        UserError: none were yet, or the file is damaged.
+        UserError: none were yet, or the file is damaged or cannot be read.
     """
     try:
         return tables.read(home.server_ids, SCHEMA)
@@ -89,6 +89,11 @@ def read(home: Home) -> pl.DataFrame:
             f"no music server's songs are known yet: set {environment.SERVER.name} and run "
             "`fastdino match`"
         ) from None
+    except OSError as error:
+        raise UserError(
+            f"{home.server_ids} cannot be read ({error.strerror}): look at the disk and who may "
+            "read it"
+        ) from error
     except ValueError as error:
         raise UserError(f"{home.server_ids} is damaged: run `fastdino match` ({error})") from error
 

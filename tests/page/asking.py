@@ -11,6 +11,9 @@ from fastdino.core.home import Home
 from fastdino.page import invitation, server
 from fastdino.page.access import ADDRESS, Sharing
 
+# By what a music server knows the first song of the published home.
+SERVER_ID = "server-id"
+
 
 class Ask:
     """A server on loopback, by its port; called with a path it gives status, headers and body."""

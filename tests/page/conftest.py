@@ -4,15 +4,13 @@ from pathlib import Path
 
 import pytest
 import synthetic
+from asking import SERVER_ID
 from music_server import told, write_ids
 
 from fastdino import reports
 from fastdino.core.home import Home
 from fastdino.database import publish
 from fastdino.page import write_page
-
-# By what a music server knows the first song.
-SERVER_ID = "server-id"
 
 
 @pytest.fixture(scope="session")

@@ -57,6 +57,11 @@ RECORDED: tuple[tuple[str, Any], ...] = (
     ),
     (f"/api/similar_tracks?item_id={ID}&n=20", [{**TRACK, "distance": float}]),
     (
+        "/api/similar_tracks?"
+        + urlencode({"title": told(3)["title"], "artist": told(3)["artist"], "n": 20}),
+        [{**TRACK, "distance": float}],
+    ),
+    (
         f"/api/find_path?start_song_id={ID}&end_song_id={told(9)['id']}&max_steps=5",
         {"path": [TRACK], "total_distance": float},
     ),
@@ -216,6 +221,8 @@ def test_editions_and_one_artist_over_and_over_are_left_out_where_asked(ask: Ask
         ("/api/similar_tracks?item_id=nothing", 404, None),
         ("/api/similar_tracks?item_id=..%2f..%2fetc", 404, None),
         ("/api/similar_tracks?item_id=%00", 404, None),
+        ("/api/similar_tracks?title=nothing&artist=no%20one", 404, None),
+        ("/api/similar_tracks?title=nothing", 400, None),
         (f"/api/similar_tracks?item_id={synthetic.track_id(3)}", 404, None),
         ("/api/max_distance?item_id=nothing", 404, None),
         ("/api/max_distance", 400, None),

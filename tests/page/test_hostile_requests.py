@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import synthetic
-from asking import Ask, everything, serving, shared, tree
+from asking import SERVER_ID, Ask, everything, serving, shared, tree
 
 from fastdino.core.home import Home
 from fastdino.page import access, connections, invitation
@@ -28,8 +28,7 @@ PLACES = (
     "{{data}}", "%7B%7B7*7%7D%7D", "<script>alert(1)</script>".replace(" ", "%20"), TRACK.upper(),
     f"{TRACK}.wav.wav", "nul", "con", "..", ".", "%2e", "%u002e%u002e", "%c0%ae%c0%ae", "?", "??",
 )  # fmt: skip
-# What music servers ask, with a gap for an id; the id that one knows our first song by is SERVER_ID.
-SERVER_ID = "server-id"
+# What music servers ask, up to an id.
 FOR_SERVERS = (
     "/api/similar_tracks?n=5&item_id=", f"/api/find_path?start_song_id={SERVER_ID}&end_song_id=",
     "/api/similar_artists?artist=", "/rest/getSonicSimilarTracks.view?id=", "/rest/",

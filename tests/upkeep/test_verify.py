@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+from music_server import write_ids
 
 from fastdino import spectrograms
 from fastdino.__main__ import main
@@ -508,3 +509,15 @@ def test_damaged_ids_of_old_are_named_and_taken_out(collection: tuple[Home, Path
     assert main(["verify", "--repair", "--home", str(home.root)]) == 0
     assert found(home) == []
     assert not run(home, music)["ingest"].tables["changes"]
+
+
+def test_damaged_ids_of_a_music_server_are_named_and_taken_out(
+    collection: tuple[Home, Path],
+) -> None:
+    home, _ = collection
+    write_ids(home, [{"id": "1"}])
+    assert found(home) == []
+    cut(home.server_ids)
+    assert [finding.path for finding in found(home)] == [home.server_ids]
+    assert main(["verify", "--repair", "--home", str(home.root)]) == 0
+    assert not home.server_ids.exists()

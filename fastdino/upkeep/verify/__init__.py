@@ -68,7 +68,15 @@ def check(home: Home, *, repair: bool = False) -> Iterator[Finding]:
     Raises:
         UserError: there is nothing to check, or it may not be read or written to.
     """
-    from fastdino.upkeep.verify import catalogue, maps, models, published, spectrograms, vectors
+    from fastdino.upkeep.verify import (
+        catalogue,
+        maps,
+        models,
+        published,
+        servers,
+        spectrograms,
+        vectors,
+    )
 
     made = [*folders(home.root / "shards"), *folders(home.root / "vectors")]
     if home.models.is_dir() or folders(home.models):
@@ -95,6 +103,7 @@ def check(home: Home, *, repair: bool = False) -> Iterator[Finding]:
             expected = None if known is None or told else known & have
             yield from noting(told, maps.check(home, expected, repair=repair))
             yield from published.check(home, None if told else expected, repair=repair)
+            yield from servers.check(home, repair=repair)
 
 
 def _megabytes(home: Home) -> float:
