@@ -12,6 +12,7 @@ from fastdino.steps import MatchServer
 
 
 @stage_asset(
+    MatchServer,
     deps=[music_duckdb],
     kinds={"parquet"},
     pool=DUCKDB_POOL,

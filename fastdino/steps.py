@@ -313,6 +313,11 @@ class MatchServer(Step):
 
         return servers.match(home)
 
+    @classmethod
+    def files(cls, home: Home) -> Sequence[tuple[Path, str]]:
+        """See ``Step.files``."""
+        return ((home.server_ids.parent, home.server_ids.name),)
+
 
 @dataclass(frozen=True)
 class ListModels(Step):

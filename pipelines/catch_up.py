@@ -18,6 +18,7 @@ from assets.child import ENDED, together
 from assets.database import music_duckdb
 from assets.playlists import playlists
 from assets.research import comparison
+from assets.servers import server_ids
 from assets.stage import HomeFolder, steps_of
 from fastdino.core import environment, outcomes
 from fastdino.core.errors import UserError, readable_errors
@@ -30,6 +31,7 @@ from pipelines.definitions import defs
 UNASKED = {
     comparison.key: "nothing is compared yet: run the job compare",
     playlists.key: "none are kept yet",
+    server_ids.key: "no music server's are known yet",
 }
 NOT_KEPT = "made without Dagster; what was done was not kept"
 
