@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from fastdino.bench import servers
 from fastdino.bench.table import Row, peak_memory_mb
 from fastdino.core.home import Home
 from fastdino.database.publishing import publish
@@ -44,6 +45,7 @@ def rows() -> Iterator[Row]:
         yield Row(f"publish {SONGS:,} songs, {SONGS * SEGMENTS:,} segments", seconds, "s")
         yield Row("peak memory of publishing them", peak_mb, "MB", target="< 1500")
         yield from _queries(home, vectors)
+        yield from servers.rows(home)
     yield from _map(vectors)
 
 
