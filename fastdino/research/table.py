@@ -221,7 +221,7 @@ ARMS = (
         "mel timbre",
         "floor",
         "Mel timbre",
-        "The same, half whitened, and how the bands move together: all of a vector that is not "
+        "The same, projected, and how the bands move together: all of a vector that is not "
         "learned.",
         dash="longdash",
     ),

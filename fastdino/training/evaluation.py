@@ -23,9 +23,10 @@ from fastdino.spectrograms import shards as shard_files
 from fastdino.training import metrics
 from fastdino.training.labels import Labels
 from fastdino.training.model import Moments, position_spans, segment_bounds
+from fastdino.training.projection import fitted_projection, joined, projected
 from fastdino.training.sampler import CropSampler
 from fastdino.training.settings import EncoderSettings
-from fastdino.training.timbre import Products, Timbre, joined, merged, principal, projected, total
+from fastdino.training.timbre import Products, Timbre, merged, total
 
 FIGURES = (
     "artist_1nn",
@@ -71,7 +72,7 @@ class FeatureExtractor(Protocol):
     ) -> tuple[Tensor, list[tuple[float, float]]]:
         """See ``model.SongModel.pool``."""
 
-    def fit_projection(self, pooled: Tensor) -> None:
+    def fit_projection(self, pooled: Tensor, songs: Tensor) -> None:
         """See ``model.SongModel.fit_projection``."""
 
     def vectors(self, pooled: Tensor) -> Tensor:
@@ -100,7 +101,7 @@ class MelStatistics:
         spans = [(a / frames_per_s, b / frames_per_s) for a, b in bounds]
         return torch.stack([part.pooled for part in moments]), spans
 
-    def fit_projection(self, pooled: Tensor) -> None:
+    def fit_projection(self, pooled: Tensor, songs: Tensor) -> None:
         """Nothing to fit: the statistics are compared as they are."""
 
     def vectors(self, pooled: Tensor) -> Tensor:
@@ -109,7 +110,7 @@ class MelStatistics:
 
 
 class MelTimbre(MelStatistics):
-    """All of a vector that is not learned: the statistics, half whitened, and the bands' timbre."""
+    """All of a vector that is not learned: the statistics, projected, and the bands' timbre."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -132,10 +133,11 @@ class MelTimbre(MelStatistics):
         bands = self.timbre.pooled(Products.of(each) for each in (positions, *stretches))
         return torch.cat([statistics, bands], -1), spans
 
-    def fit_projection(self, pooled: Tensor) -> None:
+    def fit_projection(self, pooled: Tensor, songs: Tensor) -> None:
         """See ``FeatureExtractor``."""
-        self.center, self.projection = principal(pooled[:, : 2 * self.channels], self.half)
-        self.timbre.fit_projection(pooled[:, 2 * self.channels :])
+        statistics, bands = pooled.split([2 * self.channels, self.timbre.width], -1)
+        self.center, self.projection = fitted_projection(statistics, songs, self.half)
+        self.timbre.fit_projection(bands, songs)
 
     def vectors(self, pooled: Tensor) -> Tensor:
         """Unit vectors ``[n, dim]``, of whose two halves the first is of the statistics."""
@@ -241,7 +243,7 @@ def embed_sample(
                 pooled_versions = [extractor.pool([f], spec.frames_per_s)[0][0] for f in versions]
                 changed.append(torch.stack(pooled_versions))
             shown.advance()
-    extractor.fit_projection(torch.cat(segments))
+    extractor.fit_projection(torch.cat(segments), torch.cat(owners).to(segments[0].device))
 
     excerpts, louder, tilted = (extractor.vectors(each).cpu() for each in torch.stack(changed, 1))
     return EvaluationVectors(

@@ -4,10 +4,10 @@ Belongs here: pooling, projection, saving and loading. Does not: learning the en
 
 A song's vector has two halves that count the same: what the network hears, the mean and the
 standard deviation over time of its local features; and how the mel bands move together
-(``timbre``). Either is centred, turned to the directions in which the training collection spreads
-most, half whitened, and brought to unit length. All that was fitted once, so that a song added next
-year lands in the same space. Models made before there were two halves have the first alone, not
-whitened, and go on giving the vectors they gave.
+(``timbre``). Either is centred, projected to directions that tell songs apart (``projection``), and
+brought to unit length. All that was fitted once, so that a song added next year lands in the same
+space. Models made before there were two halves have the first alone, and all models go on giving
+the vectors they gave.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,8 +25,9 @@ from fastdino.core.storage import atomic_replace
 from fastdino.training import registry
 from fastdino.training.device import autocast
 from fastdino.training.encoder import Encoder
+from fastdino.training.projection import fitted_projection, joined, projected
 from fastdino.training.settings import EncoderSettings
-from fastdino.training.timbre import Products, Timbre, joined, merged, principal, projected, total
+from fastdino.training.timbre import Products, Timbre, merged, total
 
 SEGMENT_S = 10.0
 
@@ -193,14 +194,14 @@ class SongModel(nn.Module):
             pooled = torch.cat([pooled, bands], -1)
         return pooled, spans
 
-    def fit_projection(self, pooled: Tensor) -> None:
-        """Fit centres and directions to ``[n, width]`` pooled segments of many songs."""
+    def fit_projection(self, pooled: Tensor, songs: Tensor) -> None:
+        """Fit centres and directions; see ``projection.fitted_projection``."""
         heard = pooled[:, : len(self.center)]
-        center, directions = principal(heard, self.projection.shape[1])
+        center, projection = fitted_projection(heard, songs, self.projection.shape[1])
         self.center.copy_(center)
-        self.projection.copy_(directions)
+        self.projection.copy_(projection)
         if self.timbre:
-            self.timbre.fit_projection(pooled[:, len(self.center) :])
+            self.timbre.fit_projection(pooled[:, len(self.center) :], songs)
 
 
 def _sums(features: Tensor, bands: Tensor | None, begin: int, end: int | None) -> Sums:

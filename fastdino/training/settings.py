@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 # Raised with whatever lets the same numbers make other models: 2 asks FastDINO's positions for
-# songs that are alike, and every stage, and adds to a vector how the bands move together.
-METHOD = 2
+# songs that are alike, and every stage, and adds to a vector how the bands move together; 3 divides
+# directions by their spread within songs.
+METHOD = 3
 
 
 @dataclass(frozen=True)

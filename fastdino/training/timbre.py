@@ -1,8 +1,8 @@
 """How the mel bands of a song move together: the part of a vector that is counted, not learned.
 
-Belongs here: sums over frames from which a covariance of the bands follows, its logarithm, and
-directions that pooled numbers of any kind spread in. Does not: the network or its features
-(``encoder``, ``model``).
+Belongs here: sums over frames from which a covariance of the bands follows, and its logarithm. Does
+not: the network or its features (``encoder``, ``model``), or how pooled numbers of any kind become
+a vector (``projection``).
 
 A covariance says nothing of a song's own level or colour: what is constant through a song, as an
 equaliser, drops out of it. That is what the network, which learns a recording, does not give.
@@ -11,21 +11,19 @@ Covariances lie on a curved space, where distances are taken between logarithms 
 """
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Of the widest direction's variance: less than what is left of rounding in single precision.
-NO_SPREAD = 1e-12
-# The same, for bands: less than rounding decibels to 255 steps leaves.
+from fastdino.training.projection import fitted_projection, projected
+
+# Of the widest direction's variance: less than rounding decibels to 255 steps leaves.
 QUIETEST = 1e-5
 # Added to the variance of every whitened direction, which is 1 over the collection: few frames, as
 # a segment's, tell little of those that hardly move.
 RIDGE = 0.1
-FITTED_ON = 2000
 
 
 @dataclass
@@ -100,13 +98,11 @@ class Timbre(nn.Module):
         spread = spread.clamp_min(max(float(spread[-1]), 1.0) * QUIETEST)
         self.whitening.copy_(directions * spread.rsqrt())
 
-    def fit_projection(self, pooled: Tensor) -> None:
-        """Fit centre and directions to ``[n, width]`` pooled segments of many songs."""
-        # More would change little, and take long: directions of so many numbers are costly.
-        pooled = pooled[:: -(-len(pooled) // FITTED_ON)]
-        center, directions = principal(pooled, self.projection.shape[1])
+    def fit_projection(self, pooled: Tensor, songs: Tensor) -> None:
+        """Fit centre and directions; see ``projection.fitted_projection``."""
+        center, projection = fitted_projection(pooled, songs, self.projection.shape[1])
         self.center.copy_(center)
-        self.projection.copy_(directions)
+        self.projection.copy_(projection)
 
     def pooled(self, parts: Iterable[Products]) -> Tensor:
         """The logarithms of the whitened bands' covariances: float32 ``[parts, width]``."""
@@ -123,40 +119,3 @@ class Timbre(nn.Module):
     def vectors(self, pooled: Tensor) -> Tensor:
         """``[n, width]`` to float64 unit vectors ``[n, dim]``."""
         return projected(pooled, self.center, self.projection)
-
-
-def projected(pooled: Tensor, center: Tensor, projection: Tensor) -> Tensor:
-    """Float64 unit vectors: in single precision the last bits depend on the number of threads."""
-    return F.normalize((pooled.double() - center.double()) @ projection.double(), dim=-1)
-
-
-def joined(halves: Sequence[Tensor]) -> Tensor:
-    """Unit vectors that count the same, each ``[n, its dim]``, as one: float32 ``[n, dim]``."""
-    return F.normalize(torch.cat(list(halves), -1), dim=-1).float()
-
-
-def principal(pooled: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Centre ``[width]`` and the ``dim`` widest directions ``[width, dim]`` of ``[n, width]``.
-
-    Each direction is divided by the square root of its deviation: half whitened. Unwhitened, a few
-    loud directions decide; whitened in full, noise does. Directions in which rows do not spread, as
-    those of a few songs, are zero. If they do not spread at all, as those of a single short song,
-    they are kept as they are.
-    """
-    pooled = pooled.double()
-    center = pooled.mean(0)
-    centred = pooled - center
-    # Of few rows, directions come out of the products of rows with rows: the smaller matrix.
-    if len(pooled) < pooled.shape[1]:
-        spread, rows = torch.linalg.eigh(centred @ centred.T / len(pooled))
-        directions = centred.T @ rows
-        directions /= directions.norm(dim=0).clamp_min(1e-300)
-    else:
-        spread, directions = torch.linalg.eigh(centred.T @ centred / len(pooled))
-    # The widest comes last.
-    if spread[-1] <= NO_SPREAD * center.square().sum():
-        return torch.zeros_like(center), torch.eye(len(center), dim, dtype=center.dtype)
-    kept = spread > NO_SPREAD * spread[-1]
-    scale = torch.where(kept, spread.clamp_min(1e-300) / spread[-1], 1.0) ** -0.25
-    directions = torch.where(kept, directions * scale, 0.0).flip(1)[:, :dim]
-    return center, F.pad(directions, (0, dim - directions.shape[1]))

@@ -25,7 +25,9 @@ def fitted(timbre_dim: int) -> SongModel:
     model = SongModel(SMALL, 12, timbre_dim).eval()
     songs = [frames(n) for n in range(900, 1800, 100)]
     model.fit_bands(songs)
-    model.fit_projection(torch.cat([model.pool([each], 100.0)[0] for each in songs]))
+    pooled = [model.pool([each], 100.0)[0] for each in songs]
+    owners = torch.cat([torch.full((len(each),), row) for row, each in enumerate(pooled)])
+    model.fit_projection(torch.cat(pooled), owners)
     return model
 
 
@@ -84,7 +86,7 @@ def test_where_all_segments_are_alike_vectors_are_still_of_unit_length(n: int) -
     model = SongModel(SMALL, 12, 5).eval()
     model.fit_bands([frames(500)])
     pooled, _ = model.pool([frames(500)], 100.0)
-    model.fit_projection(pooled[1:].expand(n, -1))
+    model.fit_projection(pooled[1:].expand(n, -1), torch.arange(n))
     vectors = model.vectors(pooled)
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(len(vectors)))
 
