@@ -21,12 +21,12 @@ def run(home: Home, music: Path) -> dict[str, Summary]:
 
 
 def contents(folder: Path) -> dict[str, tuple[int, str]]:
-    """Time of writing and hash of every file, locks aside."""
+    """Time of writing and hash of every file, locks and what each step did last aside."""
     return {
         str(path.relative_to(folder)): (
             path.stat().st_mtime_ns,
             hashlib.blake2b(path.read_bytes()).hexdigest(),
         )
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != ".lock"
+        if path.is_file() and path.name != ".lock" and path.parent.name != "outcomes"
     }

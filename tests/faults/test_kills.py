@@ -42,7 +42,10 @@ DIFFERENT_BY_NATURE = {
     "elapsed_s": "how long it had taken up to a step",
     "songs_per_s": "how fast a step was",
 }
-PLACES = ["catalog", "scratch", "shards", "models", "vectors", "maps", "music.duckdb", "reports"]
+PLACES = [
+    *["catalog", "scratch", "shards", "models", "vectors", "maps", "music.duckdb", "reports"],
+    "outcomes",
+]
 
 
 def nothing(music: Path, stock: Path) -> None:
