@@ -73,7 +73,7 @@ def test_the_queue_is_added_to_reordered_cleared_and_brought_back(page: Page):
     tab(page, "Queue")
     expect(page.locator(".queue li")).to_have_count(5)
     # Its way over the map.
-    assert page.evaluate("map.data[1].x.length") == 5
+    assert page.evaluate("marked.line.length") == 5
     handle = page.locator(".queue .handle").nth(3)
     handle.focus()
     page.keyboard.press("ArrowUp")
@@ -187,7 +187,7 @@ def test_search_finds_groups_of_every_kind_and_shows_hits_on_the_map(
     # The map shows all hits and little else.
     page.fill("#query", page.evaluate("data.albums[3]"))
     wide = page.evaluate("view().x[1] - view().x[0]")
-    page.wait_for_function("() => map.data[2].x.length > 0 && map.data[2].x.length < 100")
+    page.wait_for_function("() => marked.rings.length > 0 && marked.rings.length < 100")
     page.wait_for_timeout(800)
     inside = page.evaluate(
         """() => { const {x, y} = view(), within = ([a, b], value) => a < value && value < b;

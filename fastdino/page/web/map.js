@@ -1,9 +1,10 @@
-// The map: points, the song that is open and its nearest, the queue, what is under the pointer, legends.
-// Belongs here: drawing and moving it, and what was clicked on it. Does not: what a click does.
+// The map: points, what is under the pointer, legends. Belongs here: drawing and moving it, and what was
+// clicked on it. Does not: what a click does; the look of what stands out.
 import {$, count, make} from "./dom.js";
 import {album, artist, data, genre, n, songs, ways, xs, ys} from "./collection.js";
-import {DOT, grey, ink, seen} from "./theme.js";
+import {DOT, grey, seen} from "./theme.js";
 import {chooseLabels, nameClusters, placeLabels} from "./labels.js";
+import {drawMarks, marked, moveMarks} from "./marks.js";
 import {follow, playing, state} from "./state.js";
 import {looked} from "./looking.js";
 
@@ -20,7 +21,9 @@ export const map = $("map");
 const webgl = (() => { try { return !!document.createElement("canvas").getContext("webgl"); } catch { return false; } })();
 /** @type {number[]} */
 export const drawn = [];
-let fullSpan = 0;
+/** Where those are on the map: what is asked at every move of the pointer lies side by side. */
+let places = {x: new Float64Array(), y: new Float64Array()};
+let fullSpan = 0, size = 0;   // of the whole map; of a point as it was drawn last
 /** @typedef {{x: number[], y: number[]}} View */
 
 /** @type {(rows: Iterable<number>) => View} */
@@ -84,19 +87,18 @@ const sampleOrder = (() => {
   }
   return order;
 })();
-/** @type {(emphasis: Set<number> | null) => number[]} */
-const choose = emphasis => {
-  if (!sampleOrder) return [...songs.id.keys()];
+/** @type {() => Iterable<number>} */
+const choose = () => {
+  if (!sampleOrder) return songs.id.keys();
   const {x, y} = view(), w = x[1] - x[0], h = y[1] - y[0], inside = [], around = [];
   for (const i of sampleOrder) {
     const dx = xs[i] - x[0], dy = ys[i] - y[0];
     if (dx >= 0 && dx <= w && dy >= 0 && dy <= h) inside.push(i);
     else if (dx > -w && dx < 2 * w && dy > -h && dy < 2 * h) around.push(i);
   }
-  const sampled = inside.filter((i, at) => at < AT_ONCE || emphasis?.has(i));
-  $("sampled").textContent = sampled.length < inside.length
-    ? `${count(sampled.length)} of ${count(inside.length)} songs here are drawn: zoom in for all` : "";
-  return sampled.concat(around.slice(0, Math.max(0, AT_ONCE - sampled.length)));
+  $("sampled").textContent = inside.length > AT_ONCE
+    ? `${count(AT_ONCE)} of ${count(inside.length)} songs here are drawn: zoom in for all` : "";
+  return [...inside, ...around].slice(0, AT_ONCE);
 };
 
 // ---- drawing
@@ -125,47 +127,13 @@ export const refit = () => {
 /** @type {(to?: View) => void} */
 const draw = ({x, y} = view()) => {
   if (!n) return;
-  const {emphasis, song, near, line} = looked();
   drawn.length = 0;
-  const all = choose(emphasis);
-  // What stands out lies over the rest.
-  for (const i of all) if (!emphasis?.has(i)) drawn.push(i);
-  if (emphasis) for (const i of all) if (emphasis.has(i)) drawn.push(i);
-  const close = new Set(near), size = pointSize();
-  /** @type {(i: number) => number} */
-  const opacity = i => song !== null ? (i === song || close.has(i) ? 1 : .3) : emphasis ? (emphasis.has(i) ? 1 : .16) : 1;
-  /** @type {(all: Float64Array) => Float64Array} */
-  const picked = all => {
-    const some = new Float64Array(drawn.length);
-    for (let k = 0; k < some.length; k++) some[k] = all[drawn[k]];
-    return some;
-  };
-  /** @type {{x: (number | null)[], y: (number | null)[]}} */
-  const lines = {x: [], y: []};
-  if (song !== null) for (const i of near) {
-    lines.x.push(songs.x[song], songs.x[i], null);
-    lines.y.push(songs.y[song], songs.y[i], null);
-  }
-  for (const i of line) {
-    lines.x.push(songs.x[i]);
-    lines.y.push(songs.y[i]);
-  }
-  const rings = song !== null ? [song, ...near] : emphasis && emphasis.size <= RINGED && emphasis.size < n ? [...emphasis] : [];
-  /** @type {(at: number) => boolean} */
-  const foremost = at => song !== null && at === 0;
+  for (const i of choose()) drawn.push(i);
+  places = {x: Float64Array.from(drawn, i => xs[i]), y: Float64Array.from(drawn, i => ys[i])};
+  size = pointSize();
   Plotly.react(map, [{
-    type: webgl ? "scattergl" : "scatter", mode: "markers",
-    x: picked(xs), y: picked(ys),
-    marker: {color: drawn.map(color), opacity: drawn.map(opacity), size, line: {width: 0}},
-  }, {
-    type: "scatter", mode: "lines", ...lines, line: {color: ink(), width: line.length ? 1.5 : 1, dash: line.length ? "dot" : "solid"}, opacity: line.length ? .6 : .28,
-  }, {
-    type: "scatter", mode: "markers",
-    x: rings.map(i => songs.x[i]), y: rings.map(i => songs.y[i]),
-    marker: {
-      color: rings.map(color), size: rings.map((_, at) => Math.max(size, 7) * (foremost(at) ? 1.7 : 1.15)),
-      line: {color: ink(), width: rings.map((_, at) => foremost(at) ? 2 : 1.2)}, opacity: 1,
-    },
+    type: webgl ? "scattergl" : "scatter", mode: "markers", ...places,
+    marker: {color: drawn.map(color), opacity: 1, size, line: {width: 0}},
   }], {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: margin(), dragmode: "pan",
     hovermode: false, showlegend: false,
@@ -174,18 +142,31 @@ const draw = ({x, y} = view()) => {
   if (!fullSpan) { const {x} = view(); fullSpan = x[1] - x[0]; }
   settle();
 };
+/** Show what is looked at. The points stay as they are and step back together: to draw them anew takes
+ * much longer than to draw over them. */
+const standOut = () => {
+  if (!n) return;
+  const {emphasis, song, near, line} = looked();
+  map.style.opacity = song !== null ? .4 : emphasis ? .22 : 1;
+  marked.dots = emphasis ? [...emphasis] : [];
+  marked.rings = song !== null ? [song, ...near] : marked.dots.length <= RINGED && marked.dots.length < n ? marked.dots : [];
+  marked.star = song !== null;
+  marked.line = line;
+  settle();
+};
 
 // ---- names and marks over the map
 // Names are chosen anew after the picture is there, once for all that was asked for till then.
 let unsettled = 0;
 const settle = () => {
   if (!map._fullLayout || !n) return;
+  drawMarks(scale(), map._fullLayout._size, size, color);
   moved();
   if (!unsettled) unsettled = requestAnimationFrame(() => { unsettled = 0; name(); });
 };
 const name = () => {
   room = margin();
-  const {l, r, t, b} = room, {x} = view(), {song, near, emphasis, cluster} = looked();
+  const {l, r, t, b} = room, {x} = view(), {song, near, cluster} = looked();
   for (const [side, value] of Object.entries({left: l, right: r, top: t, bottom: b})) $("fade").style[side] = `${value}px`;
   const boxOf = (/** @type {Element | null} */ element) => {
     const {left, top, right, bottom} = element?.getBoundingClientRect() ?? new DOMRect();
@@ -196,13 +177,13 @@ const name = () => {
     const [px, py] = pixel(i);
     taken.push([px - 12, py - 12, px + 12, py + 12]);
   }
-  const now = playing(), first = [...(song === null ? [] : [song]), ...(now === null ? [] : [now]), ...near, ...(emphasis ? [...emphasis].slice(0, 60) : [])];
+  const now = playing(), first = [...(song === null ? [] : [song]), ...(now === null ? [] : [now]), ...near, ...marked.dots.slice(0, 60)];
   chooseLabels(drawn, scale(), [Math.max(4, l - 24), t - 12, Math.min(innerWidth - 4, innerWidth - r + 20), innerHeight - b + 12], taken, {
-    only: cluster, first, titled: fullSpan / (x[1] - x[0]) > 1.4 || n < 60, size: pointSize(),
+    only: cluster, first, titled: fullSpan / (x[1] - x[0]) > 1.4 || n < 60, size,
   });
   moved();
 };
-const moved = () => { placeLabels(scale()); spots(); };
+const moved = () => { placeLabels(scale()); moveMarks(scale()); spots(); };
 let room = {l: 0, r: 0, t: 0, b: 0};   // as the map was drawn last
 const spots = () => {
   for (const [name, song] of Object.entries({playing: playing(), pointed: state.pointed})) {
@@ -280,8 +261,9 @@ const frame = () => {
 
 // ---- what is under the pointer
 const tip = $("tip");
-/** @type {(i: number, x: number, y: number) => void} */
-const showTip = (i, x, y) => {
+let tipOf = -1, tipWide = 0, tipHigh = 0;
+/** @type {(i: number) => void} */
+const fillTip = i => {
   tip.replaceChildren(make("b", songs.title[i]));
   if (artist(i)) tip.append(make("div", artist(i)));
   const more = [album(i), genre(i), songs.year[i]].filter(Boolean).join(" · ");
@@ -291,10 +273,16 @@ const showTip = (i, x, y) => {
   line.append(dot, make("span", g < 0 ? ways.Cluster.none : ways.Cluster.groups[g].name));
   tip.append(line);
   tip.style.display = "block";
-  tip.style.left = `${Math.min(x + 16, innerWidth - tip.offsetWidth - 8)}px`;
-  tip.style.top = `${y + tip.offsetHeight + 96 > innerHeight ? y - tip.offsetHeight - 12 : y + 14}px`;
+  tipOf = i;
+  tipWide = tip.offsetWidth;
+  tipHigh = tip.offsetHeight;
 };
-const hideTip = () => { tip.style.display = "none"; };
+/** @type {(i: number, x: number, y: number) => void} */
+const showTip = (i, x, y) => {
+  if (tipOf !== i) fillTip(i);
+  tip.style.transform = `translate(${Math.min(x + 16, innerWidth - tipWide - 8)}px, ${y + tipHigh + 96 > innerHeight ? y - tipHigh - 12 : y + 14}px)`;
+};
+const hideTip = () => { tipOf = -1; tip.style.display = "none"; };
 
 // Found here and not by Plotly, which waits between two looks: a quick click would hit what was
 // under the pointer before.
@@ -302,8 +290,14 @@ const REACH = 14;
 /** @type {(clientX: number, clientY: number) => number | null} */
 const songAt = (clientX, clientY) => {
   let found = null, least = REACH * REACH;
-  const {ax, bx, ay, by} = scale();
-  for (const i of drawn) {
+  const {ax, bx, ay, by} = scale(), {x, y} = places;
+  for (let k = 0; k < x.length; k++) {
+    const dx = ax * x[k] + bx - clientX, dy = ay * y[k] + by - clientY;
+    const distance = dx * dx + dy * dy;
+    if (distance < least) { found = drawn[k]; least = distance; }
+  }
+  // Of more songs than are drawn, what stands out is there even so.
+  if (sampleOrder) for (const list of [marked.dots, marked.rings]) for (const i of list) {
     const dx = ax * xs[i] + bx - clientX, dy = ay * ys[i] + by - clientY;
     const distance = dx * dx + dy * dy;
     if (distance < least) { found = i; least = distance; }
@@ -314,7 +308,7 @@ const songAt = (clientX, clientY) => {
  * @type {(loop: [number, number][]) => number[]} */
 const within = loop => {
   const {ax, bx, ay, by} = scale();
-  return drawn.filter(i => {
+  return [...new Set([...drawn, ...marked.dots, ...marked.rings])].filter(i => {
     const x = ax * xs[i] + bx, y = ay * ys[i] + by;
     let inside = false;
     for (let a = 0, b = loop.length - 1; a < loop.length; b = a++) {
@@ -401,16 +395,12 @@ export const startMap = ({look, play, pick}) => {
   legend();
   nameClusters();
   draw();
+  standOut();
   map.on("plotly_doubleclick", () => { if (performance.now() - last.at > TWICE) showAll(); });
   map.on("plotly_relayouting", moved);
-  let drawnSize = pointSize();
-  map.on("plotly_relayout", () => {
-    const redraw = sampleOrder || Math.abs(pointSize() - drawnSize) > .3;
-    drawnSize = pointSize();
-    if (redraw) draw(); else settle();
-  });
-  follow(["by", "dark"], () => { color = colorOf(); legend(); nameClusters(); });
-  follow(["by", "dark", "place", "query", "queue", "selected", "moments"], () => draw());
+  map.on("plotly_relayout", () => { if (sampleOrder || Math.abs(pointSize() - size) > .3) draw(); else settle(); });
+  follow(["by", "dark"], () => { color = colorOf(); legend(); nameClusters(); draw(); });
+  follow(["place", "query", "queue", "selected", "moments"], standOut);
   let waiting = 0;
   follow(["place", "query"], () => {
     clearTimeout(waiting);

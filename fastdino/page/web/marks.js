@@ -1,0 +1,82 @@
+// What stands out on the map: what is found, the song that is open and its nearest, the way of the queue.
+// Belongs here: drawing it over the points, which stay as they are. Does not: which songs those are.
+import {$} from "./dom.js";
+import {xs, ys} from "./collection.js";
+import {ink} from "./theme.js";
+
+const FEW = 3000;   // drawn anew at every move; more of them move as a picture, and are drawn when that rests
+/**
+ * @typedef {object} Marked
+ * @property {number[]} dots songs that are drawn as they are
+ * @property {number[]} rings songs that have a ring
+ * @property {boolean} star whether lines lead to the other rings from the first, which is larger
+ * @property {number[]} line songs that a dotted line joins
+ */
+/** @type {Marked} */
+export const marked = {dots: [], rings: [], star: false, line: []};
+/** @typedef {import("./map").Scale} Scale */
+/** @typedef {{l: number, t: number, w: number, h: number}} Room where on the window the map is */
+
+const box = $("marks"), canvas = /** @type {HTMLCanvasElement} */ (box.firstElementChild), brush = canvas.getContext("2d");
+/** How the map was drawn last, and where it was seen from.
+ * @type {{scale: Scale, room: Room, size: number, color: (i: number) => string} | null} */
+let last = null;
+
+/** Draw them where they belong.
+ * @type {(scale: Scale, room: Room, size: number, color: (i: number) => string) => void} */
+export const drawMarks = (scale, room, size, color) => {
+  const {dots, rings, star, line} = marked, {ax, bx, ay, by} = scale, {l, t, w, h} = room, ratio = devicePixelRatio;
+  last = {scale, room, size, color};
+  box.hidden = !dots.length && !rings.length;
+  if (box.hidden || !brush) return;
+  Object.assign(box.style, {left: `${l}px`, top: `${t}px`, width: `${w}px`, height: `${h}px`});
+  Object.assign(canvas.style, {width: `${w}px`, height: `${h}px`, transform: "none"});
+  const [wide, high] = [Math.ceil(w * ratio), Math.ceil(h * ratio)];
+  if (canvas.width !== wide || canvas.height !== high) { canvas.width = wide; canvas.height = high; }
+  brush.setTransform(ratio, 0, 0, ratio, 0, 0);
+  brush.clearRect(0, 0, w, h);
+  /** @type {(i: number) => [number, number]} */
+  const at = i => [ax * xs[i] + bx - l, ay * ys[i] + by - t];
+  // All of a colour at once: one by one they take ten times as long.
+  /** @type {Map<string, Path2D>} */
+  const paths = new Map();
+  for (const i of dots) {
+    const [x, y] = at(i);
+    if (x < -size || y < -size || x > w + size || y > h + size) continue;
+    const own = color(i), path = paths.get(own) ?? new Path2D();
+    paths.set(own, path);
+    path.moveTo(x + size / 2, y);
+    path.arc(x, y, size / 2, 0, 2 * Math.PI);
+  }
+  for (const [own, path] of paths) { brush.fillStyle = own; brush.fill(path); }
+  brush.strokeStyle = ink();
+  brush.beginPath();
+  if (star) for (const i of rings) { brush.moveTo(...at(rings[0])); brush.lineTo(...at(i)); }
+  for (const i of line) brush.lineTo(...at(i));
+  brush.globalAlpha = star ? .28 : .6;
+  brush.lineWidth = star ? 1 : 1.5;
+  brush.setLineDash(star ? [] : [3, 3]);
+  brush.stroke();
+  brush.globalAlpha = 1;
+  brush.setLineDash([]);
+  rings.forEach((i, k) => {
+    const foremost = star && k === 0;
+    brush.beginPath();
+    brush.arc(...at(i), Math.max(size, 7) * (foremost ? 1.7 : 1.15) / 2, 0, 2 * Math.PI);
+    brush.fillStyle = color(i);
+    brush.fill();
+    brush.lineWidth = foremost ? 2 : 1.2;
+    brush.stroke();
+  });
+};
+
+/** Follow the map while that moves.
+ * @type {(scale: Scale) => void} */
+export const moveMarks = scale => {
+  if (!last || box.hidden) return;
+  const {room, size, color, scale: from} = last;
+  if (scale.ax === from.ax && scale.bx === from.bx && scale.ay === from.ay && scale.by === from.by) return;
+  if (marked.dots.length + marked.rings.length <= FEW) { drawMarks(scale, room, size, color); return; }
+  const across = scale.ax / from.ax, down = scale.ay / from.ay;
+  canvas.style.transform = `matrix(${across}, 0, 0, ${down}, ${scale.bx - room.l - across * (from.bx - room.l)}, ${scale.by - room.t - down * (from.by - room.t)})`;
+};
