@@ -40,10 +40,11 @@ def click_song(page: Page, row: int) -> None:
 # How many of the songs that stand out are drawn over the points, where they belong.
 COVERED = """() => {
   const canvas = $("marks").firstElementChild, {left, top} = canvas.getBoundingClientRect();
-  const {data: pixels, width} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  const {width, height} = canvas, pen = canvas.getContext("2d");
+  const {data} = pen.getImageData(0, 0, width, height);
   return marked.dots.filter(i => {
-    const [x, y] = pixel(i).map((value, k) => Math.floor((value - [left, top][k]) * devicePixelRatio));
-    return pixels[4 * (y * width + x) + 3] > 200;
+    const [x, y] = pixel(i).map((at, k) => Math.floor((at - [left, top][k]) * devicePixelRatio));
+    return data[4 * (y * width + x) + 3] > 200;
   }).length;
 }"""
 

@@ -98,7 +98,7 @@ const choose = () => {
   }
   $("sampled").textContent = inside.length > AT_ONCE
     ? `${count(AT_ONCE)} of ${count(inside.length)} songs here are drawn: zoom in for all` : "";
-  return [...inside, ...around].slice(0, AT_ONCE);
+  return inside.length < AT_ONCE ? inside.concat(around.slice(0, AT_ONCE - inside.length)) : inside.slice(0, AT_ONCE);
 };
 
 // ---- drawing
@@ -129,7 +129,8 @@ const draw = ({x, y} = view()) => {
   if (!n) return;
   drawn.length = 0;
   for (const i of choose()) drawn.push(i);
-  places = {x: Float64Array.from(drawn, i => xs[i]), y: Float64Array.from(drawn, i => ys[i])};
+  places = {x: new Float64Array(drawn.length), y: new Float64Array(drawn.length)};
+  drawn.forEach((i, k) => { places.x[k] = xs[i]; places.y[k] = ys[i]; });
   size = pointSize();
   Plotly.react(map, [{
     type: webgl ? "scattergl" : "scatter", mode: "markers", ...places,
@@ -137,7 +138,8 @@ const draw = ({x, y} = view()) => {
   }], {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: margin(), dragmode: "pan",
     hovermode: false, showlegend: false,
-    xaxis: {...axis, range: x}, yaxis: {...axis, range: y, scaleanchor: "x"},
+    // Copies: Plotly writes into what it is given.
+    xaxis: {...axis, range: [...x]}, yaxis: {...axis, range: [...y], scaleanchor: "x"},
   }, {scrollZoom: true, displayModeBar: false, doubleClick: false});
   if (!fullSpan) { const {x} = view(); fullSpan = x[1] - x[0]; }
   settle();
@@ -222,7 +224,7 @@ const legend = () => {
 
 // ---- moving
 /** @type {(to: View) => void} */
-const move = ({x, y}) => Plotly.relayout(map, {"xaxis.range": x, "yaxis.range": y});
+const move = ({x, y}) => Plotly.relayout(map, {"xaxis.range": [...x], "yaxis.range": [...y]});
 /** @type {(factor: number) => void} */
 export const zoom = factor => {
   if (!n) return;
