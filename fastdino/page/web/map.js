@@ -406,7 +406,7 @@ export const startMap = ({look, play, pick}) => {
   let waiting = 0;
   follow(["place", "query"], () => {
     clearTimeout(waiting);
-    waiting = setTimeout(frame, state.query ? 300 : 0);
+    if (state.query) waiting = setTimeout(frame, 300); else frame();
   });
   follow(["at", "queue", "pointed"], spots);
   for (const media of [sheet, bare]) media.addEventListener("change", refit);
