@@ -1,13 +1,13 @@
 """From pooled numbers of any kind to a vector: fitted once, on segments of many songs.
 
-Belongs here: the directions that are kept, how much each counts, and unit vectors. Does not: what is
-pooled (``model``, ``timbre``).
+Belongs here: the directions that are kept, how much each counts, and unit vectors. Does not: what
+is pooled (``model``, ``timbre``).
 
 What differs from one part of a song to the next does not tell whose song it is. So directions are
 divided by how far they spread *within* songs: linear discriminant analysis with every song as a
 class of its own (within-class covariance normalisation, Hatch et al., 2006). No label is needed:
-that two segments are of one song is known. Few songs tell that spread badly; the fewer they are, the
-more of it is taken from what half whitening divides by, the directions' deviations.
+that two segments are of one song is known. Few songs tell that spread badly; the fewer they are,
+the more of it is taken from what half whitening divides by, the directions' deviations.
 """
 
 from collections.abc import Sequence
