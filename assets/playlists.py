@@ -9,7 +9,15 @@ from pathlib import Path
 import dagster as dg
 
 from assets.database import music_duckdb
-from assets.stage import DUCKDB_POOL, HomeFolder, Pipes, config_of, run_steps, stage_asset
+from assets.stage import (
+    DUCKDB_POOL,
+    HomeFolder,
+    Pipes,
+    config_of,
+    nothing_done,
+    run_steps,
+    stage_asset,
+)
 from fastdino.core import environment
 from fastdino.steps import Playlists, made
 
@@ -41,7 +49,7 @@ def playlists(
     """
     if not config.folder:
         message = f"off: to have playlists, set {environment.PLAYLISTS.name} to a folder for them"
-        return dg.MaterializeResult(metadata={"summary": message, "did work": False})
+        return nothing_done(message)
     options = config.model_dump(mode="json")
     options["folder"] = str(Path(config.folder).expanduser().absolute())
     return run_steps(context, pipes, home, made(Playlists.name, options))

@@ -9,8 +9,16 @@ from pathlib import Path
 import dagster as dg
 
 from assets.spectrograms import decoded_tracks, spectrogram_shards
-from assets.stage import GPU_POOL, HomeFolder, Pipes, config_of, run_steps, stage_asset
-from fastdino.steps import Compare, DrawComparison, Step, made
+from assets.stage import (
+    GPU_POOL,
+    HomeFolder,
+    Pipes,
+    config_of,
+    nothing_done,
+    run_steps,
+    stage_asset,
+)
+from fastdino.steps import Compare, DrawComparison, Step, made, named_file
 
 
 class ComparisonConfig(config_of(Compare, minutes=())):  # type: ignore[misc]
@@ -45,14 +53,14 @@ def comparison(
     if not asked and not compared and not decoded_tracks(home.open()):
         message = "nothing to compare yet: materialise spectrogram_shards, then run the job compare"
         context.log.warning(message)
-        return dg.MaterializeResult(metadata={"summary": message, "did work": False})
+        return nothing_done(message)
     # Not where nobody asks: results are of the songs they were made on, and after a new song only
     # what needs no training would be left in the table.
     measured: tuple[Step, ...] = ()
     if asked or not compared:
         options = config.model_dump(mode="json")
         options["labels"] = [str(Path(f).expanduser().absolute()) for f in options["labels"]]
-        named = [given.partition("=") for given in options["vectors"]]
-        options["vectors"] = [f"{n}={Path(f).expanduser().absolute()}" for n, _, f in named]
+        named = map(named_file, options["vectors"])
+        options["vectors"] = [f"{name}={file.absolute()}" for name, file in named]
         measured = (made(Compare.name, options),)
     return run_steps(context, pipes, home, *measured, DrawComparison())

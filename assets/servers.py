@@ -6,7 +6,7 @@ Belongs here: the asset ``server_ids``. Does not: asking the server (``fastdino.
 import dagster as dg
 
 from assets.database import music_duckdb
-from assets.stage import DUCKDB_POOL, HomeFolder, Pipes, run_steps, stage_asset
+from assets.stage import DUCKDB_POOL, HomeFolder, Pipes, nothing_done, run_steps, stage_asset
 from fastdino.core import environment
 from fastdino.steps import MatchServer
 
@@ -30,5 +30,5 @@ def server_ids(
     """
     if environment.SERVER.value() is None:
         message = f"off: to have a music server ask, set {environment.SERVER.name} to its address"
-        return dg.MaterializeResult(metadata={"summary": message, "did work": False})
+        return nothing_done(message)
     return run_steps(context, pipes, home, MatchServer())

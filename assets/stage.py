@@ -114,6 +114,11 @@ def config_of(step: type[Step], *, leave_out: Collection[str] = (), **defaults: 
     return create_model(f"{step.__name__}Config", __base__=dg.Config, **fields)
 
 
+def nothing_done(why: str) -> dg.MaterializeResult:
+    """What an asset returns that runs no step, and ``why`` it does not."""
+    return dg.MaterializeResult(metadata={"summary": why, "did work": False})
+
+
 def run_steps(
     context: dg.AssetExecutionContext,
     pipes: Pipes,

@@ -10,7 +10,7 @@ import datetime
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -52,11 +52,6 @@ class Step:
         """
         raise NotImplementedError
 
-    @classmethod
-    def files(cls, home: Home) -> Sequence[tuple[Path, str]]:
-        """What it leaves behind: folders, and which files of each."""
-        return ()
-
     def plain(self) -> dict[str, Any]:
         """Its options as values that go through JSON, for ``made``."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -96,11 +91,6 @@ class Ingest(Step):
         log.info("Looking for music in %s", ", ".join(map(str, folders)))
         return ingestion.run(home, folders, environment.EXCLUDE.value(), rescan=self.rescan)
 
-    @classmethod
-    def files(cls, home: Home) -> Sequence[tuple[Path, str]]:
-        """See ``Step.files``."""
-        return ((home.catalog.parent, "*.parquet"),)
-
 
 @dataclass(frozen=True)
 class Spectrograms(Step):
@@ -118,11 +108,6 @@ class Spectrograms(Step):
         from fastdino import spectrograms
 
         return spectrograms.run(home, retry=self.retry)
-
-    @classmethod
-    def files(cls, home: Home) -> Sequence[tuple[Path, str]]:
-        """See ``Step.files``."""
-        return ((home.root / "shards", "*/*.parquet"),)
 
 
 @dataclass(frozen=True)
@@ -166,11 +151,6 @@ class Train(Step):
             return training.run_on_cluster(home, recipe, self.ranks, **how)
         return training.run(home, recipe(), **how)
 
-    @classmethod
-    def files(cls, home: Home) -> Sequence[tuple[Path, str]]:
-        """See ``Step.files``."""
-        return ((home.models, "*/model.json"),)
-
 
 @dataclass(frozen=True)
 class Embed(Step):
@@ -183,11 +163,6 @@ class Embed(Step):
         from fastdino import embeddings
 
         return embeddings.run(home)
-
-    @classmethod
-    def files(cls, home: Home) -> Sequence[tuple[Path, str]]:
-        """See ``Step.files``."""
-        return ((home.root / "vectors", "*/*.parquet"),)
 
 
 @dataclass(frozen=True)
@@ -215,11 +190,6 @@ class DrawMap(Step):
 
         return reports.draw_map(home)
 
-    @classmethod
-    def files(cls, home: Home) -> Sequence[tuple[Path, str]]:
-        """See ``Step.files``."""
-        return ((home.root / "maps", "*/current.json"),)
-
 
 @dataclass(frozen=True)
 class Publish(Step):
@@ -233,11 +203,6 @@ class Publish(Step):
 
         return database.publish(home)
 
-    @classmethod
-    def files(cls, home: Home) -> Sequence[tuple[Path, str]]:
-        """See ``Step.files``."""
-        return ((home.database.parent, home.database.name),)
-
 
 @dataclass(frozen=True)
 class WritePage(Step):
@@ -250,11 +215,6 @@ class WritePage(Step):
         from fastdino import page
 
         return page.write_page(home)
-
-    @classmethod
-    def files(cls, home: Home) -> Sequence[tuple[Path, str]]:
-        """See ``Step.files``."""
-        return ((home.page.parent, home.page.name),)
 
 
 @dataclass(frozen=True)
@@ -313,11 +273,6 @@ class MatchServer(Step):
 
         return servers.match(home)
 
-    @classmethod
-    def files(cls, home: Home) -> Sequence[tuple[Path, str]]:
-        """See ``Step.files``."""
-        return ((home.server_ids.parent, home.server_ids.name),)
-
 
 @dataclass(frozen=True)
 class ListModels(Step):
@@ -330,11 +285,6 @@ class ListModels(Step):
         from fastdino.reports import model_comparison
 
         return model_comparison.list_models(home)
-
-    @classmethod
-    def files(cls, home: Home) -> Sequence[tuple[Path, str]]:
-        """See ``Step.files``."""
-        return ((home.models, "current.json"),)
 
 
 @dataclass(frozen=True)
@@ -352,11 +302,6 @@ class Promote(Step):
         from fastdino.training import promotion
 
         return promotion.promote(home, self.model_id)
-
-    @classmethod
-    def files(cls, home: Home) -> Sequence[tuple[Path, str]]:
-        """See ``Step.files``."""
-        return ((home.models, "current.json"),)
 
 
 @dataclass(frozen=True)
@@ -423,9 +368,7 @@ class Compare(Step):
         if self.seeds < 1:
             raise UserError(f"{self.seeds} runs of each are none: give 1 or more")
         for given in self.vectors:
-            name, _, file = given.partition("=")
-            if not name.strip() or not name.isprintable() or not file:
-                raise UserError(f"{given!r} names no vectors: write NAME=FILE")
+            named_file(given)
 
     def run(self, home: Home) -> Summary:
         """See ``fastdino.research.compare``."""
@@ -437,10 +380,7 @@ class Compare(Step):
             minutes=self.minutes,
             seeds=self.seeds,
             csv_files=[expanded(file) for file in self.labels],
-            vectors={
-                name.strip(): expanded(file)
-                for name, _, file in (given.partition("=") for given in self.vectors)
-            },
+            vectors=dict(map(named_file, self.vectors)),
             preset=self.preset,
         )
 
@@ -457,11 +397,6 @@ class DrawComparison(Step):
 
         return page.run(home)
 
-    @classmethod
-    def files(cls, home: Home) -> Sequence[tuple[Path, str]]:
-        """See ``Step.files``."""
-        return ((home.comparison, "*.parquet"),)
-
 
 STEPS: dict[str, type[Step]] = {
     step.name: step
@@ -470,6 +405,20 @@ STEPS: dict[str, type[Step]] = {
         Playlists, MatchServer, ListModels, Promote, Forget, Compact, Compare, DrawComparison,
     )
 }  # fmt: skip
+# What a step leaves behind: a folder, and which files of it.
+FILES: dict[type[Step], Callable[[Home], tuple[Path, str]]] = {
+    Ingest: lambda home: (home.catalog.parent, "*.parquet"),
+    Spectrograms: lambda home: (home.root / "shards", "*/*.parquet"),
+    Train: lambda home: (home.models, "*/model.json"),
+    Embed: lambda home: (home.root / "vectors", "*/*.parquet"),
+    DrawMap: lambda home: (home.root / "maps", "*/current.json"),
+    Publish: lambda home: (home.database.parent, home.database.name),
+    WritePage: lambda home: (home.page.parent, home.page.name),
+    MatchServer: lambda home: (home.server_ids.parent, home.server_ids.name),
+    ListModels: lambda home: (home.models, "current.json"),
+    Promote: lambda home: (home.models, "current.json"),
+    DrawComparison: lambda home: (home.comparison, "*.parquet"),
+}
 # What a person calls a stage may be several steps: whoever embeds wants the SQL tables too.
 COMMANDS: dict[str, tuple[type[Step], ...]] = {
     "ingest": (Ingest,),
@@ -527,7 +476,20 @@ def perform(step: Step, home: Home) -> Outcome | None:
 
 def data_version(home: Home, names: Sequence[str]) -> str | None:
     """What stands for all that the steps of these names leave behind; None if that is nothing."""
-    return outcomes.version(files for name in names for files in STEPS[name].files(home))
+    steps = [STEPS[name] for name in names]
+    return outcomes.version(FILES[step](home) for step in steps if step in FILES)
+
+
+def named_file(given: str) -> tuple[str, Path]:
+    """The name and the file that ``NAME=FILE`` gives.
+
+    Raises:
+        UserError: it gives no such two.
+    """
+    name, _, file = given.partition("=")
+    if not name.strip() or not name.isprintable() or not file:
+        raise UserError(f"{given!r} names no vectors: write NAME=FILE")
+    return name.strip(), expanded(file)
 
 
 def music_folders(home: Home, given: Sequence[str]) -> list[Path]:
