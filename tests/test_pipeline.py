@@ -191,3 +191,22 @@ def test_the_command_line_says_what_is_wrong_and_ends_with_2(
     assert missing in capsys.readouterr().err
     assert main(["embed", "--home", str(tmp_path / "home")]) == 2
     assert "run" in capsys.readouterr().err
+
+
+@pytest.mark.thorough
+def test_on_the_demo_what_is_learned_does_better_than_averages(tmp_path: Path) -> None:
+    music, home = tmp_path / "music", Home(tmp_path / "home")
+    assert main(["demo", str(music)]) == 0
+    assert main(["run", str(music), "--home", str(home.root), "--preset", "cpu"]) == 0
+
+    # Or the page's tab Collection would tell a newcomer that averages do as well.
+    metrics = registry.current(home)["metrics"]
+    assert metrics["artist_1nn"] > metrics["artist_1nn_mel"]
+    purity = """
+        SELECT sum(most) / sum(songs) FROM (
+            SELECT max(n) AS most, sum(n) AS songs
+            FROM (SELECT cluster, {tag}, count(*) AS n FROM songs
+                  WHERE cluster IS NOT NULL GROUP BY ALL)
+            GROUP BY cluster)"""
+    for tag in ("genre", "artist"):
+        assert query(home, purity.format(tag=tag)) >= [(0.9,)]
