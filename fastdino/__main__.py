@@ -206,6 +206,14 @@ def parser() -> argparse.ArgumentParser:
         help="measure instead what driving a cluster costs, with made-up songs of which nothing is "
         "decoded (default: 10000, 100000)",
     )
+    bench.add_argument(
+        "--collection",
+        type=_number,
+        nargs="*",
+        metavar="SONGS",
+        help="measure instead what all after embedding costs, with made-up songs: map, database, "
+        "page and questions (default: 15000, 100000)",
+    )
     return main_parser
 
 
@@ -343,6 +351,10 @@ def _execute(home: Home, options: argparse.Namespace) -> int:
         from fastdino.bench import scale
 
         return scale.main(options.cluster)
+    if options.command == "bench" and options.collection is not None:
+        from fastdino.bench import afterwards
+
+        return afterwards.main(options.collection)
     if options.command == "bench" and "gpu" in options.part:
         from fastdino.bench import gpu
 

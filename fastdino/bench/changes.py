@@ -11,7 +11,6 @@ that a refresh takes of it is more than it would be.
 
 import multiprocessing
 import resource
-import shutil
 import sys
 import tempfile
 import time
@@ -22,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fastdino.bench import measuring
 from fastdino.bench.table import peak_memory_mb
-from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.progress import progress
 from fastdino.core.terminal import print_table
@@ -142,13 +141,7 @@ def main(sizes: Sequence[int]) -> int:
         with tempfile.TemporaryDirectory(prefix="fastdino-bench-") as name:
             folder = Path(name)
             needed = DISK_BYTES + n_songs * DISK_BYTES_A_SONG
-            free = shutil.disk_usage(folder).free
-            if free < needed:
-                raise UserError(
-                    f"{n_songs:,} songs take up to {needed / 1e9:.0f} GB in {folder.parent}, where "
-                    f"{free / 1e9:.0f} GB are free: set TMPDIR to a folder with more, or measure "
-                    "fewer: fastdino bench --incremental 1000"
-                )
+            measuring.expect_disk(folder, needed, n_songs, "--incremental 1000")
             _show(n_songs, *measure(folder, n_songs))
     return 0
 

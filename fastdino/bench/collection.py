@@ -1,7 +1,8 @@
 """A made-up collection of any size whose vectors have the structure of music.
 
 Belongs here: its catalogue, model and vectors, as the stages before publishing would leave them,
-and songs that come to it later. Does not: measuring anything (``embeddings``), or audio.
+and songs that come to it later. Does not: measuring anything (``afterwards``, ``embeddings``), or
+audio.
 
 Songs of an album, an artist and a genre are alike, in that order. Which vector a song has follows
 from its number alone: a larger collection begins with the songs of a smaller one.
@@ -40,7 +41,7 @@ def make_up(home: Home, n_songs: int, first: int = 0) -> None:
         n_songs: how many there are afterwards.
         first: how many there are already; shards of those stay as they are.
     """
-    catalog.write(home, _catalogue(n_songs))
+    catalog.write(home, catalogue(n_songs))
     if not first:
         about = {
             "model_id": MODEL, "created_at": "2000-01-01T00:00:00+00:00", "dim": DIM,
@@ -56,6 +57,52 @@ def make_up(home: Home, n_songs: int, first: int = 0) -> None:
             _write_shard(home, number, first, last)
             shown.advance(last - first)
             first = last
+
+
+def catalogue(n_songs: int, **other: pl.Expr) -> pl.DataFrame:
+    """The catalogue of a collection.
+
+    Args:
+        n_songs: how many there are.
+        other: columns that are to be another than usual.
+    """
+    number = pl.int_range(n_songs)
+    album = number // SONGS_AN_ALBUM
+    artist = album // ALBUMS_AN_ARTIST
+    n_artists = math.ceil(n_songs / SONGS_AN_ALBUM / ALBUMS_AN_ARTIST)
+    genres = pl.lit(pl.Series([f"Genre {_genre(each)}" for each in range(n_artists)]))
+    ids = pl.lit(pl.Series([track_id(each) for each in range(n_songs)], dtype=pl.String))
+    given: dict[str, pl.Expr] = {
+        "path": pl.format(
+            "/music/Artist {}/Album {}/{} The Usual Song.flac", artist, album, number
+        ),
+        "folder": pl.lit("/music"),
+        "size": 30_000_000 + number,
+        "mtime_ns": 1_700_000_000_000_000_000 + number,
+        "ctime_ns": 1_700_000_000_000_000_000 + number,
+        "track_id": ids,
+        "audio_id": ids,
+        "title": pl.format("The Usual Song, No. {}", number),
+        "artist": pl.format("Artist {}", artist),
+        "artists": pl.concat_list(pl.format("Artist {}", artist)),
+        "album": pl.format("Album {}", album),
+        "genre": genres.gather(artist),
+        "genres": pl.concat_list(genres.gather(artist)),
+        "year": 1960 + album % 60,
+        "track_number": number % SONGS_AN_ALBUM + 1,
+        "duration_s": pl.lit(SEGMENTS * SEGMENT_S),
+        "codec": pl.lit("flac"),
+        "sample_rate": pl.lit(44_100),
+        "channels": pl.lit(2),
+        "added_at": 1_700_000_000_000_000_000 + number,
+        "identified_by": pl.lit(1),
+    }
+    given |= other
+    columns = [
+        given.get(name, pl.lit(None)).cast(kind).alias(name)
+        for name, kind in catalog.SCHEMA.items()
+    ]
+    return pl.select(*columns).sort("path")
 
 
 def track_id(number: int) -> str:
@@ -108,42 +155,3 @@ def _write_shard(home: Home, number: int, first: int, last: int) -> None:
         }
     )
     write_vectors(home.vectors(MODEL) / f"spectrograms-{number:06d}.parquet", table)
-
-
-def _catalogue(n_songs: int) -> pl.DataFrame:
-    number = pl.int_range(n_songs)
-    album = number // SONGS_AN_ALBUM
-    artist = album // ALBUMS_AN_ARTIST
-    n_artists = math.ceil(n_songs / SONGS_AN_ALBUM / ALBUMS_AN_ARTIST)
-    genres = pl.lit(pl.Series([f"Genre {_genre(each)}" for each in range(n_artists)]))
-    ids = pl.lit(pl.Series([track_id(each) for each in range(n_songs)], dtype=pl.String))
-    given: dict[str, pl.Expr] = {
-        "path": pl.format(
-            "/music/Artist {}/Album {}/{} The Usual Song.flac", artist, album, number
-        ),
-        "folder": pl.lit("/music"),
-        "size": 30_000_000 + number,
-        "mtime_ns": 1_700_000_000_000_000_000 + number,
-        "ctime_ns": 1_700_000_000_000_000_000 + number,
-        "track_id": ids,
-        "audio_id": ids,
-        "title": pl.format("The Usual Song, No. {}", number),
-        "artist": pl.format("Artist {}", artist),
-        "artists": pl.concat_list(pl.format("Artist {}", artist)),
-        "album": pl.format("Album {}", album),
-        "genre": genres.gather(artist),
-        "genres": pl.concat_list(genres.gather(artist)),
-        "year": 1960 + album % 60,
-        "track_number": number % SONGS_AN_ALBUM + 1,
-        "duration_s": pl.lit(SEGMENTS * SEGMENT_S),
-        "codec": pl.lit("flac"),
-        "sample_rate": pl.lit(44_100),
-        "channels": pl.lit(2),
-        "added_at": 1_700_000_000_000_000_000 + number,
-        "identified_by": pl.lit(1),
-    }
-    columns = [
-        given.get(name, pl.lit(None)).cast(kind).alias(name)
-        for name, kind in catalog.SCHEMA.items()
-    ]
-    return pl.select(*columns).sort("path")

@@ -11,19 +11,11 @@ does is done by the pipeline itself, over Ray if ``RAY_ADDRESS`` is set.
 """
 
 import functools
-import hashlib
 import math
-import multiprocessing
-import resource
-import shutil
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -31,13 +23,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fastdino.bench.table import peak_memory_mb
+from fastdino.bench import collection, measuring
+from fastdino.bench.collection import ALBUMS_AN_ARTIST, SONGS_AN_ALBUM
+from fastdino.bench.measuring import Step, Took
 from fastdino.core import cluster, environment
-from fastdino.core.errors import UserError
 from fastdino.core.home import Home
-from fastdino.core.progress import progress
 from fastdino.core.storage import atomic_replace
-from fastdino.core.terminal import print_table
 from fastdino.embeddings import encode
 from fastdino.embeddings.encode import Embedder
 from fastdino.embeddings.vectors import read_vectors, schema, write_vectors
@@ -54,7 +45,6 @@ SIZES = (10_000, 100_000)
 ADDED = 10
 SETTINGS = SpectrogramSettings()
 SHORTEST_S, LONGEST_S = 120, 360
-SONGS_AN_ALBUM, ALBUMS_AN_ARTIST = 12, 5
 # Seconds of sound in a second on a core, as measured, and how much of that is slept.
 DECODED_S, EMBEDDED_S, SLEPT = 778, 2300, 1 / 10_000
 SEGMENT_S = 10
@@ -140,10 +130,6 @@ class NoModel(Embedder):
         if target.exists():
             table = pa.concat_tables([read_vectors(target), table])
         write_vectors(target, table)
-
-
-# Gets ready up to its ``yield``, and is measured from there on.
-Step = Callable[[Home, int], Iterator[None]]
 
 
 def _write_catalogue(home: Home, n_songs: int) -> Iterator[None]:
@@ -243,74 +229,25 @@ STEPS: dict[str, Step] = {
 }
 
 
-@dataclass(frozen=True)
-class Took:
-    """What one step took of the process that drives it.
-
-    Attributes:
-        seconds: of wall time.
-        core_seconds: that it computed, without what others did for it meanwhile.
-        peak_mb: memory that it had at most, with what it needs before it begins.
-    """
-
-    seconds: float
-    core_seconds: float
-    peak_mb: float
-
-
 def main(sizes: Sequence[int]) -> int:
     """Measure collections of so many songs each, print a table; returns the exit code.
 
     Raises:
         UserError: the disk of the temporary folder is too small, or a cluster cannot be used.
     """
-    sizes = sizes or SIZES
-    found: dict[int, dict[str, Took]] = {}
-    for n_songs in sizes:
+    found: dict[int, dict[str, Took | None]] = {}
+    for n_songs in sizes or SIZES:
         with tempfile.TemporaryDirectory(prefix="fastdino-bench-") as name:
-            needed, free = DISK_BYTES + n_songs * DISK_BYTES_A_SONG, shutil.disk_usage(name).free
-            if free < needed:
-                raise UserError(
-                    f"{n_songs:,} songs take up to {needed / 1e9:.1f} GB in {Path(name).parent}, "
-                    f"where {free / 1e9:.1f} GB are free: set TMPDIR to a folder with more, or "
-                    "measure fewer: fastdino bench --cluster 10000"
-                )
-            found[n_songs] = measure(Path(name), n_songs)
-    _show(found)
+            needed = DISK_BYTES + n_songs * DISK_BYTES_A_SONG
+            measuring.expect_disk(Path(name), needed, n_songs, "--cluster 10000")
+            home = Home(Path(name) / "home")
+            make_up(home)
+            found[n_songs] = dict(measuring.measure(home, n_songs, STEPS))
+    address = environment.CLUSTER.value()
+    where = f"the Ray cluster at {address}" if address else "this computer alone"
+    measuring.show(f"fastdino bench --cluster, on {where}", found, list(STEPS))
+    print(f"The computers of the cluster slept for {SLEPT:g} of what decoding and embedding take.")
     return 0
-
-
-def measure(folder: Path, n_songs: int) -> dict[str, Took]:
-    """Take every step with ``n_songs`` made-up songs, each in a process of its own.
-
-    Args:
-        folder: an empty one to work in.
-        n_songs: songs to begin with, at least one.
-    """
-    home = Home(folder / "home")
-    make_up(home)
-    found = {}
-    spawned = multiprocessing.get_context("spawn")
-    with progress(f"{n_songs:,} songs", len(STEPS), "steps") as shown:
-        for name in STEPS:
-            shown.advance(0, note=name)
-            with ProcessPoolExecutor(1, mp_context=spawned) as pool:
-                found[name] = pool.submit(_measured, name, home, n_songs).result()
-            shown.advance()
-    return found
-
-
-def _measured(name: str, home: Home, n_songs: int) -> Took:
-    step = STEPS[name](home, n_songs)
-    next(step)
-    start, computed = time.perf_counter(), _core_seconds()
-    next(step, None)
-    return Took(time.perf_counter() - start, _core_seconds() - computed, peak_memory_mb())
-
-
-def _core_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
 
 
 def make_up(home: Home) -> None:
@@ -336,44 +273,17 @@ def _catalogue(home: Home, n_songs: int) -> pl.DataFrame:
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(music / "album")
     number = pl.int_range(n_songs)
-    album = number // SONGS_AN_ALBUM
-    given: dict[str, pl.Expr] = {
-        "path": pl.format(
+    return collection.catalogue(
+        n_songs,
+        path=pl.format(
             "{}/{} The Usual Song.flac",
-            pl.lit(pl.Series(map(str, albums))).gather(album),
+            pl.lit(pl.Series(map(str, albums))).gather(number // SONGS_AN_ALBUM),
             (number % SONGS_AN_ALBUM + 1).cast(pl.String).str.zfill(2),
         ),
-        "folder": pl.lit(str(music)),
-        "size": 30_000_000 + number,
-        "mtime_ns": 1_700_000_000_000_000_000 + number,
-        "ctime_ns": 1_700_000_000_000_000_000 + number,
-        "track_id": pl.lit(pl.Series(map(_track_id, range(n_songs)))),
-        "audio_id": pl.lit(pl.Series(map(_track_id, range(n_songs)))),
-        "title": pl.format("The Usual Song, No. {}", number),
-        "artist": pl.format("Artist {}", album // ALBUMS_AN_ARTIST),
-        "artists": pl.concat_list(pl.format("Artist {}", album // ALBUMS_AN_ARTIST)),
-        "album": pl.format("Album {}", album),
-        "genre": pl.format("Genre {}", album % 50),
-        "genres": pl.concat_list(pl.format("Genre {}", album % 50)),
-        "year": 1960 + album % 60,
-        "track_number": number % SONGS_AN_ALBUM + 1,
+        folder=pl.lit(str(music)),
         # Of all lengths in between, in no order.
-        "duration_s": SHORTEST_S + number * 7919 % (LONGEST_S - SHORTEST_S + 1),
-        "codec": pl.lit("flac"),
-        "sample_rate": pl.lit(44_100),
-        "channels": pl.lit(2),
-        "added_at": pl.lit(0),
-        "identified_by": pl.lit(1),
-    }
-    columns = [
-        given.get(name, pl.lit(None)).cast(kind).alias(name)
-        for name, kind in catalog.SCHEMA.items()
-    ]
-    return pl.select(*columns).sort("path")
-
-
-def _track_id(number: int) -> str:
-    return hashlib.blake2b(str(number).encode(), digest_size=16).hexdigest()
+        duration_s=SHORTEST_S + number * 7919 % (LONGEST_S - SHORTEST_S + 1),
+    )
 
 
 def _music(home: Home) -> Path:
@@ -392,34 +302,3 @@ def _candidates(home: Home) -> list[Candidate]:
 
 def _shards(home: Home) -> Path:
     return home.shards(SETTINGS.spec_id)
-
-
-def _show(found: dict[int, dict[str, Took]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    address = environment.CLUSTER.value()
-    where = f"the Ray cluster at {address}" if address else "this computer alone"
-    table = Table("step", title=f"fastdino bench --cluster, on {where}", title_justify="left")
-    for n_songs in found:
-        table.add_column(f"{n_songs:,} songs", justify="right")
-    if len(found) > 1:
-        table.add_column("grows as", justify="right")
-    for name in STEPS:
-        took = [steps[name] for steps in found.values()]
-        cells = [f"{t.seconds:,.2f} s {t.core_seconds:8,.2f} {t.peak_mb:7,.0f}" for t in took]
-        growth = [_growth(list(found), took)] if len(found) > 1 else []
-        table.add_row(name, *cells, *growth)
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 132)
-    print_table(console, table)
-    console.print(
-        "Seconds, those of a core that the driver computed, and MB of memory it had at most. The "
-        f"computers of the cluster slept for {SLEPT:g} of what decoding and embedding take."
-    )
-
-
-def _growth(sizes: Sequence[int], took: Sequence[Took]) -> str:
-    """The power of the number of songs that what was computed grows with."""
-    seconds = [max(each.core_seconds, 1e-4) for each in took]
-    power: Any = np.polyfit(np.log(sizes), np.log(seconds), 1)[0]
-    return f"N^{power:.2f}"

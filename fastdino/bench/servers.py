@@ -1,7 +1,7 @@
 """How long a music server waits for what it asks, over HTTP.
 
 Belongs here: the questions of ``fastdino.page.for_servers``, to the real server, on a published
-home of made-up songs. Does not: making that home, which ``embeddings`` does for its own queries.
+home of made-up songs. Does not: making that home, which ``collection`` does.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ def rows(home: Home) -> Iterator[Row]:
     Args:
         home: has a published database; its songs' ids are taken for the server's.
     """
-    songs = _write_ids(home)
+    songs = write_ids(home)
 
     def song(i: int) -> str:
         return songs[i * 997 % len(songs)]
@@ -43,7 +43,7 @@ def rows(home: Home) -> Iterator[Row]:
             f"/api/find_path?start_song_id={song(i)}&end_song_id={song(i + 7)}&max_steps=25"
         ),
     }
-    with _serving(home) as ask:
+    with serving(home) as ask:
         start = time.perf_counter()
         ask(questions["similar_tracks, 100"](0))
         told = f"music server's first question, {len(songs):,} songs"
@@ -59,7 +59,8 @@ def rows(home: Home) -> Iterator[Row]:
                 yield Row(f"{name}, over HTTP, {what}", ours, "ms", target=f"< {TARGET_MS}")
 
 
-def _write_ids(home: Home) -> list[str]:
+def write_ids(home: Home) -> list[str]:
+    """Take the songs' own ids for a server's; returns them."""
     with connect(home.database) as db:
         ours = db.sql("SELECT track_id, title, artist, album, path, duration_s FROM tracks").pl()
     known = ours.with_columns(item_id="track_id", matched_by=pl.lit(matching.BY_PATH))
@@ -70,7 +71,7 @@ def _write_ids(home: Home) -> list[str]:
 
 
 @contextlib.contextmanager
-def _serving(home: Home) -> Iterator[Callable[[str], bytes]]:
+def serving(home: Home) -> Iterator[Callable[[str], bytes]]:
     """The page's server on a free port of this computer, and a way to ask it."""
     with socket.create_server((ADDRESS, 0)) as listening:
         port = listening.getsockname()[1]
