@@ -4,7 +4,7 @@ import {$} from "./dom.js";
 import {xs, ys} from "./collection.js";
 import {ink} from "./theme.js";
 
-const FEW = 3000;   // drawn anew at every move; more of them move as a picture, and are drawn when that rests
+const FEW = 3000;   // drawn anew at every move; more of them move as a picture, and are painted when that rests
 /**
  * @typedef {object} Marked
  * @property {number[]} dots songs that are drawn as they are
@@ -22,6 +22,54 @@ const box = $("marks"), canvas = /** @type {HTMLCanvasElement} */ (box.firstElem
  * @type {{scale: Scale, room: Room, size: number, color: (i: number) => string} | null} */
 let last = null;
 
+/** @typedef {(i: number) => [number, number]} At */
+/** Few dots: as shapes.
+ * @type {(dots: number[], at: At, size: number, w: number, h: number, color: (i: number) => string) => void} */
+const fill = (dots, at, size, w, h, color) => {
+  if (!brush) return;
+  // All of a colour at once: one by one they take ten times as long.
+  /** @type {Map<string, Path2D>} */
+  const paths = new Map();
+  for (const i of dots) {
+    const [x, y] = at(i);
+    if (x < -size || y < -size || x > w + size || y > h + size) continue;
+    const own = color(i), path = paths.get(own) ?? new Path2D();
+    paths.set(own, path);
+    path.moveTo(x + size / 2, y);
+    path.arc(x, y, size / 2, 0, 2 * Math.PI);
+  }
+  for (const [own, path] of paths) { brush.fillStyle = own; brush.fill(path); }
+};
+/** Many dots: point by point into a picture, which takes milliseconds where as many shapes take seconds.
+ * @type {(dots: number[], at: At, size: number, ratio: number, color: (i: number) => string) => void} */
+const paint = (dots, at, size, ratio, color) => {
+  if (!brush) return;
+  const {width, height} = canvas, picture = brush.createImageData(width, height), points = new Uint32Array(picture.data.buffer);
+  // A dot's own points, and how much of each it covers: little at its edge.
+  const reach = Math.ceil(size / 2), dx = [], dy = [], covers = [];
+  for (let y = -reach; y <= reach; y++) for (let x = -reach; x <= reach; x++) {
+    const share = Math.min(1, size / 2 + .5 - Math.hypot(x, y));
+    if (share > 0) { dx.push(x); dy.push(y); covers.push(Math.round(255 * share)); }
+  }
+  /** @type {Map<string, number>} */
+  const tints = new Map();
+  for (const i of dots) {
+    const place = at(i), x = Math.round(place[0] * ratio), y = Math.round(place[1] * ratio), own = color(i);
+    if (x < 0 || y < 0 || x >= width || y >= height) continue;
+    let tint = tints.get(own);
+    if (tint === undefined) {
+      const [r, g, b] = [1, 3, 5].map(from => parseInt(own.slice(from, from + 2), 16));
+      tints.set(own, tint = b << 16 | g << 8 | r);
+    }
+    for (let k = 0; k < dx.length; k++) {
+      const px = x + dx[k], py = y + dy[k], p = py * width + px;
+      if (px < 0 || py < 0 || px >= width || py >= height || points[p] >>> 24 > covers[k]) continue;
+      points[p] = covers[k] << 24 | tint;
+    }
+  }
+  brush.putImageData(picture, 0, 0);
+};
+
 /** Draw them where they belong.
  * @type {(scale: Scale, room: Room, size: number, color: (i: number) => string) => void} */
 export const drawMarks = (scale, room, size, color) => {
@@ -35,20 +83,10 @@ export const drawMarks = (scale, room, size, color) => {
   if (canvas.width !== wide || canvas.height !== high) { canvas.width = wide; canvas.height = high; }
   brush.setTransform(ratio, 0, 0, ratio, 0, 0);
   brush.clearRect(0, 0, w, h);
-  /** @type {(i: number) => [number, number]} */
+  /** @type {At} */
   const at = i => [ax * xs[i] + bx - l, ay * ys[i] + by - t];
-  // All of a colour at once: one by one they take ten times as long.
-  /** @type {Map<string, Path2D>} */
-  const paths = new Map();
-  for (const i of dots) {
-    const [x, y] = at(i);
-    if (x < -size || y < -size || x > w + size || y > h + size) continue;
-    const own = color(i), path = paths.get(own) ?? new Path2D();
-    paths.set(own, path);
-    path.moveTo(x + size / 2, y);
-    path.arc(x, y, size / 2, 0, 2 * Math.PI);
-  }
-  for (const [own, path] of paths) { brush.fillStyle = own; brush.fill(path); }
+  if (dots.length > FEW) paint(dots, at, size * ratio, ratio, color);
+  else fill(dots, at, size, w, h, color);
   brush.strokeStyle = ink();
   brush.beginPath();
   if (star) for (const i of rings) { brush.moveTo(...at(rings[0])); brush.lineTo(...at(i)); }
