@@ -3,10 +3,13 @@
 Belongs here: opening it, and what a person is told if that fails. Does not: the questions.
 """
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import polars as pl
 
 from fastdino.core.errors import UserError
 
@@ -41,8 +44,26 @@ def rows(
         UserError: what a macro says of what it is given, or the database is damaged, or of another
             version.
     """
-    try:
+    with _readable_errors():
         return db.execute(query, values).fetchall()
+
+
+def frame(db: duckdb.DuckDBPyConnection, query: str, **tables: pl.DataFrame) -> pl.DataFrame:
+    """The answer by column, for many rows; ``tables`` are there by their names as well.
+
+    Raises:
+        UserError: as ``rows``.
+    """
+    with _readable_errors():
+        for name, table in tables.items():
+            db.register(name, table)
+        return db.sql(query).pl()
+
+
+@contextlib.contextmanager
+def _readable_errors() -> Iterator[None]:
+    try:
+        yield
     except duckdb.InvalidInputException as error:
         raise UserError(str(error).removeprefix("Invalid Input Error: ")) from error
     except duckdb.Error as error:

@@ -13,27 +13,31 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
+import polars as pl
 
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.paths import shown
 from fastdino.core.storage import atomic_replace
 from fastdino.core.summary import Summary
-from fastdino.database.connection import connect, rows
+from fastdino.database.connection import connect, frame, rows
 from fastdino.page.script import bundle
 from fastdino.reports.palette import color, ramp
 
+# A browser holds no more songs than these in a second or two; of more, the page shows a sample.
+SHOWN = 200_000
 # Artists and genres beyond these, by number of songs, are grey: more colours tell nothing apart.
 COLORED = 14
 FAILURES_SHOWN = 500
-DATA = re.compile(rb'(<script[^<>]* id="data"[^<>]*>)(.*?)(</script>)', re.S)
+FILES = re.compile(rb'(<script[^<>]* id="files"[^<>]*>)(.*?)(</script>)', re.S)
+NO_FILES: dict[str, list[Any]] = {"folders": [], "folder": [], "file": [], "failures": []}
 # The end of the page: a hash of all before it.
 SEAL = b"\n<!-- sealed %b -->\n"
 SOUND = "`make report`, or `fastdino serve`"
@@ -56,13 +60,14 @@ def write_page(home: Home) -> Summary:
         if page_fingerprint(home.page) == fingerprint:
             return Summary("page", "the page is up to date", False, paths={"page": home.page})
         shown = gather(db)
+    counts, n_clusters = shown["data"]["counts"], len(shown["data"]["clusters"])
     with atomic_replace(home.page) as part:
-        part.write_bytes(sealed(render(shown=shown, fingerprint=fingerprint, **parts)))
-    counts = shown["counts"]
+        part.write_bytes(sealed(render(data=shown, fingerprint=fingerprint, **parts)))
     size_mb = home.page.stat().st_size / 1e6
+    sampled = f" ({counts['shown']} of them shown)" if counts["shown"] < counts["on_map"] else ""
     return Summary(
         "page",
-        f"{counts['on_map']} songs on the map, {len(shown['clusters'])} clusters, {size_mb:.1f} MB",
+        f"{counts['on_map']} songs on the map{sampled}, {n_clusters} clusters, {size_mb:.1f} MB",
         True,
         counts={**counts, "size_mb": round(size_mb, 1), "opens with sound by": SOUND},
         paths={"page": home.page},
@@ -75,13 +80,10 @@ def without_paths(page: bytes) -> bytes:
     Raises:
         UserError: it was written by another version.
     """
-    found = DATA.search(page)
-    shown = json.loads(found[2]) if found else {}
-    songs = shown.get("songs", {})
-    if not found or not {"folders", "failures"} <= shown.keys() or "file" not in songs:
+    found = FILES.search(page)
+    if not found:
         raise UserError("the page is of another version: run `fastdino report`")
-    shown |= {"folders": [], "failures": [], "songs": songs | {"folder": [], "file": []}}
-    return page[: found.start(2)] + script_safe(shown).encode() + page[found.end(2) :]
+    return page[: found.start(2)] + script_safe(NO_FILES) + page[found.end(2) :]
 
 
 def web_parts() -> dict[str, str]:
@@ -110,18 +112,22 @@ def page_fingerprint(page: Path) -> str | None:
     return found[1].decode() if found else None
 
 
-def sealed(page: str) -> bytes:
+def sealed(page: bytes) -> bytes:
     """A page as it is written: with what tells ``page_fingerprint`` that it is whole."""
-    content = page.encode()
-    return content + SEAL % _hash(content)
+    return page + SEAL % _hash(page)
 
 
 def _hash(content: bytes) -> bytes:
     return hashlib.blake2b(content, digest_size=16).hexdigest().encode()
 
 
-def gather(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
-    """All that the page shows, as plain values; songs by column to keep it small."""
+def gather(db: duckdb.DuckDBPyConnection) -> dict[str, dict[str, Any]]:
+    """All that the page shows, as plain values; songs by column to keep it small.
+
+    Returns:
+        ``data``; and apart from it, as they are not read before someone asks for them, ``files``,
+        which other devices are not told, and ``neighbors``.
+    """
     totals = rows(
         db,
         """
@@ -133,33 +139,34 @@ def gather(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     counts = dict(zip(("songs", "artists", "hours", "on_map", "failures"), totals, strict=True))
     counts["hours"] = round(counts["hours"], 1)
     published_at = rows(db, "SELECT published_at::DATE FROM published")[0][0]
-    songs = rows(
+    # A sample is the same each time, and has the typical song of every cluster.
+    songs = frame(
         db,
-        """
+        f"""
         SELECT songs.track_id, songs.path, songs.title, songs.artist, songs.artists, songs.album,
-               songs.genres, songs.year, coalesce(tracks.added_at::DATE::VARCHAR, ''),
-               TRY_CAST(round(songs.duration_s) AS INTEGER), songs.start_s, songs.end_s,
-               cluster_id, round(x, 3), round(y, 3)
-        FROM songs JOIN tracks USING (track_id) WHERE x IS NOT NULL ORDER BY songs.track_id
+               songs.genres, songs.year, coalesce(tracks.added_at::DATE::VARCHAR, '') AS day,
+               TRY_CAST(round(songs.duration_s) AS INTEGER) AS seconds, songs.start_s, songs.end_s,
+               cluster_id, round(x, 3) AS x, round(y, 3) AS y
+        FROM (
+            FROM songs WHERE x IS NOT NULL
+            ORDER BY track_id IN (SELECT medoid_id FROM current_clusters) DESC, md5(track_id)
+            LIMIT {SHOWN}
+        ) AS songs JOIN tracks USING (track_id) ORDER BY songs.track_id
         """,
     )
-    columns = zip(*songs, strict=True) if songs else [()] * 15
-    track_id, path, title, artist, by, album, kinds, year, day, seconds, *rest = columns
-    start_s, end_s, cluster, x, y = rest
-    folder, file = zip(*map(os.path.split, path), strict=True) if path else ((), ())
+    counts["shown"] = len(songs)
+    column = {name: songs[name].to_list() for name in songs.columns if name != "path"}
+    folder, file = zip(*map(os.path.split, songs["path"]), strict=True) if len(songs) else ((), ())
+    by, kinds, day = column["artists"], column["genres"], column["day"]
     artists, genres = (_by_size(itertools.chain.from_iterable(lists)) for lists in (by, kinds))
-    albums, folders = map(_by_size, (album, folder))
+    albums, folders = map(_by_size, (column["album"], folder))
     days = {name: number for number, name in enumerate(sorted(set(day), reverse=True))}
-    row_of = {name: row for row, name in enumerate(track_id)}
+    row_of = {name: row for row, name in enumerate(column["track_id"])}
     clusters = rows(
         db,
-        """
-        SELECT cluster_id, name, medoid_id
-        FROM clusters SEMI JOIN (FROM maps WHERE is_current) USING (map_id)
-        ORDER BY size DESC, cluster_id
-        """,
+        "SELECT cluster_id, name, medoid_id FROM current_clusters ORDER BY size DESC, cluster_id",
     )
-    return {
+    data = {
         "counts": counts,
         "facts": _facts(counts, published_at),
         "palette": [color(i) for i in range(COLORED)],
@@ -167,35 +174,33 @@ def gather(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         "artists": list(artists),
         "genres": list(genres),
         "albums": list(albums),
-        "folders": list(folders),
         "days": list(days),
         "songs": {
-            "id": track_id,
-            "folder": [folders[f] for f in folder],
-            "file": file,
-            "title": title,
+            "id": column["track_id"],
+            "title": column["title"],
             "artists": [[artists[a] for a in several] for several in by],
             # Only where it is worded in another way than by its artists, as in "A feat. B".
             "credit": [
                 None if "; ".join(several) == (text or "") else text
-                for text, several in zip(artist, by, strict=True)
+                for text, several in zip(column["artist"], by, strict=True)
             ],
-            "album": [albums.get(a, -1) for a in album],
+            "album": [albums.get(a, -1) for a in column["album"]],
             "genres": [[genres[g] for g in several] for several in kinds],
-            "year": year,
+            "year": column["year"],
             "day": [days[d] for d in day],
-            "seconds": seconds,
+            "seconds": column["seconds"],
             # Of a song in a file of several, its place there: for playlists. Of most there is none.
             "place": {
                 row: [round(start, 3), end and round(end, 3)]
-                for row, (start, end) in enumerate(zip(start_s, end_s, strict=True))
+                for row, (start, end) in enumerate(
+                    zip(column["start_s"], column["end_s"], strict=True)
+                )
                 if start is not None
             },
-            "cluster": cluster,
-            "x": x,
-            "y": y,
+            "cluster": column["cluster_id"],
+            "x": column["x"],
+            "y": column["y"],
         },
-        "neighbors": _neighbors(db, row_of),
         "clusters": [
             {"id": number, "name": name, "typical": row_of.get(typical, -1), "color": color(number)}
             for number, name, typical in clusters
@@ -213,6 +218,11 @@ def gather(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
             FROM models ORDER BY created_at, model_id
             """,
         ),
+    }
+    files = {
+        "folders": list(folders),
+        "folder": [folders[f] for f in folder],
+        "file": file,
         "failures": [
             (shown(path), stage, reason)
             for path, stage, reason in rows(
@@ -221,31 +231,35 @@ def gather(db: duckdb.DuckDBPyConnection) -> dict[str, Any]:
             )
         ],
     }
+    return {"data": data, "files": files, "neighbors": _neighbors(db, songs["track_id"])}
 
 
-def _neighbors(db: duckdb.DuckDBPyConnection, row_of: dict[str, int]) -> dict[str, Any]:
+def _neighbors(db: duckdb.DuckDBPyConnection, track_ids: pl.Series) -> dict[str, Any]:
     """The nearest songs of every song by their rows, the nearest first.
 
     ``rows`` is base64 of little-endian uint32 ``[n, k]``, ``n`` where there is none;
     ``similarities`` of uint8 ``[n, k]``, 255 for the same. As JSON they would be most of the page.
     """
-    found = rows(
+    n = len(track_ids)
+    numbered = pl.DataFrame({"track_id": track_ids, "row": np.arange(n, dtype=np.uint32)})
+    found = frame(
         db,
         """
-        SELECT track_id, list(neighbor_id ORDER BY rank), list(similarity ORDER BY rank)
-        FROM neighbors JOIN models USING (model_id) WHERE is_current GROUP BY track_id
+        SELECT mine.row, other.row AS near, similarity
+        FROM current_neighbors AS pair
+        JOIN numbered AS mine ON pair.track_id = mine.track_id
+        JOIN numbered AS other ON pair.neighbor_id = other.track_id
+        ORDER BY mine.row, rank
         """,
+        numbered=numbered,
     )
-    k = max((len(ids) for _, ids, _ in found), default=0)
-    nearest = np.full((len(row_of), k), len(row_of), "<u4")
-    similarities = np.zeros((len(row_of), k), np.uint8)
-    for track_id, ids, similar in found:
-        if track_id not in row_of:
-            continue
-        known = [(row_of[i], s) for i, s in zip(ids, similar, strict=True) if i in row_of]
-        for place, (row, similarity) in enumerate(known):
-            nearest[row_of[track_id], place] = row
-            similarities[row_of[track_id], place] = round(255 * min(max(similarity, 0), 1))
+    row = found["row"].to_numpy()
+    times = np.bincount(row, minlength=n)
+    k = int(times.max(initial=0))
+    place = np.arange(len(row)) - np.repeat(np.cumsum(times) - times, times)
+    nearest, similarities = np.full((n, k), n, "<u4"), np.zeros((n, k), np.uint8)
+    nearest[row, place] = found["near"].to_numpy()
+    similarities[row, place] = np.rint(255 * found["similarity"].to_numpy().clip(0, 1))
     return {"k": k, "rows": _base64(nearest), "similarities": _base64(similarities)}
 
 
@@ -263,6 +277,8 @@ def _facts(counts: dict[str, Any], published_at: Any) -> str:
     ]
     if missing := counts["songs"] - counts["on_map"]:
         parts.append(f"{missing:,} not on the map yet")
+    if counts["shown"] < counts["on_map"]:
+        parts.append(f"a sample of {counts['shown']:,} is on this page")
     return " · ".join(parts)
 
 
@@ -276,17 +292,33 @@ def _by_size(values: Iterable[str | None]) -> dict[str, int]:
     return {value: number for number, value in enumerate(ordered)}
 
 
-def render(template: str, shown: dict[str, Any], fingerprint: str, **parts: str) -> str:
-    """Fill ``template``: one pass over it, so that no tag is taken for a placeholder."""
+def render(template: str, data: Mapping[str, Any], fingerprint: str, **parts: str) -> bytes:
+    """Fill ``template``: one pass over it, so that no tag is taken for a placeholder.
+
+    Args:
+        template: has ``{{name}}`` where something is to stand.
+        data: what is to stand there as JSON.
+        fingerprint: of all this, for ``page_fingerprint``.
+        parts: what is to stand there as it is.
+    """
     from plotly.offline import get_plotlyjs
 
-    parts |= {"fingerprint": fingerprint, "plotly": get_plotlyjs(), "data": script_safe(shown)}
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
+    parts |= {"fingerprint": fingerprint, "plotly": get_plotlyjs()}
+    # As bytes, of which a letter takes one: in a text with one odd letter each takes four.
+    pieces = re.split(r"\{\{(\w+)\}\}", template)
+    return b"".join(
+        piece.encode()
+        if not number % 2
+        else script_safe(data[piece])
+        if piece in data
+        else parts[piece].encode()
+        for number, piece in enumerate(pieces)
+    )
 
 
-def script_safe(value: Any) -> str:
+def script_safe(value: Any) -> bytes:
     """JSON that can stand in a script element: nothing in it looks like HTML."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
     for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
+        text = text.replace(character.encode(), b"\\u%04x" % ord(character))
     return text

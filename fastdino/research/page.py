@@ -127,7 +127,7 @@ def write(
     template = resources.files(__package__).joinpath("comparison.html").read_text(encoding="utf-8")
     shown = gather(results, curves, about, apart)
     with atomic_replace(path) as part:
-        part.write_bytes(sealed(render(template, shown, fingerprint)))
+        part.write_bytes(sealed(render(template, {"data": shown}, fingerprint)))
 
 
 def _fingerprint(home: Home) -> str:

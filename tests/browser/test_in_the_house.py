@@ -152,7 +152,7 @@ def test_by_its_link_the_page_opens_on_a_phone_and_plays(
     # Where files lie is not told, so there is no playlist to take along.
     content = page.content()
     assert str(served.home.root.parent) not in content
-    assert not page.evaluate("data.folders.length + data.failures.length")
+    assert not page.evaluate("files().folders.length + files().failures.length")
     expect(page.get_by_text("Download playlist")).to_have_count(0)
     opened(page)  # once more, without the link
     assert not [url for url in asked if token in url.split()[0]]

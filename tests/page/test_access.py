@@ -7,11 +7,13 @@ from collections.abc import Iterator
 import pytest
 import synthetic
 from asking import Ask, serving, shared
+from embedded import embedded
 from starlette.datastructures import Headers
 
 from fastdino.core.home import Home
 from fastdino.page import access, invitation, server
 from fastdino.page.access import ENTER, WrongTokens, origins, refusal
+from fastdino.page.page import NO_FILES
 
 SONG = f"/audio/{synthetic.track_id(0)}"
 WRONG = "A" * 22
@@ -189,6 +191,7 @@ def test_a_shared_server_tells_no_path(ask: Ask, published: Home, token: str) ->
     status, _, page = ask("/", **bearer(token))
     shown = json.loads(re.search(rb'id="data"[^>]*>(.*?)</script>', page)[1])
     assert (status, len(shown["songs"]["title"])) == (200, 8)
+    assert embedded(page.decode(), "files") == NO_FILES
     told = [str(ask("/", **bearer(token)))]
     for i in range(8):
         for suffix in ("", ".wav"):

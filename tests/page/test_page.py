@@ -34,7 +34,8 @@ def make(home: Home, n: int, **changes: object) -> str:
 
 
 def test_the_page_shows_every_song_with_its_tags_and_cluster(home):
-    data = embedded(make(home, 30))
+    text = make(home, 30)
+    data, files = embedded(text), embedded(text, "files")
     songs = data["songs"]
     assert songs["title"] == [synthetic.song(i)["title"] for i in range(30)]
     assert [[data["artists"][a] for a in by] for by in songs["artists"]] == [
@@ -48,13 +49,13 @@ def test_the_page_shows_every_song_with_its_tags_and_cluster(home):
     ]
     assert songs["year"] == [synthetic.song(i)["year"] for i in range(30)]
     for i in range(30):
-        path = f"{data['folders'][songs['folder'][i]]}/{songs['file'][i]}"
+        path = f"{files['folders'][files['folder'][i]]}/{files['file'][i]}"
         assert path == synthetic.song(i)["path"]
     assert {c["id"] for c in data["clusters"]} == set(songs["cluster"]) - {-1}
     for cluster in data["clusters"]:
         assert songs["cluster"][cluster["typical"]] == cluster["id"]
     assert data["counts"]["songs"] == 30
-    assert data["counts"]["failures"] == len(data["failures"]) == 1
+    assert data["counts"]["failures"] == len(files["failures"]) == 1
 
 
 def test_a_song_of_several_artists_and_genres_is_there_for_each(home):
@@ -71,10 +72,11 @@ def test_a_song_of_several_artists_and_genres_is_there_for_each(home):
 
 
 def test_the_page_knows_every_songs_nearest_in_their_order(home):
-    data = embedded(make(home, 30))
-    k = data["neighbors"]["k"]
-    near = np.frombuffer(base64.b64decode(data["neighbors"]["rows"]), "<u4").reshape(30, k)
-    alike = np.frombuffer(base64.b64decode(data["neighbors"]["similarities"]), np.uint8)
+    text = make(home, 30)
+    data, neighbors = embedded(text), embedded(text, "neighbors")
+    k = neighbors["k"]
+    near = np.frombuffer(base64.b64decode(neighbors["rows"]), "<u4").reshape(30, k)
+    alike = np.frombuffer(base64.b64decode(neighbors["similarities"]), np.uint8)
     query = "SELECT neighbor_id, similarity FROM neighbors WHERE track_id = ? ORDER BY rank"
     with duckdb.connect(str(home.database), read_only=True) as db:
         for row, track_id in enumerate(data["songs"]["id"]):
@@ -89,11 +91,41 @@ def test_songs_that_left_the_collection_are_no_ones_nearest(home):
     synthetic.write_catalog(home, [synthetic.song(i) for i in range(0, 30, 2)])
     publish(home)
     write_page(home)
-    data = embedded(home.page.read_text(encoding="utf-8"))
-    near = np.frombuffer(base64.b64decode(data["neighbors"]["rows"]), "<u4")
-    near = near.reshape(15, data["neighbors"]["k"])
+    neighbors = embedded(home.page.read_text(encoding="utf-8"), "neighbors")
+    near = np.frombuffer(base64.b64decode(neighbors["rows"]), "<u4").reshape(15, neighbors["k"])
     assert near.max() == 15  # None: the rest of the row.
     assert all((np.diff((row == 15).astype(int)) >= 0).all() for row in near)
+
+
+def test_of_more_songs_than_a_browser_holds_there_is_a_sample_and_it_is_said(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = embedded(make(home, 30))
+    assert whole["counts"]["shown"] == 30
+    assert "sample" not in whole["facts"]
+    monkeypatch.setattr(page, "SHOWN", 20)
+    home.page.unlink()
+    assert "30 songs on the map (20 of them shown)" in write_page(home).headline
+    text = home.page.read_text(encoding="utf-8")
+    data, neighbors = embedded(text), embedded(text, "neighbors")
+    assert data["counts"] == {**whole["counts"], "shown": 20}
+    assert data["facts"].endswith("a sample of 20 is on this page")
+    assert len(data["songs"]["id"]) == len(embedded(text, "files")["file"]) == 20
+    # Every cluster has its typical song, and all that is said of a song is of those that are shown.
+    assert data["clusters"]
+    assert all(cluster["typical"] >= 0 for cluster in data["clusters"])
+    near = np.frombuffer(base64.b64decode(neighbors["rows"]), "<u4").reshape(20, neighbors["k"])
+    with duckdb.connect(str(home.database), read_only=True) as db:
+        for row, track_id in enumerate(data["songs"]["id"]):
+            query = "SELECT neighbor_id FROM neighbors WHERE track_id = ? ORDER BY rank"
+            ids = [name for (name,) in db.execute(query, [track_id]).fetchall()]
+            shown = [name for name in ids if name in data["songs"]["id"]]
+            assert [data["songs"]["id"][i] for i in near[row] if i < 20] == shown
+    # It is the same each time.
+    before = home.page.read_bytes()
+    home.page.unlink()
+    write_page(home)
+    assert home.page.read_bytes() == before
 
 
 def test_the_page_tells_growth_and_the_quality_of_every_model(home):
@@ -112,7 +144,7 @@ def test_tags_cannot_end_the_script_element_or_be_taken_for_placeholders(home):
     data = embedded(text)
     assert set(data["songs"]["title"]) == {HOSTILE}
     assert data["artists"] == [HOSTILE]
-    assert data["failures"][0][0] == f"/m/{HOSTILE}.mp3"
+    assert embedded(text, "files")["failures"][0][0] == f"/m/{HOSTILE}.mp3"
     assert "owned'</script>" not in text
     assert "\u2028" not in text.partition('<script id="data"')[2]
 

@@ -1,7 +1,7 @@
 // The Collection tab: growth, how well it hears, what went wrong. Belongs here: charts and their words.
 // Does not: other lists.
 import {count, counted, day, make} from "./dom.js";
-import {data} from "./collection.js";
+import {data, files} from "./collection.js";
 import {grey} from "./theme.js";
 import {heading} from "./rows.js";
 import {state} from "./state.js";
@@ -64,16 +64,16 @@ const quality = () => {
 };
 /** @type {() => HTMLElement[]} */
 const failures = () => {
-  if (!data.failures.length) return [];
-  const list = make("ul", undefined, "failures");
-  for (const [where, stage, reason] of data.failures) {
+  const known = files().failures, list = make("ul", undefined, "failures");
+  if (!known.length) return [];
+  for (const [where, stage, reason] of known) {
     const row = make("li");
     row.append(make("div", where), make("div", `${stage}: ${reason}`, "soft"));
     list.append(row);
   }
   const parts = [heading(`Something is wrong with ${counted(data.counts.failures, "file")}`), list];
-  if (data.failures.length < data.counts.failures) {
-    parts.push(make("p", `The first ${count(data.failures.length)} are shown; all are in the table failures of music.duckdb.`, "facts"));
+  if (known.length < data.counts.failures) {
+    parts.push(make("p", `The first ${count(known.length)} are shown; all are in the table failures of music.duckdb.`, "facts"));
   }
   return parts;
 };

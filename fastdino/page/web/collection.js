@@ -2,8 +2,16 @@
 // Does not: what is looked at or played.
 import {day} from "./dom.js";
 
+/** @type {(id: string) => any} */
+const part = id => JSON.parse(document.getElementById(id)?.textContent || "");
 /** @type {import("./types").Data} */
-export const data = JSON.parse(document.getElementById("data")?.textContent || "");
+export const data = part("data");
+// What few ask for is read when it is asked for.
+/** @type {import("./types").Files | null} */
+let known = null;
+/** Where files lie, and what is wrong with some: another device is not told.
+ * @type {() => import("./types").Files} */
+export const files = () => known ||= part("files");
 export const songs = data.songs;
 export const n = songs.id.length;
 // Places on the map, as what is asked of every song at every move.
@@ -20,10 +28,8 @@ export const artist = i => songs.credit[i] ?? listed(data.artists, songs.artists
 export const album = i => data.albums[songs.album[i]];
 /** @type {(i: number) => string | undefined} */
 export const genre = i => listed(data.genres, songs.genres[i]);
-/** Whether it is told where files lie: another device is not. */
-export const placed = data.folders.length > 0;
 /** @type {(i: number) => string} */
-export const path = i => `${data.folders[songs.folder[i]].replace(/\/$/, "")}/${songs.file[i]}`;
+export const path = i => `${files().folders[files().folder[i]].replace(/\/$/, "")}/${files().file[i]}`;
 /** @type {(i: number) => string} */
 export const spoken = i => artist(i) ? `${songs.title[i]} by ${artist(i)}` : songs.title[i];
 
@@ -34,17 +40,18 @@ const bytes = text => {
   for (let i = 0; i < values.length; i++) values[i] = binary.charCodeAt(i);
   return values;
 };
-/** @type {{rows: Uint32Array, similarities: Uint8Array} | null} */
+/** @type {{k: number, rows: Uint32Array, similarities: Uint8Array} | null} */
 let near = null;
 /** The nearest songs, the nearest first.
  * @type {(i: number) => import("./types").Found[]} */
 export const neighbors = i => {
-  near ||= {
-    rows: new Uint32Array(bytes(data.neighbors.rows).buffer),
-    similarities: bytes(data.neighbors.similarities),
-  };
+  if (!near) {
+    /** @type {import("./types").Neighbors} */
+    const {k, rows, similarities} = part("neighbors");
+    near = {k, rows: new Uint32Array(bytes(rows).buffer), similarities: bytes(similarities)};
+  }
   const found = [];
-  for (let j = i * data.neighbors.k; j < (i + 1) * data.neighbors.k && near.rows[j] < n; j++) {
+  for (let j = i * near.k; j < (i + 1) * near.k && near.rows[j] < n; j++) {
     found.push({song: near.rows[j], similarity: near.similarities[j] / 255});
   }
   return found;
@@ -85,8 +92,16 @@ const byYear = (() => {
   const known = /** @type {number[]} */ (songs.year.filter(year => year)).sort((a, b) => a - b);
   // A wrong tag, as the year 1, must not take the whole scale.
   const first = known[Math.floor(known.length * .01)], last = known.at(-1 - Math.floor(known.length * .01));
+  /** @type {Map<number, string>} */
+  const tints = new Map();
   /** @type {(year: number) => string} */
-  const tint = year => shade(last === undefined || first === last ? 0 : Math.min(1, Math.max(0, (last - year) / (last - first))));
+  const tint = year => {
+    const there = tints.get(year) ?? shadeOf(year);
+    tints.set(year, there);
+    return there;
+  };
+  /** @type {(year: number) => string} */
+  const shadeOf = year => shade(last === undefined || first === last ? 0 : Math.min(1, Math.max(0, (last - year) / (last - first))));
   const decade = songs.year.map(year => year ? Math.floor(year / 10) : null);
   const found = /** @type {number[]} */ ([...new Set(decade)].filter(d => d !== null)).sort((a, b) => b - a);
   const row = new Map(found.map((d, g) => [d, g]));

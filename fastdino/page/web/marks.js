@@ -40,6 +40,9 @@ const fill = (dots, at, size, w, h, color) => {
   }
   for (const [own, path] of paths) { brush.fillStyle = own; brush.fill(path); }
 };
+/** #rrggbb as a picture has it, without what it covers.
+ * @type {(color: string) => number} */
+const tintOf = color => parseInt(color.slice(5, 7) + color.slice(3, 5) + color.slice(1, 3), 16);
 /** Many dots: point by point into a picture, which takes milliseconds where as many shapes take seconds.
  * @type {(dots: number[], at: At, size: number, ratio: number, color: (i: number) => string) => void} */
 const paint = (dots, at, size, ratio, color) => {
@@ -56,11 +59,8 @@ const paint = (dots, at, size, ratio, color) => {
   for (const i of dots) {
     const place = at(i), x = Math.round(place[0] * ratio), y = Math.round(place[1] * ratio), own = color(i);
     if (x < 0 || y < 0 || x >= width || y >= height) continue;
-    let tint = tints.get(own);
-    if (tint === undefined) {
-      const [r, g, b] = [1, 3, 5].map(from => parseInt(own.slice(from, from + 2), 16));
-      tints.set(own, tint = b << 16 | g << 8 | r);
-    }
+    const tint = tints.get(own) ?? tintOf(own);
+    tints.set(own, tint);
     for (let k = 0; k < dx.length; k++) {
       const px = x + dx[k], py = y + dy[k], p = py * width + px;
       if (px < 0 || py < 0 || px >= width || py >= height || points[p] >>> 24 > covers[k]) continue;

@@ -1,7 +1,7 @@
 // The list beside the map: groups, one group, a song and its nearest, the queue, what is picked or
 // found. Belongs here: the views, and showing the one that is wanted. Does not: rows; the map.
-import {$, button, clock, counted, lasting, make, say} from "./dom.js";
-import {album, data, genre, groupOf, n, neighbors, placed, rowOf, served, songs, ways} from "./collection.js";
+import {$, button, clock, count, counted, lasting, make, say} from "./dom.js";
+import {album, data, files, genre, groupOf, n, neighbors, rowOf, served, songs, ways} from "./collection.js";
 import {actions, dot, groupRow, heading, lookAtGroup, look, meter, pick, playFew, playOf, queueRows, rows, switcher, topWithBack} from "./rows.js";
 import {alterPlace, go} from "./address.js";
 import {append, canUndo, clear, playNext, setEndless, shuffle, undo} from "./queue.js";
@@ -17,7 +17,7 @@ import {index, searchGroups} from "./search.js";
 const box = $("view");
 /** The button for a playlist as a file, which names files and so is for this computer alone.
  * @type {(save: () => void) => HTMLElement[]} */
-const saving = save => placed ? [button("Download playlist", "", save, "", "save")] : [];
+const saving = save => files().folders.length ? [button("Download playlist", "", save, "", "save")] : [];
 /** What can be done with a list of songs.
  * @type {(list: number[], name: string, strong?: HTMLElement, ...more: HTMLElement[]) => HTMLElement} */
 const doing = (list, name, strong, ...more) => actions(
@@ -141,7 +141,9 @@ const matches = () => {
     for (const g of found) list.append(groupRow(of, g));
     parts.push(make("h2", kind, "kind"), list);
   }
-  if (!found.length && !parts.length) return [make("p", "Nothing is called like that.", "empty")];
+  if (!found.length && !parts.length) return [make("p", n < data.counts.on_map
+    ? `Nothing is called like that among the ${count(n)} songs of this page, which are a sample. “fastdino similar” and music.duckdb know all.`
+    : "Nothing is called like that.", "empty")];
   // Songs first where the words are of a title.
   const titled = [
     make("h2", counted(found.length, "song"), "kind"),

@@ -2,22 +2,23 @@
 
 /** A column holds a value a song; groups, folders and days are numbers into the lists beside them. */
 export interface Songs {
-  id: string[]; folder: number[]; file: string[]; title: string[]; artists: number[][];
+  id: string[]; title: string[]; artists: number[][];
   credit: (string | null)[]; album: number[]; genres: number[][]; year: (number | null)[];
   day: number[]; seconds: (number | null)[]; place: Record<number, [number, number | null]>;
   cluster: number[]; x: number[]; y: number[];
 }
 export interface Data {
-  counts: {songs: number; artists: number; hours: number; on_map: number; failures: number};
+  counts: {songs: number; artists: number; hours: number; on_map: number; shown: number; failures: number};
   facts: string; palette: string[]; ramp: string[];
-  artists: string[]; genres: string[]; albums: string[]; folders: string[]; days: string[];
+  artists: string[]; genres: string[]; albums: string[]; days: string[];
   songs: Songs;
-  neighbors: {k: number; rows: string; similarities: string};
   clusters: {id: number; name: string; typical: number; color: string}[];
   growth: [string, number][];
   models: [string, string, boolean, number | null, number | null, number | null][];
-  failures: [string, string, string][];
 }
+export interface Files {folders: string[]; folder: number[]; file: string[]; failures: [string, string, string][]}
+/** n * k numbers in base64: rows, n where there is none; and what they are alike, 255 for the same. */
+export interface Neighbors {k: number; rows: string; similarities: string}
 export interface Found {song: number; similarity: number}
 export interface Group {name: string; color?: string; typical?: number; short?: string}
 /** A way of grouping songs: the group of each, -1 for none, and the groups with their members. */
