@@ -259,7 +259,9 @@ def _neighbors(db: duckdb.DuckDBPyConnection, track_ids: pl.Series) -> dict[str,
     place = np.arange(len(row)) - np.repeat(np.cumsum(times) - times, times)
     nearest, similarities = np.full((n, k), n, "<u4"), np.zeros((n, k), np.uint8)
     nearest[row, place] = found["near"].to_numpy()
-    similarities[row, place] = np.rint(255 * found["similarity"].to_numpy().clip(0, 1))
+    similarities[row, place] = np.rint(
+        255 * found["similarity"].to_numpy().astype(float).clip(0, 1)
+    )
     return {"k": k, "rows": _base64(nearest), "similarities": _base64(similarities)}
 
 

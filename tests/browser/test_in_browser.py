@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from fastdino import reports
 from fastdino.core.home import Home
 from fastdino.database import publish
+from fastdino.page import page as report_page
 from fastdino.page import write_page
 
 pytestmark = pytest.mark.browser
@@ -319,6 +320,50 @@ def test_a_large_collection_is_sampled_and_all_of_it_is_there_nearer(
     inside = """() => { const {x, y} = view(); return songs.id.map((_, i) => i).filter(i =>
         songs.x[i] > x[0] && songs.x[i] < x[1] && songs.y[i] > y[0] && songs.y[i] < y[1]); }"""
     assert set(page.evaluate(inside)) <= set(page.evaluate("[...drawn]"))
+    assert not complaints
+
+
+def test_of_many_songs_groups_and_hits_the_page_shows_what_it_can(
+    context: BrowserContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    home = Home(tmp_path / "home")
+    synthetic.write_home(home, 60)
+    reports.draw_map(home)
+    publish(home)
+    monkeypatch.setattr(report_page, "SHOWN", 50)
+    write_page(home)
+    text = home.page.read_text(encoding="utf-8")
+    text = text.replace("GROUPS = 500", "GROUPS = 2").replace("FEW = 3000", "FEW = 30")
+    home.page.write_text(text, encoding="utf-8")
+    page, complaints = watched(context)
+    opened(page, home.page.as_uri())
+    artists = page.evaluate("data.artists.length")
+    page.evaluate("alterPlace({by: 'Artist'})")
+    expect(page.locator("#view .groups .what")).to_have_count(2)
+    expect(page.locator("#view .rest")).to_have_text(
+        f"and {artists - 2} more, which the search finds"
+    )
+    page.evaluate("go({tab: 'Picked'}); change({selected: [...songs.id.keys()]})")
+    # Each stands out in its own colour, unless another lies over it.
+    seen = page.evaluate(
+        """() => {
+            const canvas = document.querySelector("#marks canvas"), {width, height} = canvas;
+            const {left, top} = canvas.getBoundingClientRect();
+            const {data} = canvas.getContext("2d").getImageData(0, 0, width, height);
+            return songs.id.map((_, i) => {
+                const [x, y] = pixel(i), ratio = devicePixelRatio;
+                const at = Math.round((y - top) * ratio) * width + Math.round((x - left) * ratio);
+                return [...data.slice(4 * at, 4 * at + 4)];
+            });
+        }"""
+    )
+    expected = set(
+        page.evaluate("ways.Artist.groups.map(each => each.color && seen(each.color, DOT))")
+    )
+    assert {"#{:02x}{:02x}{:02x}".format(*rgb) for *rgb, _ in seen} <= expected
+    expect(page.locator("#facts")).to_contain_text("a sample of 50 is on this page")
+    page.evaluate("alterPlace({query: 'zzzqqq'})")
+    expect(page.locator("#view")).to_contain_text("among the 50 songs of this page")
     assert not complaints
 
 

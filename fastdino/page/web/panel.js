@@ -13,6 +13,7 @@ import {download, likeThis, shuffled, spaced} from "./playlists.js";
 import {hits} from "./looking.js";
 import {index, searchGroups} from "./search.js";
 
+const GROUPS = 500;   // listed at a time, the largest
 /** @type {HTMLElement} */
 const box = $("view");
 /** The button for a playlist as a file, which names files and so is for this computer alone.
@@ -30,7 +31,8 @@ const doing = (list, name, strong, ...more) => actions(
 
 const allGroups = () => {
   const way = ways[state.by], list = make("ul", undefined, "groups");
-  for (const g of way.groups.keys()) list.append(groupRow(state.by, g));
+  for (let g = 0; g < Math.min(way.groups.length, GROUPS); g++) list.append(groupRow(state.by, g));
+  if (way.groups.length > GROUPS) list.append(make("li", `and ${count(way.groups.length - GROUPS)} more, which the search finds`, "rest"));
   if (way.rest.length) list.append(groupRow(state.by, -1));
   return [switcher("Colour by", Object.keys(ways).map(name => [name, name]), state.by, by => alterPlace({by})), list];
 };
