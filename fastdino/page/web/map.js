@@ -321,7 +321,7 @@ const within = loop => {
   });
 };
 
-const TWICE = 400, HELD = 550;   // ms
+const TWICE = 400, HELD = 550, REST = 120;   // ms
 /**
  * @param {{look: (song: number) => void, play: (song: number) => void, pick: (songs: number[], more: boolean) => void}} does
  */
@@ -400,7 +400,14 @@ export const startMap = ({look, play, pick}) => {
   standOut();
   map.on("plotly_doubleclick", () => { if (performance.now() - last.at > TWICE) showAll(); });
   map.on("plotly_relayouting", moved);
-  map.on("plotly_relayout", () => { if (sampleOrder || Math.abs(pointSize() - size) > .3) draw(); else settle(); });
+  let resting = 0;
+  map.on("plotly_relayout", () => {
+    if (!sampleOrder && Math.abs(pointSize() - size) <= .3) { settle(); return; }
+    // Points are drawn anew once the wheel rests: till then those that there are move along.
+    moved();
+    clearTimeout(resting);
+    resting = setTimeout(draw, REST);
+  });
   follow(["by", "dark"], () => { color = colorOf(); legend(); nameClusters(); draw(); });
   follow(["place", "query", "queue", "selected", "moments"], standOut);
   let waiting = 0;
