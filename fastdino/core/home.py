@@ -95,6 +95,11 @@ class Home:
         return self.root / "music.duckdb"
 
     @property
+    def standby(self) -> Path:
+        """The DuckDB file of before, to be the next one, see ``fastdino.database.standby``."""
+        return self.scratch / "standby" / "music.duckdb"
+
+    @property
     def page(self) -> Path:
         """The report page."""
         return self.root / "reports" / "index.html"

@@ -7,13 +7,17 @@ DuckDB locks a file across processes: a writer and a reader keep each other out.
 built beside the standing one and renamed over it. Readers that hold the old one keep all of it.
 """
 
+import contextlib
 import datetime
+import functools
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import duckdb
@@ -25,11 +29,11 @@ from fastdino import __version__
 from fastdino.core.errors import UserError
 from fastdino.core.failures import FILE
 from fastdino.core.home import Home
-from fastdino.core.storage import Stamp, atomic_replace, read_json, stamps
+from fastdino.core.storage import Stamp, exclusive_lock, part_of, read_json, stamps
 from fastdino.core.summary import Summary
-from fastdino.database import described
+from fastdino.database import described, standby
 from fastdino.database.connection import connect
-from fastdino.embeddings.vectors import FILES, read_vectors, schema, vector_files
+from fastdino.embeddings.vectors import FILES, read_track_ids, read_vectors, schema
 from fastdino.ingestion import catalog, skipped
 from fastdino.reports import map_files
 from fastdino.spectrograms.shards import SHARDS, empty_index, is_short, read_index
@@ -47,10 +51,28 @@ COUNTED = (
     "tracks", "files", "failures", "skipped", "models", "embeddings", "segments", "neighbors",
     "maps", "map_points", "clusters", "cluster_members",
 )  # fmt: skip
+# Tables of which every row is of one map.
+OF_A_MAP = ("map_points", "cluster_members", "clusters")
+# A file of before that is worn more than this is made anew: the share of it that is rows of before,
+# or free, or that vectors come to which are new.
+WORN = 0.3
+MAPS = pl.Schema(
+    {
+        "map_id": pl.String(),
+        "model_id": pl.String(),
+        "created_at": pl.Datetime("us", "UTC"),
+        "is_current": pl.Boolean(),
+        "n_tracks": pl.Int32(),
+        "quality": pl.String(),
+    }
+)
+SHARD = pa.field("shard", pa.string())
+# Size and version of every file of vectors, by model and name.
+VectorFiles = dict[str, dict[str, list[Any]]]
 
 
 def publish(home: Home) -> Summary:
-    """Build ``music.duckdb`` and put it in place, unless the standing one is already this.
+    """Bring ``music.duckdb`` up to date, unless the standing one is.
 
     Raises:
         UserError: there is no catalogue or no model yet, or a file of vectors, or of what was left
@@ -59,59 +81,186 @@ def publish(home: Home) -> Summary:
     files = catalog.read(home)
     model = registry.current(home)
     fingerprint = fingerprint_of(home)
-    if published_fingerprint(home.database) == fingerprint and not unreadable(home.database):
-        with connect(home.database) as db:
-            there = described.relations(db, home.database.stem)
-        return Summary(
-            "publish",
-            f"{home.database.name} is up to date",
-            False,
-            paths={"duckdb": home.database},
-            relations=there,
-        )
-    with atomic_replace(home.database) as part:
-        write_ahead_log = part.with_name(part.name + ".wal")
-        try:
-            with _building(home, str(part)) as db:
-                # In one transaction: a hundred small ones would each wait for the disk.
-                db.begin()
-                db.execute(_for_model(_schema(), model))
-                warnings = _fill(db, home, files, model)
-                db.execute(
-                    "INSERT INTO published VALUES (?, now(), ?, ?)",
-                    [fingerprint, model["model_id"], __version__],
-                )
-                db.commit()
-                db.execute("CHECKPOINT")
-                rows = {name: _count(db, name) for name in COUNTED}
-                songs = _count(db, "current_embeddings")
+    with exclusive_lock(home.standby.parent):
+        if published_fingerprint(home.database) == fingerprint and _can_be_read(home):
+            with connect(home.database) as db:
                 there = described.relations(db, home.database.stem)
-        finally:
-            write_ahead_log.unlink(missing_ok=True)
+            return Summary(
+                "publish",
+                f"{home.database.name} is up to date",
+                False,
+                paths={"duckdb": home.database},
+                relations=there,
+            )
+        with part_of(home.database) as part:
+            contents = _Contents(home, files, model, fingerprint)
+            made = _brought_up_to_date(contents, part)
+            summary = made or _written(contents, part, is_new=True)
+            standby.put_in_place(home, part, with_copy=not made)
         # One left by a killed program that had opened the old file to write in it: DuckDB would
         # try to replay it into the new one.
-        home.database.with_name(home.database.name + ".wal").unlink(missing_ok=True)
-    size_mb = home.database.stat().st_size / 1e6
+        _log_of(home.database).unlink(missing_ok=True)
+    return summary
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """What is to be published.
+
+    Attributes:
+        home: where it comes from.
+        files: the catalogue.
+        model: description of the current model.
+        fingerprint: see ``fingerprint_of``.
+    """
+
+    home: Home
+    files: pl.DataFrame
+    model: dict[str, Any]
+    fingerprint: str
+
+    @functools.cached_property
+    def schema(self) -> str:
+        return _for_model(_schema(), self.model)
+
+    @property
+    def form(self) -> str:
+        described = f"{__version__}\n{self.schema}".encode()
+        return hashlib.blake2b(described, digest_size=16).hexdigest()
+
+    @functools.cached_property
+    def vector_files(self) -> VectorFiles:
+        """Stamps of all files of vectors."""
+        return {
+            each["model_id"]: {
+                path.name: [stamp.size, stamp.version]
+                for path, stamp in stamps(self.home.vectors(each["model_id"]), FILES).items()
+            }
+            for each in registry.models(self.home)[0]
+            if each["dim"] == self.model["dim"]
+        }
+
+
+def _can_be_read(home: Home) -> bool:
+    """Whether all of the standing file can; what has been read whole before is not read again."""
+    if standby.is_sound(home, home.database):
+        return True
+    if unreadable(home.database):
+        return False
+    standby.found_sound(home, home.database)
+    return True
+
+
+def _brought_up_to_date(contents: _Contents, part: Path) -> Summary | None:
+    """Make ``part`` of a file of before by changing what changed in it; None if it must be new."""
+    home = contents.home
+    if not _is_worth_it(contents, home.database) or not standby.take(home, part):
+        standby.drop(home)
+        return None
+    try:
+        if _is_worth_it(contents, part):
+            return _written(contents, part, is_new=False)
+        log.info("so much has changed that the database is made anew")
+    except duckdb.Error as error:
+        log.warning("the database of before cannot be written in and is made anew: %s", error)
+    part.unlink()
+    return None
+
+
+def _written(contents: _Contents, part: Path, *, is_new: bool) -> Summary:
+    """Fill a new file, or change what is not so any more in one of before, in one transaction."""
+    try:
+        with _building(contents.home, str(part)) as db:
+            # A hundred small ones would each wait for the disk.
+            db.begin()
+            if is_new:
+                db.execute(contents.schema)
+            warnings = _fill(db, contents)
+            db.execute("DELETE FROM published")
+            db.execute(
+                "INSERT INTO published VALUES (?, now(), ?, ?, ?, ?::JSON)",
+                [
+                    contents.fingerprint, contents.model["model_id"], __version__, contents.form,
+                    json.dumps(contents.vector_files),
+                ],
+            )  # fmt: skip
+            db.commit()
+            db.execute("CHECKPOINT")
+            rows = {name: _count(db, name) for name in COUNTED}
+            songs = _count(db, "current_embeddings")
+            there = described.relations(db, contents.home.database.stem)
+        if _log_of(part).exists():
+            raise duckdb.IOException(f"{part} has not taken in all of its log")
+    finally:
+        _log_of(part).unlink(missing_ok=True)
+    size_mb = part.stat().st_size / 1e6
     return Summary(
         "publish",
         f"{songs} of {rows['tracks']} songs with vectors, {rows['segments']} segments, "
         f"{size_mb:.1f} MB",
         True,
         counts={"songs_with_vectors": songs, "size_mb": round(size_mb, 1), **rows},
-        paths={"duckdb": home.database},
+        paths={"duckdb": contents.home.database},
         warnings=warnings,
         relations=there,
     )
 
 
+def _log_of(database: Path) -> Path:
+    """Where DuckDB writes first what it will write to a file."""
+    return database.with_name(database.name + ".wal")
+
+
 def _building(home: Home, database: str) -> duckdb.DuckDBPyConnection:
-    """A new database to fill."""
+    """A database to fill."""
     config: dict[str, str | bool | int | float | list[str]] = {
         "temp_directory": str(home.scratch / "duckdb"),
         "storage_compatibility_version": READABLE_FROM,
         "memory_limit": MEMORY,
+        # Rows that are deleted would else be swept out in the end by writing all of a table anew.
+        "max_vacuum_tasks": 0,
     }
     return duckdb.connect(database, config=config)
+
+
+def _is_worth_it(contents: _Contents, database: Path) -> bool:
+    """Whether a file of before need but be changed, and not that much."""
+    if not database.is_file():
+        return False
+    try:
+        with duckdb.connect(str(database), read_only=True) as db:
+            form, vector_files = db.execute("SELECT form, vector_files FROM published").fetchall()[
+                0
+            ]
+            if form != contents.form:
+                return False
+            live = dead = 0
+            for name in COUNTED:
+                count, end = db.execute(f"SELECT count(*), max(rowid) + 1 FROM {name}").fetchall()[
+                    0
+                ]
+                live, dead = live + count, dead + (end or 0) - count
+            blocks, free = db.execute(
+                "SELECT total_blocks, free_blocks FROM pragma_database_size()"
+            ).fetchall()[0]
+    except (duckdb.Error, IndexError):
+        return False
+    changed = _bytes_changed(json.loads(vector_files), contents.vector_files)
+    return max(dead / max(1, live), free / max(1, blocks), changed) <= WORN
+
+
+def _bytes_changed(before: VectorFiles, now: VectorFiles) -> float:
+    """Share of vectors that come or go, by the bytes of their files."""
+    each = [
+        {
+            (model_id, name, *stamp)
+            for model_id, files in of.items()
+            for name, stamp in files.items()
+        }
+        for of in (before, now)
+    ]
+    size = sum(stamp[2] for stamp in each[1])
+    return sum(stamp[2] for stamp in each[0] ^ each[1]) / max(1, size)
 
 
 def published_fingerprint(database: Path) -> str | None:
@@ -138,8 +287,9 @@ def is_what_would_be_published(home: Home) -> bool:
     """
     model = registry.current(home)
     with _building(home, ":memory:") as db:
-        db.execute(_for_model(_schema(), model))
-        _fill(db, home, catalog.read(home), model)
+        contents = _Contents(home, catalog.read(home), model, fingerprint="")
+        db.execute(contents.schema)
+        _fill(db, contents)
         would_be = _contents(db)
     with duckdb.connect(str(home.database), read_only=True) as db:
         return _contents(db) == would_be
@@ -187,9 +337,14 @@ def unreadable(database: Path) -> str | None:
 
 
 def _for_model(schema: str, model: dict[str, Any]) -> str:
-    quoted = "'" + model["model_id"].replace("'", "''") + "'"
     dimension = f"FLOAT[{int(model['dim'])}]"
+    quoted = _quoted(model["model_id"])
     return schema.replace("FLOAT[D]", dimension).replace("'CURRENT_MODEL'", quoted)
+
+
+def _quoted(text: str) -> str:
+    """``text`` as SQL writes it."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _schema() -> str:
@@ -240,36 +395,50 @@ def _map_folder(home: Home, model_id: str) -> Path | None:
         ) from error
 
 
-def _fill(
-    db: duckdb.DuckDBPyConnection, home: Home, files: pl.DataFrame, model: dict[str, Any]
-) -> list[str]:
-    """Fill all tables but ``published``; returns warnings."""
-    _fill_catalog(db, home, files, model["spec_id"])
+def _fill(db: duckdb.DuckDBPyConnection, contents: _Contents) -> list[str]:
+    """Bring all tables but ``published`` to what they should be; returns warnings."""
+    home, model = contents.home, contents.model
+    (before,) = db.execute("SELECT any_value(vector_files) FROM published").fetchall()[0]
+    known = _track_ids(db)
+    _fill_catalog(db, home, contents.files, model["spec_id"])
     models, damaged = registry.models(home)
     warnings = [f"a model is left out: {why}" for why in damaged]
+    _let_be(db, "models", _models(models, model))
     for other in models:
-        model_id, has_vectors = other["model_id"], other["dim"] == model["dim"]
-        db.execute(
-            "INSERT INTO models VALUES (?, ?::TIMESTAMPTZ, ?, ?, ?, ?, ?, ?, ?::JSON, ?::JSON)",
-            [
-                model_id, other.get("created_at"), model_id == model["model_id"], has_vectors,
-                other["dim"], other["spec_id"], other.get("trained_tracks"),
-                other.get("code_version"), json.dumps(other.get("settings")),
-                json.dumps(other.get("metrics")),
-            ],
-        )  # fmt: skip
-        if has_vectors:
-            _fill_vectors(db, home, other)
+        model_id = other["model_id"]
+        if model_id in contents.vector_files:
+            files = (json.loads(before or "{}").get(model_id, {}), contents.vector_files[model_id])
+            _fill_vectors(db, home, other, files, known)
         else:
             warnings.append(
                 f"the vectors of model {model_id} are left out: they have {other['dim']} "
                 f"dimensions, those of the current model {model['dim']}"
             )
-        if folder := _map_folder(home, model_id):
-            _fill_map(db, folder, is_current=model_id == model["model_id"])
+    _keep(db, ("embeddings", "segments"), "model_id", list(contents.vector_files))
+    _fill_maps(db, home, [other["model_id"] for other in models], model["model_id"])
     if not _count(db, "current_embeddings"):
         warnings.append("no song has a vector of the current model yet: run `fastdino embed`")
     return warnings
+
+
+def _models(models: list[dict[str, Any]], current: dict[str, Any]) -> pl.DataFrame:
+    """The table of models; their times and what is JSON as text."""
+    rows = [
+        {
+            "model_id": each["model_id"],
+            "created_at": each.get("created_at"),
+            "is_current": each["model_id"] == current["model_id"],
+            "has_vectors": each["dim"] == current["dim"],
+            "dim": each["dim"],
+            "spec_id": each["spec_id"],
+            "trained_tracks": each.get("trained_tracks"),
+            "code_version": each.get("code_version"),
+            "settings": json.dumps(each.get("settings")),
+            "metrics": json.dumps(each.get("metrics")),
+        }
+        for each in models
+    ]
+    return pl.DataFrame(rows, infer_schema_length=None)
 
 
 def _fill_catalog(
@@ -277,8 +446,9 @@ def _fill_catalog(
 ) -> None:
     modified_at = pl.from_epoch(pl.col("mtime_ns"), "ns").dt.replace_time_zone("UTC")
     files = files.with_columns(modified_at=modified_at)
-    _insert(db, "tracks", _with_lengths(catalog.tracks(files), home.shards(spec_id)))
-    _insert(db, "files", catalog.songs(files))
+    _let_be(db, "tracks", _with_lengths(catalog.tracks(files), home.shards(spec_id)))
+    songs = catalog.songs(files)
+    _let_be(db, "files", songs)
     is_bad = pl.col("track_id").is_null() | pl.col("sheet_error").is_not_null()
     bad = files.filter(is_bad).with_columns(
         stage=pl.lit("ingestion"),
@@ -287,14 +457,12 @@ def _fill_catalog(
         kind=pl.col("error_kind").fill_null(FILE),
         attempts=pl.col("attempts").fill_null(1),
     )
-    _insert(db, "failures", bad)
-    failures = read_failures(home.shards(spec_id))
-    if len(failures):
-        wanted = catalog.songs(files).select("track_id").unique()
-        undecoded = failures.join(wanted, on="track_id", how="semi")
-        undecoded = undecoded.with_columns(stage=pl.lit("spectrograms"), modified_at=modified_at)
-        _insert(db, "failures", undecoded)
-    _insert(db, "skipped", skipped.read(home))
+    undecoded = read_failures(home.shards(spec_id)).join(songs, on="track_id", how="semi")
+    undecoded = undecoded.with_columns(stage=pl.lit("spectrograms"), modified_at=modified_at)
+    columns = _columns(db, "failures")
+    each = [frame.select(n for n in columns if n in frame.columns) for frame in (bad, undecoded)]
+    _let_be(db, "failures", pl.concat(each, how="diagonal_relaxed"))
+    _let_be(db, "skipped", skipped.read(home))
 
 
 def _with_lengths(tracks: pl.DataFrame, shards: Path) -> pl.DataFrame:
@@ -318,108 +486,251 @@ def _with_lengths(tracks: pl.DataFrame, shards: Path) -> pl.DataFrame:
     )
 
 
-def _insert(db: duckdb.DuckDBPyConnection, table: str, frame: pl.DataFrame) -> None:
-    """Append the columns of ``frame`` that ``table`` has, by name."""
-    columns = [row[0] for row in db.execute(f"DESCRIBE {table}").fetchall()]
-    db.register("frame", frame.select([name for name in columns if name in frame.columns]))
-    db.execute(f"INSERT INTO {table} BY NAME FROM frame")
-    db.unregister("frame")
+def _columns(db: duckdb.DuckDBPyConnection, table: str) -> list[str]:
+    return [row[0] for row in db.execute(f"DESCRIBE {table}").fetchall()]
 
 
-def _fill_vectors(db: duckdb.DuckDBPyConnection, home: Home, model: dict[str, Any]) -> None:
-    """Append one model's vectors, each table's as one stream that holds a file at a time.
+def _track_ids(db: duckdb.DuckDBPyConnection) -> set[str]:
+    return {row[0] for row in db.execute("SELECT track_id FROM tracks").fetchall()}
 
-    Many small additions would all wait in memory for the end of the transaction.
+
+def _let_be(
+    db: duckdb.DuckDBPyConnection,
+    table: str,
+    wanted: pl.DataFrame | pa.RecordBatchReader,
+    among: str = "true",
+    constants: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Let the rows of ``table`` be those of ``wanted``; equal ones stay where they are.
+
+    Args:
+        db: the database.
+        table: one of its tables.
+        wanted: has its columns by name, or some of them, and maybe others.
+        among: a condition; rows that it is not true of stay too.
+        constants: columns that are the same in all rows, and not in ``wanted``.
+    """
+    columns = _columns(db, table)
+    given = wanted.columns if isinstance(wanted, pl.DataFrame) else wanted.schema.names
+    selected = ", ".join(
+        [f"{_quoted(value)} AS {name}" for name, value in constants.items()]
+        + [name for name in columns if name in given and name not in constants]
+    )
+    db.register("given", wanted)
+    if not _count(db, f"(SELECT 1 FROM {table} WHERE {among} LIMIT 1)"):
+        db.execute(f"INSERT INTO {table} BY NAME SELECT {selected} FROM given")
+        db.unregister("given")
+        return
+    db.execute(f"CREATE OR REPLACE TEMP TABLE wanted AS FROM {table} LIMIT 0")
+    db.execute(f"INSERT INTO wanted BY NAME SELECT {selected} FROM given")
+    db.unregister("given")
+    row = ", ".join(columns)
+    db.execute(f"""
+        CREATE OR REPLACE TEMP TABLE changed AS
+        SELECT {row}, count(*) - count(place) AS times, list(place) AS places
+        FROM (
+            SELECT {row}, NULL AS place FROM wanted
+            UNION ALL SELECT {row}, rowid FROM {table} WHERE {among}
+        ) GROUP BY {row} HAVING count(*) <> 2 * count(place)
+    """)
+    db.execute(f"DELETE FROM {table} WHERE rowid IN (SELECT unnest(places) FROM changed)")
+    db.execute(f"INSERT INTO {table} SELECT {row} FROM changed, range(times) ORDER BY {row}")
+    db.execute("DROP TABLE wanted; DROP TABLE changed")
+
+
+def _keep(
+    db: duckdb.DuckDBPyConnection, tables: Iterable[str], column: str, values: list[str]
+) -> None:
+    """Delete rows that have something else in a column."""
+    for table in tables:
+        db.execute(f"DELETE FROM {table} WHERE NOT list_contains(?::VARCHAR[], {column})", [values])
+
+
+def _fill_vectors(
+    db: duckdb.DuckDBPyConnection,
+    home: Home,
+    model: dict[str, Any],
+    stamps_of: tuple[dict[str, Any], dict[str, Any]],
+    known: set[str],
+) -> None:
+    """Let one model's vectors be those of the songs there are.
+
+    Args:
+        db: the database.
+        home: where the files of vectors are.
+        model: description of the model.
+        stamps_of: the files by name, those that ``db`` was made from and those of now.
+        known: the songs that were there then.
 
     Raises:
         UserError: a file of vectors is damaged.
     """
-    tracks = {row[0] for row in db.execute("SELECT track_id FROM tracks").fetchall()}
+    model_id, wanted = model["model_id"], _track_ids(db)
+    found = db.execute("SELECT track_id, shard FROM embeddings WHERE model_id = ?", [model_id])
+    standing = dict(found.fetchall())
+    folder = home.vectors(model_id)
+    taken = _to_take(folder, standing, wanted, wanted - known, *stamps_of)
+    here = set().union(*taken.values())
+    # Those that are elsewhere now, or nowhere.
+    others = {i for i, shard in standing.items() if i not in wanted or _is_other(shard, stamps_of)}
+    db.register("given", pa.table({"track_id": pa.array([*(here | others)], pa.string())}))
+    db.execute("CREATE OR REPLACE TEMP TABLE touched AS FROM given")
+    db.unregister("given")
+    among = f"model_id = {_quoted(model_id)} AND track_id IN (SELECT track_id FROM touched)"
     columns = schema(int(model["dim"]))
-    for table, left_out, of_songs in (
-        ("embeddings", "EXCLUDE (start_s, end_s)", True),
-        ("segments", "", False),
-    ):
+    for table, of_songs in (("embeddings", True), ("segments", False)):
         damaged: list[UserError] = []
-        batches = _batches(home, model["model_id"], columns, tracks, of_songs, damaged)
-        db.register("vectors", pa.RecordBatchReader.from_batches(columns, batches))
-        db.execute(
-            f"INSERT INTO {table} BY NAME SELECT ? AS model_id, * {left_out} FROM vectors",
-            [model["model_id"]],
-        )
-        db.unregister("vectors")
+        batches = _batches(taken, columns, of_songs, damaged)
+        reader = pa.RecordBatchReader.from_batches(columns.append(SHARD), batches)
+        _let_be(db, table, reader, among, {"model_id": model_id})
         if damaged:
             raise damaged[0]
 
 
-def _batches(
-    home: Home,
-    model_id: str,
-    columns: pa.Schema,
-    wanted: set[str],
-    of_songs: bool,
-    damaged: list[UserError],
-) -> Iterator[pa.RecordBatch]:
-    """Vectors of whole songs, or of segments; a song in two files is taken from the newer.
+def _is_other(name: str, stamps_of: tuple[dict[str, Any], dict[str, Any]]) -> bool:
+    """Whether a file of vectors is not the one it was, or none any more."""
+    before, now = stamps_of
+    return name not in now or now[name] != before.get(name)
 
-    A damaged file ends it and is told in ``damaged``: DuckDB would make another error of it.
+
+def _to_take(
+    folder: Path,
+    standing: dict[str, str],
+    wanted: set[str],
+    new: set[str],
+    before: dict[str, Any],
+    now: dict[str, Any],
+) -> dict[Path, set[str]]:
+    """The songs whose vectors are to be read, by the file to read them from.
+
+    A song in two files is taken from the newer, whose name sorts behind. Of files that are as they
+    were, no more than the songs are read, and that only if some are sought that could be there.
+
+    Args:
+        folder: of the files.
+        standing: name of the file that songs' vectors come from which stand already.
+        wanted: the songs that there are.
+        new: those of them that there were not.
+        before: stamps of the files that what stands was made from, by name.
+        now: stamps of the files.
     """
-    seen: set[str] = set()
-    for path in vector_files(home, model_id):
+    stamps_of = (before, now)
+    sought = new | {i for i, name in standing.items() if i in wanted and _is_other(name, stamps_of)}
+    taken: dict[Path, set[str]] = {}
+    found: set[str] = set()
+    for name in sorted(now, reverse=True):
+        is_other = _is_other(name, stamps_of)
+        if not is_other and sought <= found:
+            continue
+        here = wanted.intersection(read_track_ids(folder / name)) - found
+        here = {i for i in here if i in sought or (is_other and standing.get(i, "") < name)}
+        if here:
+            taken[folder / name] = here
+            found |= here
+    return taken
+
+
+def _batches(
+    taken: dict[Path, set[str]], columns: pa.Schema, of_songs: bool, damaged: list[UserError]
+) -> Iterator[pa.RecordBatch]:
+    """Vectors of whole songs, or of segments, a file at a time.
+
+    Many small additions would all wait in memory for the end of the transaction. A damaged file
+    ends it and is told in ``damaged``: DuckDB would make another error of it.
+    """
+    for path, songs in taken.items():
         try:
             table = read_vectors(path, only_songs=of_songs)
         except UserError as error:
             damaged.append(error)
             return
-        fresh = wanted.intersection(table["track_id"].to_pylist()) - seen
-        seen |= fresh
-        keep = pc.is_in(table["track_id"], pa.array(list(fresh), pa.string()))
+        keep = pc.is_in(table["track_id"], pa.array(list(songs), pa.string()))
         if not of_songs:
             keep = pc.and_(keep, pc.is_valid(table["start_s"]))
-        yield from table.filter(keep).cast(columns).to_batches()
+        table = table.filter(keep).cast(columns)
+        yield from table.append_column(SHARD, pa.repeat(path.name, len(table))).to_batches()
 
 
-def _fill_map(db: duckdb.DuckDBPyConnection, folder: Path, *, is_current: bool) -> None:
-    try:
+def _fill_maps(
+    db: duckdb.DuckDBPyConnection, home: Home, model_ids: list[str], current: str
+) -> None:
+    """Let the maps be the newest ones of these models."""
+    before = dict(db.execute("SELECT model_id, map_id FROM maps").fetchall())
+    folders = {each: folder for each in model_ids if (folder := _map_folder(home, each))}
+    maps = [_describe_map(folder, model_id, current) for model_id, folder in folders.items()]
+    _let_be(db, "maps", pl.DataFrame(maps, MAPS))
+    map_ids = {each["model_id"]: each["map_id"] for each in maps}
+    _keep(db, ("map_history", "cluster_changes", "neighbors"), "model_id", list(map_ids))
+    for model_id, folder in folders.items():
+        if before.get(model_id) not in (None, map_ids[model_id]):
+            # Most songs lie where they lay: only that column is written then.
+            for table in OF_A_MAP:
+                db.execute(
+                    f"UPDATE {table} SET map_id = ? WHERE map_id = ?",
+                    [map_ids[model_id], before[model_id]],
+                )
+        _fill_map(db, folder, map_ids[model_id], model_id)
+    _keep(db, OF_A_MAP, "map_id", list(map_ids.values()))
+
+
+def _describe_map(folder: Path, model_id: str, current: str) -> dict[str, Any]:
+    """A row of ``maps``."""
+    with _readable_map(folder):
         described = read_json(folder / "map.json")
-        drawn = {name: map_files.read_table(folder, name) for name in map_files.SCHEMAS}
-        past = {name: map_files.read_table(folder, name) for name in ("history", "changes")}
+        return {
+            "map_id": described["map_id"],
+            "model_id": model_id,
+            "created_at": datetime.datetime.fromisoformat(described["created_at"]),
+            "is_current": model_id == current,
+            "n_tracks": described["n_tracks"],
+            "quality": json.dumps(described.get("quality")),
+        }
+
+
+@contextlib.contextmanager
+def _readable_map(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError) as error:
         raise UserError(
             f"the map in {folder} is damaged ({error}): run `fastdino verify --repair`, then "
             "`fastdino run`"
         ) from error
-    map_id, model_id = described["map_id"], described["model_id"]
-    created_at = datetime.datetime.fromisoformat(described["created_at"])
-    db.execute(
-        "INSERT INTO maps VALUES (?, ?, ?, ?, ?, ?::JSON)",
-        [
-            map_id, model_id, created_at, is_current, described["n_tracks"],
-            json.dumps(described.get("quality")),
-        ],
-    )  # fmt: skip
-    of_model = pl.lit(model_id).alias("model_id")
-    _insert(db, "map_history", past["history"].with_columns(of_model))
-    _insert(db, "cluster_changes", past["changes"].with_columns(of_model))
-    tracks = db.sql("SELECT track_id FROM tracks").pl()
-    known = {
-        name: table.join(tracks, on="track_id", how="semi")
-        for name, table in drawn.items()
-        if name != "clusters"
-    }
-    near = known["neighbors"].join(tracks.rename({"track_id": "neighbor_id"}), on="neighbor_id")
-    _insert(db, "neighbors", near.with_columns(of_model))
-    map_column = pl.lit(map_id).alias("map_id")
-    _insert(db, "map_points", known["points"].with_columns(map_column))
-    _insert(db, "cluster_members", known["members"].with_columns(map_column))
-    # Songs may have left the collection since the map was drawn.
-    sizes = known["members"].group_by("cluster_id").agg(pl.len().alias("size"))
-    clusters = drawn["clusters"].drop("size")
-    is_known = pl.col("medoid_id").is_in(tracks["track_id"].implode())
+
+
+def _fill_map(db: duckdb.DuckDBPyConnection, folder: Path, map_id: str, model_id: str) -> None:
+    """Let all but ``maps`` be what one map has, of the songs that are still there."""
+    tracks = db.sql("SELECT track_id FROM tracks").pl()["track_id"]
+
+    def let_be(table: str, wanted: pl.DataFrame, column: str, value: str) -> None:
+        _let_be(db, table, wanted, f"{column} = {_quoted(value)}", {column: value})
+
+    with _readable_map(folder):
+        let_be("map_history", map_files.read_table(folder, "history"), "model_id", model_id)
+        let_be("cluster_changes", map_files.read_table(folder, "changes"), "model_id", model_id)
+        near = _of_songs(map_files.read_table(folder, "neighbors"), tracks)
+        let_be("neighbors", _of_songs(near, tracks, "neighbor_id"), "model_id", model_id)
+        let_be(
+            "map_points",
+            _of_songs(map_files.read_table(folder, "points"), tracks),
+            "map_id",
+            map_id,
+        )
+        members = _of_songs(map_files.read_table(folder, "members"), tracks)
+        let_be("cluster_members", members, "map_id", map_id)
+        clusters = map_files.read_table(folder, "clusters").drop("size")
+    sizes = members.group_by("cluster_id").agg(pl.len().alias("size"))
+    is_known = pl.col("medoid_id").is_in(tracks.implode())
     clusters = clusters.join(sizes, on="cluster_id").with_columns(
-        map_column, medoid_id=pl.when(is_known).then("medoid_id")
+        medoid_id=pl.when(is_known).then("medoid_id")
     )
-    _insert(db, "clusters", clusters.sort("cluster_id"))
+    let_be("clusters", clusters.sort("cluster_id"), "map_id", map_id)
+
+
+def _of_songs(rows: pl.DataFrame, tracks: pl.Series, column: str = "track_id") -> pl.DataFrame:
+    """The rows of songs that have not left the collection since."""
+    is_here = rows[column].is_in(tracks.implode())
+    return rows if is_here.all() else rows.filter(is_here)
 
 
 def _count(db: duckdb.DuckDBPyConnection, table: str) -> int:

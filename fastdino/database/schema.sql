@@ -9,13 +9,17 @@ CREATE TABLE published (
     fingerprint VARCHAR NOT NULL,
     published_at TIMESTAMPTZ NOT NULL,
     model_id VARCHAR NOT NULL,
-    code_version VARCHAR NOT NULL
+    code_version VARCHAR NOT NULL,
+    form VARCHAR NOT NULL,
+    vector_files JSON NOT NULL
 );
-COMMENT ON TABLE published IS 'What this file was made from, in one row. It is replaced whole by the next publishing and never written in place: keep your own tables elsewhere.';
+COMMENT ON TABLE published IS 'What this file was made from, in one row. It is replaced by the next publishing, with all that is not from there: keep your own tables elsewhere.';
 COMMENT ON COLUMN published.fingerprint IS 'Hash over names, sizes and times of all inputs and over this schema; publishing again with the same inputs does nothing';
 COMMENT ON COLUMN published.published_at IS 'When this file was made';
 COMMENT ON COLUMN published.model_id IS 'The current model, which the current_ views and the macros use';
 COMMENT ON COLUMN published.code_version IS 'Version of FastDINO that made this file';
+COMMENT ON COLUMN published.form IS 'Hash over this schema and that version: the next file is made of one of the same form by changing what changed';
+COMMENT ON COLUMN published.vector_files IS 'Size and time of every file of vectors, by model and name';
 
 CREATE TABLE tracks (
     track_id VARCHAR PRIMARY KEY,
@@ -152,12 +156,14 @@ COMMENT ON COLUMN models.metrics IS 'Quality figures at the end of training';
 CREATE TABLE embeddings (
     track_id VARCHAR NOT NULL,
     model_id VARCHAR NOT NULL,
-    vec FLOAT[D] NOT NULL
+    vec FLOAT[D] NOT NULL,
+    shard VARCHAR NOT NULL
 );
 COMMENT ON TABLE embeddings IS 'One vector a song and model: songs that sound alike have a high inner product';
 COMMENT ON COLUMN embeddings.track_id IS 'The song';
 COMMENT ON COLUMN embeddings.model_id IS 'The model that made the vector; vectors of different models cannot be compared';
 COMMENT ON COLUMN embeddings.vec IS 'Vector of unit length: array_inner_product of two is their cosine similarity';
+COMMENT ON COLUMN embeddings.shard IS 'File that its vectors, and those of its segments, come from';
 
 CREATE TABLE segments (
     track_id VARCHAR NOT NULL,

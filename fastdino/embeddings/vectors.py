@@ -5,6 +5,7 @@ as one array. Does not: making vectors (``encode``), which model is in use (``tr
 or serving them to SQL (``publishing``).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,12 +43,15 @@ def vector_files(home: Home, model_id: str) -> list[Path]:
     return listed(home.vectors(model_id), FILES)[::-1]
 
 
-def read_vectors(path: Path, *, only_songs: bool = False) -> pa.Table:
+def read_vectors(
+    path: Path, *, only_songs: bool = False, columns: Sequence[str] = COLUMNS
+) -> pa.Table:
     """One file's rows: track_id, start_s and end_s (null for a whole song), vec.
 
     Args:
         path: the file.
         only_songs: leave out segments, and do not read them from disk.
+        columns: those to read.
 
     Raises:
         UserError: the file is damaged.
@@ -55,7 +59,7 @@ def read_vectors(path: Path, *, only_songs: bool = False) -> pa.Table:
     try:
         return pq.read_table(
             fetched(path),
-            columns=COLUMNS,
+            columns=list(columns),
             filters=pc.field("start_s").is_null() if only_songs else None,
             partitioning=None,
             page_checksum_verification=True,
@@ -66,6 +70,15 @@ def read_vectors(path: Path, *, only_songs: bool = False) -> pa.Table:
         raise UserError(
             f"cannot read {path} ({error}): run `fastdino verify --repair`, then `fastdino run`"
         ) from error
+
+
+def read_track_ids(path: Path) -> list[str]:
+    """The songs that one file has vectors of.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    return read_vectors(path, only_songs=True, columns=["track_id"])["track_id"].to_pylist()
 
 
 def write_vectors(path: Path, table: pa.Table) -> None:
