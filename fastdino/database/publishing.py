@@ -229,9 +229,8 @@ def _is_worth_it(contents: _Contents, database: Path) -> bool:
         return False
     try:
         with duckdb.connect(str(database), read_only=True) as db:
-            form, vector_files = db.execute("SELECT form, vector_files FROM published").fetchall()[
-                0
-            ]
+            query = "SELECT form, vector_files FROM published"
+            ((form, vector_files),) = db.execute(query).fetchall()
             if form != contents.form:
                 return False
             live = dead = 0
@@ -240,10 +239,9 @@ def _is_worth_it(contents: _Contents, database: Path) -> bool:
                     0
                 ]
                 live, dead = live + count, dead + (end or 0) - count
-            blocks, free = db.execute(
-                "SELECT total_blocks, free_blocks FROM pragma_database_size()"
-            ).fetchall()[0]
-    except (duckdb.Error, IndexError):
+            query = "SELECT total_blocks, free_blocks FROM pragma_database_size()"
+            ((blocks, free),) = db.execute(query).fetchall()
+    except (duckdb.Error, ValueError):
         return False
     changed = _bytes_changed(json.loads(vector_files), contents.vector_files)
     return max(dead / max(1, live), free / max(1, blocks), changed) <= WORN
@@ -486,8 +484,9 @@ def _with_lengths(tracks: pl.DataFrame, shards: Path) -> pl.DataFrame:
     )
 
 
-def _columns(db: duckdb.DuckDBPyConnection, table: str) -> list[str]:
-    return [row[0] for row in db.execute(f"DESCRIBE {table}").fetchall()]
+def _columns(db: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
+    """Types of a table's columns, by their names."""
+    return dict(row[:2] for row in db.execute(f"DESCRIBE {table}").fetchall())
 
 
 def _track_ids(db: duckdb.DuckDBPyConnection) -> set[str]:
@@ -510,21 +509,23 @@ def _let_be(
         among: a condition; rows that it is not true of stay too.
         constants: columns that are the same in all rows, and not in ``wanted``.
     """
-    columns = _columns(db, table)
+    types = _columns(db, table)
     given = wanted.columns if isinstance(wanted, pl.DataFrame) else wanted.schema.names
-    selected = ", ".join(
-        [f"{_quoted(value)} AS {name}" for name, value in constants.items()]
-        + [name for name in columns if name in given and name not in constants]
-    )
+    values = {name: name for name in types if name in given} | {
+        name: _quoted(value) for name, value in constants.items()
+    }
     db.register("given", wanted)
     if not _count(db, f"(SELECT 1 FROM {table} WHERE {among} LIMIT 1)"):
+        selected = ", ".join(f"{value} AS {name}" for name, value in values.items())
         db.execute(f"INSERT INTO {table} BY NAME SELECT {selected} FROM given")
         db.unregister("given")
         return
-    db.execute(f"CREATE OR REPLACE TEMP TABLE wanted AS FROM {table} LIMIT 0")
-    db.execute(f"INSERT INTO wanted BY NAME SELECT {selected} FROM given")
+    # All at once: of rows added to a table that was made in the same transaction, DuckDB 2.0 is
+    # known to find none.
+    selected = ", ".join(f"{values.get(name, 'NULL')}::{types[name]} AS {name}" for name in types)
+    db.execute(f"CREATE OR REPLACE TEMP TABLE wanted AS SELECT {selected} FROM given")
     db.unregister("given")
-    row = ", ".join(columns)
+    row = ", ".join(types)
     db.execute(f"""
         CREATE OR REPLACE TEMP TABLE changed AS
         SELECT {row}, count(*) - count(place) AS times, list(place) AS places
@@ -535,6 +536,8 @@ def _let_be(
     """)
     db.execute(f"DELETE FROM {table} WHERE rowid IN (SELECT unnest(places) FROM changed)")
     db.execute(f"INSERT INTO {table} SELECT {row} FROM changed, range(times) ORDER BY {row}")
+    if _count(db, f"(SELECT 1 FROM {table} WHERE {among})") != _count(db, "wanted"):
+        raise duckdb.InternalException(f"table {table} has not become what it should be")
     db.execute("DROP TABLE wanted; DROP TABLE changed")
 
 
