@@ -500,7 +500,7 @@ def _let_be(
     among: str = "true",
     constants: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Let the rows of ``table`` be those of ``wanted``; equal ones stay where they are.
+    """Let the rows of ``table`` be those of ``wanted``; equal ones, by a hash, stay where they are.
 
     Args:
         db: the database.
@@ -514,31 +514,35 @@ def _let_be(
     values = {name: name for name in types if name in given} | {
         name: _quoted(value) for name, value in constants.items()
     }
+    is_empty = not _count(db, f"(SELECT 1 FROM {table} WHERE {among} LIMIT 1)")
+    if not is_empty and isinstance(wanted, pa.RecordBatchReader):
+        wanted = wanted.read_all()  # to be looked at more than once
     db.register("given", wanted)
-    if not _count(db, f"(SELECT 1 FROM {table} WHERE {among} LIMIT 1)"):
-        selected = ", ".join(f"{value} AS {name}" for name, value in values.items())
-        db.execute(f"INSERT INTO {table} BY NAME SELECT {selected} FROM given")
-        db.unregister("given")
-        return
-    # All at once: of rows added to a table that was made in the same transaction, DuckDB 2.0 is
-    # known to find none.
-    selected = ", ".join(f"{values.get(name, 'NULL')}::{types[name]} AS {name}" for name in types)
-    db.execute(f"CREATE OR REPLACE TEMP TABLE wanted AS SELECT {selected} FROM given")
+    rows = ", ".join(
+        f"{values.get(name, 'NULL')}::{kind} AS {name}" for name, kind in types.items()
+    )
+    rows = f"(SELECT {rows} FROM given)"
+    if is_empty:
+        db.execute(f"INSERT INTO {table} FROM {rows}")
+    else:
+        # Two million rows of neighbours are compared in little memory so.
+        of_row = f"hash({', '.join(types)})"
+        db.execute(f"""
+            CREATE OR REPLACE TEMP TABLE standing AS
+            SELECT rowid AS place, {of_row} AS hash FROM {table} WHERE {among};
+            CREATE OR REPLACE TEMP TABLE changed AS
+            SELECT hash FROM (
+                SELECT hash, 1 AS more FROM standing UNION ALL SELECT {of_row}, -1 FROM {rows}
+            ) GROUP BY hash HAVING sum(more) <> 0;
+            DELETE FROM {table} WHERE rowid IN (
+                SELECT place FROM standing SEMI JOIN changed USING (hash)
+            );
+            INSERT INTO {table} FROM {rows} WHERE {of_row} IN (FROM changed);
+            DROP TABLE standing; DROP TABLE changed
+        """)
+        if _count(db, f"(SELECT 1 FROM {table} WHERE {among})") != _count(db, "given"):
+            raise duckdb.InternalException(f"table {table} has not become what it should be")
     db.unregister("given")
-    row = ", ".join(types)
-    db.execute(f"""
-        CREATE OR REPLACE TEMP TABLE changed AS
-        SELECT {row}, count(*) - count(place) AS times, list(place) AS places
-        FROM (
-            SELECT {row}, NULL AS place FROM wanted
-            UNION ALL SELECT {row}, rowid FROM {table} WHERE {among}
-        ) GROUP BY {row} HAVING count(*) <> 2 * count(place)
-    """)
-    db.execute(f"DELETE FROM {table} WHERE rowid IN (SELECT unnest(places) FROM changed)")
-    db.execute(f"INSERT INTO {table} SELECT {row} FROM changed, range(times) ORDER BY {row}")
-    if _count(db, f"(SELECT 1 FROM {table} WHERE {among})") != _count(db, "wanted"):
-        raise duckdb.InternalException(f"table {table} has not become what it should be")
-    db.execute("DROP TABLE wanted; DROP TABLE changed")
 
 
 def _keep(
@@ -737,6 +741,5 @@ def _of_songs(rows: pl.DataFrame, tracks: pl.Series, column: str = "track_id") -
 
 
 def _count(db: duckdb.DuckDBPyConnection, table: str) -> int:
-    row = db.execute(f"SELECT count(*) FROM {table}").fetchone()
-    assert row
-    return int(row[0])
+    ((count,),) = db.execute(f"SELECT count(*) FROM {table}").fetchall()
+    return int(count)
