@@ -27,7 +27,7 @@ PRELOADED = [
     "fastdino.page.page", "fastdino.training.stage", "matplotlib.pyplot", "openTSNE",
     "plotly.offline", "sklearn.cluster", "sklearn.manifold", "soundfile",
 ]  # fmt: skip
-TOUCHING = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"}
+TOUCHING = {"open", "os.link", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"}
 LIMIT_S = 300.0
 
 Touched = dict[str, int]

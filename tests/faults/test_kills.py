@@ -38,6 +38,7 @@ DIFFERENT_BY_NATURE = {
     "created_at": "when a model or a map was made",
     "published_at": "when the database was made",
     "fingerprint": "made of the times at which everything published was written",
+    "vector_files": "has such times",
     "training_s": "how long the training took",
     "elapsed_s": "how long it had taken up to a step",
     "songs_per_s": "how fast a step was",
