@@ -592,6 +592,7 @@ def _fill_vectors(
         _let_be(db, table, reader, among, {"model_id": model_id})
         if damaged:
             raise damaged[0]
+    db.execute("DROP TABLE touched")
 
 
 def _is_other(name: str, stamps_of: tuple[dict[str, Any], dict[str, Any]]) -> bool:
