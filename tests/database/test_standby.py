@@ -228,14 +228,14 @@ def lived(changes: list[list[tuple[str, int]]]) -> None:
             assert not publish(home).did_work
 
 
-@settings(max_examples=6, phases=PHASES)
+@settings(max_examples=3, phases=PHASES)
 @given(LIVES)
 def test_a_database_brought_up_to_date_is_what_one_made_whole_is(changes) -> None:
     lived(changes)
 
 
 @pytest.mark.thorough
-@settings(max_examples=200, phases=PHASES)
+@settings(max_examples=100, phases=PHASES)
 @given(LIVES)
 def test_whatever_happens_to_a_collection_its_database_is_what_one_made_whole_is(changes) -> None:
     lived(changes)
@@ -393,19 +393,18 @@ def test_a_disk_without_room_for_two_has_one(
 
 
 def test_what_is_worn_is_made_anew(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publishing, "WORN", 0.3)
-    known = set()
+    monkeypatch.setattr(publishing, "WORN", 0.15)
+    left_over = []
     for number in range(6):
-        known |= {inode(home.database), inode(home.standby)}
-        retagged(home, f"Genre {number}")  # every row of songs, again and again
+        retagged(home, f"Genre {number}")  # of every song, again and again
         publish(home)
-        assert is_what_would_be_published(home)
-        if inode(home.database) not in known:
-            break
-    assert inode(home.database) not in known
+        left_over += rows(home, "SELECT max(rowid) + 1 - count(*) FROM tracks")
+    assert is_what_would_be_published(home)
+    assert max(left_over) > (0,)
+    assert (0,) in left_over[left_over.index(max(left_over)) :]
 
 
-def test_the_nightly_look_reads_only_what_has_another_stamp_and_verify_reads_all(
+def test_only_a_file_of_another_stamp_is_read_whole_and_by_verify_any(
     home: Home,
 ) -> None:
     content, status = home.database.read_bytes(), home.database.stat()
@@ -420,7 +419,7 @@ def test_the_nightly_look_reads_only_what_has_another_stamp_and_verify_reads_all
 
 
 def die_at(root: Path, nth: int, delay_s: float) -> None:
-    """Publish, killed before a file of a database is opened, linked, renamed or removed for the nth
+    """Publish, killed before a file of the home is opened, linked, renamed or removed for the nth
     time, or so long after.
     """
     publishing.WORN = 1e9
@@ -431,7 +430,7 @@ def die_at(root: Path, nth: int, delay_s: float) -> None:
 
     def notice(event: str, details: tuple[object, ...]) -> None:
         nonlocal seen
-        if event in TOUCHING and "duckdb" in str(details[0]):
+        if event in TOUCHING and str(details[0]).startswith(str(root)):
             seen += 1
             if seen == nth:
                 timer = threading.Timer(delay_s, die)
@@ -481,15 +480,14 @@ def assert_kills_do_not_matter(home: Home, moments: Iterable[tuple[int, float]])
         retagged(life, "after that")
         publish(life)
         assert is_what_would_be_published(life), nth
-        names = [path.name for path in life.root.rglob("*") if "duckdb" in path.name]
-        assert sorted(names) in (["duckdb"] * 0 + ["music.duckdb"] * 2, ["music.duckdb"] * 2), nth
+        names = [path.name for path in life.root.rglob("*duckdb*") if path.is_file()]
+        assert names == ["music.duckdb"] * 2, nth
         shutil.rmtree(life.root)
     return kills
 
 
 def test_killed_where_files_change_places_the_database_is_the_old_or_the_new(home: Home) -> None:
-    # The last ones are those in which it is put in place.
-    assert assert_kills_do_not_matter(home, [(3, 0.0), (6, 0.0), (9, 0.0)]) >= 2
+    assert assert_kills_do_not_matter(home, [(15, 0.0), (22, 0.0)]) == 2
 
 
 @pytest.mark.thorough
