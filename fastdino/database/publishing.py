@@ -519,7 +519,7 @@ def _let_be(
         wanted = wanted.read_all()  # to be looked at more than once
     db.register("given", wanted)
     rows = ", ".join(
-        f"{values.get(name, 'NULL')}::{kind} AS {name}" for name, kind in types.items()
+        f"CAST({values.get(name, 'NULL')} AS {kind}) AS {name}" for name, kind in types.items()
     )
     rows = f"(SELECT {rows} FROM given)"
     if is_empty:
