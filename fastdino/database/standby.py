@@ -10,12 +10,14 @@ a copy of the standing one, or a new file.
 """
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
 import shutil
 import signal
 from pathlib import Path
+from typing import BinaryIO
 
 from fastdino.core.home import Home
 from fastdino.core.storage import part_of, read_json, stamps, write_json
@@ -54,12 +56,14 @@ def take(home: Home, part: Path) -> bool:
         Whether there is such a file.
     """
     if is_sound(home, home.standby):
-        # Under another name than anyone knows, so that no one opens it after we have looked.
-        os.replace(home.standby, part)
-        if _is_ours_alone(part):
-            return True
-        log.info("a program still reads the database before the last: it keeps it")
-        part.unlink()
+        # Not where it lies on another disk.
+        with contextlib.suppress(OSError):
+            # Under another name than anyone knows, so that no one opens it after we have looked.
+            os.replace(home.standby, part)
+            if _is_ours_alone(part):
+                return True
+            log.info("a program still reads the database before the last: it keeps it")
+            part.unlink()
     drop(home)
     return is_sound(home, home.database) and _copy(home.database, part)
 
@@ -77,6 +81,8 @@ def put_in_place(home: Home, part: Path, *, with_copy: bool) -> None:
         part: the finished file, beside the standing one.
         with_copy: the standby is to be a copy of it, and not the database that stands now.
     """
+    with open(part, "rb") as written:
+        os.fsync(written.fileno())
     if with_copy or not is_sound(home, home.database):
         drop(home)
         # Where it cannot be told who reads a file, none is ever written in.
@@ -112,23 +118,33 @@ def _is_ours_alone(database: Path) -> bool:
 
 
 def _copy(source: Path, target: Path) -> bool:
-    """Copy a database to the disk, unless it were half full of it; returns whether it did."""
+    """Copy a database to the disk, unless that has no room for it; returns whether it did."""
     target.parent.mkdir(parents=True, exist_ok=True)
     size, free = source.stat().st_size, shutil.disk_usage(target.parent).free
-    if free < 2 * size:
+    try:
+        # As much again is left for others.
+        if free < 2 * size:
+            raise OSError(errno.ENOSPC, f"{size / 1e9:.1f} GB and {free / 1e9:.1f} GB free")
+        with open(source, "rb") as read, open(target, "wb") as write:
+            _copy_bytes(read, write)
+            os.fsync(write.fileno())
+    except OSError as error:
         log.warning(
-            "the disk of %s has no room for a second copy of the database (%.1f GB, %.1f GB are "
-            "free): it is written whole each time",
-            target.parent, size / 1e9, free / 1e9,
+            "there is no room for a second copy of the database in %s, so it is written whole each "
+            "time: %s",
+            target.parent, error,
         )  # fmt: skip
+        target.unlink(missing_ok=True)
         return False
-    with open(source, "rb") as read, open(target, "wb") as write:
-        try:
-            # Of no cost where the disk can let two files share what is in them.
-            while os.copy_file_range(read.fileno(), write.fileno(), 1 << 30):
-                pass
-        except (AttributeError, OSError):
-            read.seek(0), write.seek(0)
-            shutil.copyfileobj(read, write, 1 << 20)
-        os.fsync(write.fileno())
     return True
+
+
+def _copy_bytes(read: BinaryIO, write: BinaryIO) -> None:
+    try:
+        # Of no cost where the disk can let two files share what is in them.
+        while os.copy_file_range(read.fileno(), write.fileno(), 1 << 30):
+            pass
+    except (AttributeError, OSError):
+        read.seek(0)
+        write.seek(0)
+        shutil.copyfileobj(read, write, 1 << 20)

@@ -235,7 +235,7 @@ def test_a_database_brought_up_to_date_is_what_one_made_whole_is(changes) -> Non
 
 
 @pytest.mark.thorough
-@settings(max_examples=100, phases=PHASES)
+@settings(max_examples=60, phases=PHASES)
 @given(LIVES)
 def test_whatever_happens_to_a_collection_its_database_is_what_one_made_whole_is(changes) -> None:
     lived(changes)
@@ -390,6 +390,22 @@ def test_a_disk_without_room_for_two_has_one(
     assert not home.standby.exists()
     assert "no room for a second copy" in caplog.text
     assert not list(home.root.glob(".*.part*"))
+
+
+def test_a_standby_on_another_disk_is_no_error(home: Home) -> None:
+    if not os.access("/dev/shm", os.W_OK) or inode_disk(Path("/dev/shm")) == inode_disk(home.root):
+        pytest.skip("there is no other disk here")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        shutil.rmtree(home.scratch)
+        home.scratch.symlink_to(other)
+        for genre in ("Polka", "Dub", "Ska"):
+            retagged(home, genre)
+            assert publish(home).did_work
+            assert is_what_would_be_published(home)
+
+
+def inode_disk(path: Path) -> int:
+    return path.stat().st_dev
 
 
 def test_what_is_worn_is_made_anew(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
