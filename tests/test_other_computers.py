@@ -17,12 +17,13 @@ from fastdino.core import workers
 ROOT = Path(__file__).parents[1]
 # What ``os``, ``select``, ``resource`` and ``signal`` of macOS do not have.
 HIDE = """
-import multiprocessing, os, resource, select, signal
+import fcntl, multiprocessing, os, resource, select, signal
 for module, names in (
     (os, "sched_getaffinity sched_setaffinity sched_getparam posix_fadvise posix_fallocate "
      "fdatasync pipe2 memfd_create eventfd getrandom splice copy_file_range getxattr listxattr "
      "setxattr removexattr pidfd_open unshare setns getresuid O_TMPFILE O_PATH O_DIRECT "
      "O_NOATIME O_LARGEFILE"),
+    (fcntl, "F_SETLEASE F_GETLEASE F_SETSIG F_GETSIG F_NOTIFY"),
     (select, "epoll"),
     (resource, "prlimit"),
     (signal, "sigtimedwait sigwaitinfo SIGRTMIN SIGRTMAX SIGPWR SIGPOLL"),
