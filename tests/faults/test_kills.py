@@ -39,6 +39,7 @@ DIFFERENT_BY_NATURE = {
     "published_at": "when the database was made",
     "fingerprint": "made of the times at which everything published was written",
     "vector_files": "has such times",
+    "form": "made of the model's name, among others",
     "training_s": "how long the training took",
     "elapsed_s": "how long it had taken up to a step",
     "songs_per_s": "how fast a step was",
