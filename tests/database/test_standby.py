@@ -228,7 +228,7 @@ def lived(changes: list[list[tuple[str, int]]]) -> None:
             assert not publish(home).did_work
 
 
-@settings(max_examples=3, phases=PHASES)
+@settings(max_examples=2, phases=PHASES)
 @given(LIVES)
 def test_a_database_brought_up_to_date_is_what_one_made_whole_is(changes) -> None:
     lived(changes)
@@ -334,7 +334,7 @@ def test_homes_that_were_copied_by_hard_links_do_not_write_in_each_others(home: 
     assert (home.database.read_bytes(), home.standby.read_bytes()) == before
 
 
-@pytest.mark.parametrize("content", [None, b"", b"not a database" * 1000, b"damaged", b"other"])
+@pytest.mark.parametrize("content", [None, b"not a database" * 1000, b"damaged", b"other"])
 def test_a_standby_that_is_of_no_use_is_no_error(home: Home, content: bytes | None) -> None:
     if content is None:
         shutil.rmtree(home.standby.parent)
@@ -503,7 +503,7 @@ def assert_kills_do_not_matter(home: Home, moments: Iterable[tuple[int, float]])
 
 
 def test_killed_where_files_change_places_the_database_is_the_old_or_the_new(home: Home) -> None:
-    assert assert_kills_do_not_matter(home, [(15, 0.0), (22, 0.0)]) == 2
+    assert assert_kills_do_not_matter(home, [(22, 0.0)]) == 1
 
 
 @pytest.mark.thorough
