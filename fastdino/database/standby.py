@@ -1,7 +1,7 @@
 """The standby: the database of the publishing before, which is brought up to date to be the next.
 
 Belongs here: whether a file can be written in, a second file and the room for it, putting a new
-database in place. Does not: what is in one (``publishing``).
+database in place. Does not: what is in one (``filling``).
 
 A database is written in only where nobody has it open: readers keep what they opened. So there are
 two. One stands; the other is taken, written in under a name of its own, and renamed over the
