@@ -33,7 +33,7 @@ from fastdino.training import registry
 log = logging.getLogger(__name__)
 
 # For what DuckDB keeps in memory; beyond it, it writes to a temporary file.
-MEMORY = "1GB"
+MEMORY = "750MB"
 # People have their own DuckDB shells and libraries; what is newer than those they could not open.
 READABLE_FROM = "v1.4.0"
 # Not the past of the maps (map_history, cluster_changes): the same songs may have another one.
