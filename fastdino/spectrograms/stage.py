@@ -96,6 +96,9 @@ def run(
             sees = [folder, *(Path(to_path(each)) for each in files["folder"].unique())]
             done = _work(home, folder, settings, candidates, _sizes(folder), sees, filler)
             index = _index(folder)
+        else:
+            # Of a run that was killed when all was decoded.
+            parcels.drop_plan(folder)
         seconds = time.monotonic() - start
         tried = {tuple(row[:-1]): row[-1] for row in failures.select(*SAME, "attempts").rows()}
         failed = [_failure(*each, tried) for each in done.failed]

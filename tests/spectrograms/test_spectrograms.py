@@ -21,7 +21,7 @@ from fastdino.core.errors import UserError
 from fastdino.core.failures import FILE, MACHINE, WAITS
 from fastdino.core.home import Home
 from fastdino.ingestion import catalog
-from fastdino.spectrograms import SpectrogramSettings, candidates, shards, stage
+from fastdino.spectrograms import SpectrogramSettings, candidates, parcels, shards, stage
 from fastdino.spectrograms.decode import VERSION
 
 SETTINGS = SpectrogramSettings()
@@ -63,6 +63,22 @@ def test_a_library_is_decoded_once_and_then_only_what_is_new(home: Home, music: 
     assert added.counts["new_hours"] == pytest.approx(2.5 / 3600, abs=1e-3)
     assert len(made(home)) == first.counts["new_tracks"] + 1  # what is gone may come back
     assert len(shards.list_shards(home.shards(SETTINGS.spec_id))) == 1
+
+
+def test_the_plan_of_a_run_killed_when_all_was_decoded_does_not_stay(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, music = home.shards(SETTINGS.spec_id), tmp_path / "music"
+    music.mkdir()
+    soundfile.write(music / "song.flac", np.random.default_rng(0).normal(0, 0.1, 40_000), 16_000)
+    ingestion.run(home, [music])
+    with monkeypatch.context() as killed:
+        killed.setattr(parcels, "drop_plan", lambda folder: None)
+        spectrograms.run(home)
+    assert parcels.read_plan(folder)
+
+    assert not spectrograms.run(home).did_work
+    assert not parcels.read_plan(folder)
 
 
 def test_a_run_ends_hanging_files_and_a_killed_run_is_taken_up_again(
