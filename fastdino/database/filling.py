@@ -28,6 +28,7 @@ from fastdino.core.errors import UserError
 from fastdino.core.failures import FILE
 from fastdino.core.home import Home
 from fastdino.core.storage import read_json, stamps
+from fastdino.database import moments
 from fastdino.embeddings.vectors import FILES, read_track_ids, read_vectors, schema
 from fastdino.ingestion import catalog, skipped
 from fastdino.reports import map_files
@@ -246,8 +247,11 @@ def _fill_vectors(
     db.execute("CREATE OR REPLACE TEMP TABLE touched AS FROM given")
     db.unregister("given")
     among = f"model_id = {_quoted(model_id)} AND track_id IN (SELECT track_id FROM touched)"
-    columns = schema(int(model["dim"]))
-    for table, of_songs in (("embeddings", True), ("segments", False)):
+    dim = int(model["dim"])
+    for table, of_songs, columns in (
+        ("embeddings", True, schema(dim)),
+        ("segments", False, moments.schema(dim)),
+    ):
         damaged: list[UserError] = []
         batches = _batches(taken, columns, of_songs, damaged)
         reader = pa.RecordBatchReader.from_batches(columns.append(SHARD), batches)
@@ -317,7 +321,8 @@ def _batches(
         keep = pc.is_in(table["track_id"], pa.array(list(songs), pa.string()))
         if not of_songs:
             keep = pc.and_(keep, pc.is_valid(table["start_s"]))
-        table = table.filter(keep).cast(columns)
+        table = table.filter(keep)
+        table = table.cast(columns) if of_songs else moments.kept(table)
         yield from table.append_column(SHARD, pa.repeat(path.name, len(table))).to_batches()
 
 

@@ -177,7 +177,7 @@ COMMENT ON COLUMN segments.track_id IS 'The song';
 COMMENT ON COLUMN segments.model_id IS 'The model that made the vector';
 COMMENT ON COLUMN segments.start_s IS 'Start within the song, in seconds';
 COMMENT ON COLUMN segments.end_s IS 'End within the song, in seconds';
-COMMENT ON COLUMN segments.vec IS 'Vector of unit length';
+COMMENT ON COLUMN segments.vec IS 'Vector of unit length, in thousandths, which changes a similarity by less than 0.003; the full one is in the Parquet files under vectors';
 
 CREATE TABLE neighbors (
     track_id VARCHAR NOT NULL,
@@ -317,7 +317,7 @@ COMMENT ON VIEW current_segments IS 'Vectors of stretches of songs, of the curre
 COMMENT ON COLUMN current_segments.track_id IS 'The song';
 COMMENT ON COLUMN current_segments.start_s IS 'Start within the song, in seconds';
 COMMENT ON COLUMN current_segments.end_s IS 'End within the song, in seconds';
-COMMENT ON COLUMN current_segments.vec IS 'Vector of unit length';
+COMMENT ON COLUMN current_segments.vec IS 'Vector of unit length, in thousandths; the full one is in the Parquet files under vectors';
 
 CREATE VIEW current_neighbors AS
 SELECT track_id, rank, neighbor_id, similarity FROM neighbors WHERE model_id = 'CURRENT_MODEL';
