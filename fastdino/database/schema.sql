@@ -170,7 +170,8 @@ CREATE TABLE segments (
     model_id VARCHAR NOT NULL,
     start_s FLOAT NOT NULL,
     end_s FLOAT NOT NULL,
-    vec FLOAT[D] NOT NULL
+    vec FLOAT[D] NOT NULL,
+    sketch STRUCT(w1 BIGINT, w2 BIGINT, w3 BIGINT, w4 BIGINT, w5 BIGINT, w6 BIGINT, w7 BIGINT, w8 BIGINT) NOT NULL
 );
 COMMENT ON TABLE segments IS 'Vectors of stretches of songs, for finding similar moments';
 COMMENT ON COLUMN segments.track_id IS 'The song';
@@ -178,6 +179,7 @@ COMMENT ON COLUMN segments.model_id IS 'The model that made the vector';
 COMMENT ON COLUMN segments.start_s IS 'Start within the song, in seconds';
 COMMENT ON COLUMN segments.end_s IS 'End within the song, in seconds';
 COMMENT ON COLUMN segments.vec IS 'Vector of unit length, in thousandths, which changes a similarity by less than 0.003; the full one is in the Parquet files under vectors';
+COMMENT ON COLUMN segments.sketch IS 'The vector in 512 bits: the fewer of two differ, the more alike they are; see sketch_distance';
 
 CREATE TABLE neighbors (
     track_id VARCHAR NOT NULL,
@@ -461,21 +463,57 @@ CREATE MACRO moment_of(song, at_s) AS CASE
 END;
 COMMENT ON MACRO moment_of IS 'moment_of(song, at_s): at_s, if it is a second of a song given by track_id or title; else an error';
 
+CREATE MACRO sketch_distance(a, b) AS
+    bit_count(xor(a['w1'], b['w1']))::SMALLINT + bit_count(xor(a['w2'], b['w2']))
+    + bit_count(xor(a['w3'], b['w3'])) + bit_count(xor(a['w4'], b['w4']))
+    + bit_count(xor(a['w5'], b['w5'])) + bit_count(xor(a['w6'], b['w6']))
+    + bit_count(xor(a['w7'], b['w7'])) + bit_count(xor(a['w8'], b['w8']));
+COMMENT ON MACRO sketch_distance IS 'sketch_distance(a, b): how many bits of two sketches of segments differ: 0 for the same, about 256 for vectors at right angles';
+
+-- Of more than 200,000 moments, those are compared whose sketches are nearest: one in a hundred. If
+-- they are of too few songs for that, all are.
 CREATE MACRO similar_segments(song, at_s, k := 10) AS TABLE
 WITH wanted AS MATERIALIZED (
-    SELECT mine.track_id AS wanted_id, mine.vec AS wanted_vec FROM current_segments AS mine
-    WHERE mine.track_id IN (SELECT track_of(song) WHERE moment_of(song, at_s) IS NOT NULL)
+    SELECT mine.track_id AS wanted_id, mine.vec AS wanted_vec, mine.sketch AS wanted_sketch
+    FROM segments AS mine
+    WHERE mine.model_id = 'CURRENT_MODEL'
+        AND mine.track_id IN (SELECT track_of(song) WHERE moment_of(song, at_s) IS NOT NULL)
     ORDER BY abs((mine.start_s + mine.end_s) / 2 - at_s) LIMIT 1
-), moments AS (
+), many AS MATERIALIZED (
+    SELECT greatest(counted.n // 100, 10_000) AS compared
+    FROM (SELECT count(*) AS n FROM segments) AS counted WHERE counted.n > 200_000
+), sketched AS MATERIALIZED (
+    SELECT other.rowid AS row_id, sketch_distance(other.sketch, wanted.wanted_sketch) AS distance
+    FROM segments AS other, wanted, many WHERE other.model_id = 'CURRENT_MODEL'
+), picked AS MATERIALIZED (
+    -- As one list, lest DuckDB takes it for more rows than there are, and reads every vector.
+    SELECT list(s.row_id) AS row_ids FROM sketched AS s WHERE s.distance <= (
+        SELECT min(up_to.distance) FROM (
+            SELECT t.distance, sum(count(*)) OVER (ORDER BY t.distance) AS n
+            FROM sketched AS t GROUP BY t.distance
+        ) AS up_to, many WHERE up_to.n >= many.compared)
+), near AS MATERIALIZED (
     SELECT
         other.track_id, other.start_s AS from_s, other.end_s AS to_s,
         array_inner_product(other.vec, wanted.wanted_vec) AS similarity
-    FROM current_segments AS other, wanted WHERE other.track_id <> wanted.wanted_id
+    FROM segments AS other, wanted
+    WHERE other.rowid IN (SELECT unnest(p.row_ids) FROM picked AS p)
+), few AS MATERIALIZED (
+    FROM wanted WHERE (SELECT count(DISTINCT near.track_id) FROM near) < 10 * k
+), moments AS (
+    FROM near WHERE NOT EXISTS (FROM few)
+    UNION ALL
+    SELECT
+        other.track_id, other.start_s AS from_s, other.end_s AS to_s,
+        array_inner_product(other.vec, few.wanted_vec) AS similarity
+    FROM current_segments AS other, few
 ), best AS (
     SELECT
         moments.track_id, max(moments.similarity) AS similarity,
         max_by((moments.from_s, moments.to_s), moments.similarity) AS span
-    FROM moments GROUP BY moments.track_id ORDER BY similarity DESC, moments.track_id LIMIT k
+    FROM moments GROUP BY moments.track_id
+    HAVING moments.track_id NOT IN (SELECT w.wanted_id FROM wanted AS w)
+    ORDER BY similarity DESC, moments.track_id LIMIT k
 )
 SELECT
     best.track_id, tracks.title, tracks.artist, best.span[1] AS from_s, best.span[2] AS to_s,
