@@ -4,10 +4,11 @@ Belongs here: what becomes of each vector, from itself alone, so that it is the 
 it is published with. Does not: the full vectors, which stay in Parquet (``embeddings.vectors``);
 searching by a sketch, which is the macro ``similar_segments``.
 
-A sketch says for some hundred planes on which side of each a vector lies. The more alike two vectors
-are, the fewer bits differ (Charikar, 2002), and the less so by chance the nearer to right angles the
-planes stand to each other (Ji et al., 2012). Those here are the rows of a Hadamard matrix, some of
-whose columns are left out: sides are found by adding whole numbers, the same on every computer.
+A sketch says for some hundred planes on which side of each a vector lies. The more alike two
+vectors are, the fewer bits differ (Charikar, 2002), and the less so by chance the nearer to right
+angles the planes stand to each other (Ji et al., 2012). Those here are the rows of a Hadamard
+matrix, some of whose columns are left out: sides are found by adding whole numbers, which gives the
+same on every computer.
 """
 
 import numpy as np

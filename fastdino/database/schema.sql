@@ -437,15 +437,27 @@ SELECT
 FROM best JOIN tracks USING (track_id) ORDER BY best.similarity DESC, best.track_id;
 COMMENT ON MACRO TABLE similar_to IS 'similar_to(song, k := 10): the k songs most similar to a song, given by track_id or title';
 
+CREATE MACRO mean_of(ids) AS (
+    SELECT list(part ORDER BY number)::FLOAT[D] FROM (
+        SELECT each.number, avg(each.part) AS part FROM (
+            SELECT unnest(e.vec) AS part, generate_subscripts(e.vec, 1) AS number
+            FROM current_embeddings AS e WHERE e.track_id IN (SELECT unnest(ids))
+        ) AS each GROUP BY each.number
+    )
+);
+COMMENT ON MACRO mean_of IS 'mean_of([track_id, ...]): the average of vectors of songs, each taken once; its inner product with another vector is how alike they are to that on average';
+
 CREATE MACRO similar_to_all(songs, k := 10) AS TABLE
 WITH wanted AS MATERIALIZED (
-    SELECT mine.track_id AS wanted_id, mine.vec AS wanted_vec FROM current_embeddings AS mine
-    WHERE mine.track_id IN (SELECT sound_of(name) FROM unnest(songs) AS given(name))
+    SELECT list(sound_of(name)) AS wanted_ids FROM unnest(songs) AS given(name)
+), middle AS MATERIALIZED (
+    SELECT mean_of(wanted.wanted_ids) AS mean_vec FROM wanted
 ), best AS (
-    SELECT other.track_id, avg(array_inner_product(other.vec, wanted.wanted_vec)) AS similarity
-    FROM current_embeddings AS other, wanted
-    WHERE other.track_id NOT IN (SELECT wanted_id FROM wanted)
-    GROUP BY other.track_id ORDER BY similarity DESC, other.track_id LIMIT k
+    SELECT other.track_id, array_inner_product(other.vec, middle.mean_vec)::DOUBLE AS similarity
+    FROM current_embeddings AS other, middle
+    WHERE middle.mean_vec IS NOT NULL
+        AND other.track_id NOT IN (SELECT unnest(wanted.wanted_ids) FROM wanted)
+    ORDER BY similarity DESC, other.track_id LIMIT k
 )
 SELECT
     best.track_id, tracks.title, tracks.artist, tracks.album, best.similarity, tracks.path,
@@ -577,17 +589,19 @@ COMMENT ON MACRO artist_of IS 'artist_of(name): the name, if any song is by some
 
 CREATE MACRO artists_like(name, k := 10) AS TABLE
 WITH mine AS MATERIALIZED (
-    SELECT a.vec AS mine_vec FROM (SELECT artist_of(name) AS known) AS given,
-        current_embeddings AS a JOIN tracks AS t USING (track_id)
+    SELECT mean_of(list(t.track_id)) AS mine_vec FROM (SELECT artist_of(name) AS known) AS given, tracks AS t
     WHERE is_by(t.artist, t.artists, given.known)
 ), theirs AS MATERIALIZED (
     SELECT t.track_id AS their_id, unnest(t.artists) AS their_name FROM tracks AS t
     WHERE NOT coalesce(is_by(t.artist, t.artists, name), false)
+), alike AS MATERIALIZED (
+    SELECT other.track_id AS their_id, array_inner_product(other.vec, mine.mine_vec) AS similarity
+    FROM current_embeddings AS other, mine WHERE mine.mine_vec IS NOT NULL
 )
 SELECT
     theirs.their_name AS artist, count(DISTINCT theirs.their_id) AS songs,
-    avg(array_inner_product(other.vec, mine.mine_vec)) AS similarity
-FROM mine, current_embeddings AS other JOIN theirs ON theirs.their_id = other.track_id
+    avg(alike.similarity) AS similarity
+FROM alike JOIN theirs USING (their_id)
 GROUP BY theirs.their_name ORDER BY similarity DESC, theirs.their_name LIMIT k;
 COMMENT ON MACRO TABLE artists_like IS 'artists_like(name, k := 10): the artists whose songs are, on average, most similar to those of one; songs that they made together do not count';
 
@@ -664,26 +678,47 @@ WITH RECURSIVE unwanted AS MATERIALIZED (
         any_value(whose) FILTER (part = 'last') AS closer
     FROM pool WHERE part <> 'between'
 ), way AS (
+    -- Where the best of the few hundred nearest is by an artist not heard for long enough, no song
+    -- of all can be better. Where it is not, a row says to take all, and is no place in the list.
     SELECT
-        0 AS stop, NULL::STRUCT(song VARCHAR, called VARCHAR, whose VARCHAR[]) AS song,
+        0 AS stop, false AS of_all, NULL::STRUCT(song VARCHAR, called VARCHAR, whose VARCHAR[]) AS song,
         names AS taken, [opener] AS played
     FROM frame
     UNION ALL
     SELECT
-        way.stop + 1,
-        max_by(struct_pack(song := song_id, called := called, whose := whose), struct_pack(
-            gap := least(apart,
-                         coalesce(list_position([list_has_any(them, whose) FOR them IN way.played], true), apart),
-                         CASE WHEN list_has_any(whose, closer) THEN room - way.stop ELSE apart END),
-            nearness := to_a + (to_b - to_a) * (way.stop + 1) / (room + 1),
-            tie := song_id)) AS found,
-        list_append(way.taken, found['called']), list_prepend(found['whose'], way.played)
-    FROM way, frame, pool
-    WHERE way.stop < room AND part = 'between' AND NOT list_contains(way.taken, called)
-    GROUP BY way.stop, way.taken, way.played, room
+        stop + is_sure::INTEGER, NOT is_sure, found,
+        CASE WHEN is_sure THEN list_append(taken, found['called']) ELSE taken END,
+        CASE WHEN is_sure THEN list_prepend(found['whose'], played) ELSE played END
+    FROM (
+        SELECT
+            stop, of_all, taken, played,
+            max_by(struct_pack(song := song_id, called := called, whose := whose), merit) AS found,
+            max(merit) AS best,
+            of_all OR coalesce(best['is_new'] AND best['gap'] = apart, false) AS is_sure
+        FROM (
+            SELECT
+                stop, of_all, taken, played, song_id, called, whose, struct_pack(
+                    is_new := coalesce(NOT list_contains(taken, called), false),
+                    gap := least(apart,
+                                 coalesce(list_position([list_has_any(them, whose) FOR them IN played[:apart]], true), apart),
+                                 CASE WHEN list_has_any(whose, closer) THEN room - stop ELSE apart END),
+                    nearness := nearness,
+                    tie := song_id) AS merit
+            FROM (
+                (SELECT way.*, pool.*, room, closer, to_a + (to_b - to_a) * (way.stop + 1) / (room + 1) AS nearness
+                 FROM way, frame, pool
+                 WHERE way.stop < room AND NOT way.of_all AND part = 'between'
+                 ORDER BY nearness DESC, song_id DESC LIMIT 500)
+                UNION ALL
+                SELECT way.*, pool.*, room, closer, to_a + (to_b - to_a) * (way.stop + 1) / (room + 1)
+                FROM way, frame, pool
+                WHERE way.stop < room AND way.of_all AND part = 'between'
+            )
+        ) GROUP BY stop, of_all, taken, played
+    ) WHERE best['is_new'] OR NOT of_all
 ), placed AS (
     SELECT CASE part WHEN 'first' THEN 0 ELSE k END AS stop, song_id FROM pool WHERE part <> 'between'
-    UNION ALL SELECT way.stop, way.song['song'] FROM way WHERE way.stop > 0
+    UNION ALL SELECT way.stop, way.song['song'] FROM way WHERE way.stop > 0 AND NOT way.of_all
 )
 SELECT
     row_number() OVER (ORDER BY placed.stop) AS place, tracks.track_id, tracks.title, tracks.artist,
