@@ -670,7 +670,9 @@ WITH RECURSIVE unwanted AS MATERIALIZED (
         CASE song_id WHEN a_id THEN 'first' WHEN b_id THEN 'last' ELSE 'between' END AS part
     FROM ends, current_embeddings AS other JOIN tracks USING (track_id)
     WHERE tracks.track_id NOT IN (FROM unwanted) AND (group_id IS NULL OR part <> 'between'
-        OR tracks.track_id IN (SELECT s.track_id FROM songs AS s WHERE s.cluster_id = group_id))
+        OR tracks.track_id IN (
+            SELECT m.track_id FROM cluster_members AS m SEMI JOIN (FROM maps WHERE is_current) USING (map_id)
+            WHERE m.cluster_id = group_id))
 ), frame AS MATERIALIZED (
     SELECT
         k - count(*) AS room, coalesce(list(called), []) AS names,
