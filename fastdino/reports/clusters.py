@@ -12,8 +12,12 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +83,10 @@ def fewest(n: int, grain: float = 1.0) -> int:
 
 
 def find(
-    positions: np.ndarray, neighbors: np.ndarray, grain: float = 1.0
+    positions: np.ndarray,
+    neighbors: np.ndarray,
+    grain: float = 1.0,
+    tree: "csr_matrix | None" = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find groups on a layout.
 
@@ -87,6 +94,7 @@ def find(
         positions: [n, 2].
         neighbors: indices of each song's most similar songs, [n, k].
         grain: below 1 for smaller groups, above for larger ones.
+        tree: what ``spanning_tree`` makes of the positions, where it is known already.
 
     Returns:
         Group of each song from 0 on, -1 for none, int64 [n]; and how clearly it belongs there,
@@ -98,18 +106,79 @@ def find(
     smallest = fewest(n, grain)
     if n < 2 * smallest:
         return np.full(n, NONE), np.zeros(n, np.float32)
+    tree = spanning_tree(positions) if tree is None else tree
     for method in ("eom", "leaf"):
         found = HDBSCAN(
             min_cluster_size=smallest,
-            min_samples=2,
+            min_samples=1,
+            metric="precomputed",
             cluster_selection_method=method,
             copy=True,
-        ).fit(positions)
+        ).fit(tree)
         labels = found.labels_.astype(np.int64)
         # Now and then the whole map but for one corner comes out as one group.
         if 2 * np.bincount(labels + 1)[1:].max(initial=0) <= n:
             break
     return joined(labels, found.probabilities_, neighbors)
+
+
+def spanning_tree(positions: np.ndarray) -> "csr_matrix":
+    """All that HDBSCAN needs to know of a layout, in the time of sorting it.
+
+    Where a song with one other makes a neighbourhood (``min_samples`` of 2, the song itself being
+    one), HDBSCAN's distance is the usual one. The shortest tree that joins all songs is then part
+    of their Delaunay triangulation. Given its edges alone, HDBSCAN finds what it finds when it
+    compares each song with each other, to the order of groups.
+
+    Args:
+        positions: [n, 2].
+
+    Returns:
+        Lengths of the tree's edges, [n, n].
+    """
+    from scipy.sparse import csgraph, csr_matrix
+
+    n = len(positions)
+    ends = _triangulated(positions)
+    # Sparse matrices leave zeros out.
+    least = 1e-200
+    lengths = np.maximum(np.linalg.norm(positions[ends[0]] - positions[ends[1]], axis=1), least)
+    tree = csgraph.minimum_spanning_tree(csr_matrix((lengths, ends), (n, n)))
+    _, parents = csgraph.breadth_first_order(tree, 0, directed=False)
+    children = np.arange(1, n)
+    parents = parents[1:]
+    lengths = np.maximum(np.linalg.norm(positions[parents] - positions[children], axis=1), least)
+    # Edges count as going away from the first song: the way back is longer by as little as can
+    # be. And that a song is near itself keeps its core distance, the least in a row, out of it.
+    return csr_matrix(
+        (
+            np.concatenate([lengths, np.nextafter(lengths, np.inf), np.zeros(n)]),
+            (
+                np.concatenate([parents, children, np.arange(n)]),
+                np.concatenate([children, parents, np.arange(n)]),
+            ),
+        ),
+        (n, n),
+    )
+
+
+def _triangulated(positions: np.ndarray) -> np.ndarray:
+    """Pairs of songs that lie beside each other: indices, [2, m], each pair at least once."""
+    from scipy.spatial import Delaunay, QhullError
+
+    try:
+        found = Delaunay(positions)
+    except QhullError:
+        # All on one line, or in one spot.
+        centred = positions - positions.mean(axis=0)
+        along = np.argsort(centred @ np.linalg.svd(centred, full_matrices=False)[2][0])
+        return np.stack([along[:-1], along[1:]])
+    corners = found.simplices
+    sides = np.concatenate([corners[:, [0, 1]], corners[:, [1, 2]], corners[:, [2, 0]]])
+    # Those in one spot with another are no corner of anything.
+    left_out = found.coplanar[:, [0, 2]]
+    sides = np.unique(np.sort(np.concatenate([sides, left_out]), axis=1), axis=0)
+    return sides.T
 
 
 def update(
@@ -137,7 +206,8 @@ def update(
     """
     from scipy.spatial import cKDTree
 
-    found = {grain: find(positions, neighbors, grain) for grain in GRAINS}
+    tree = spanning_tree(positions)
+    found = {grain: find(positions, neighbors, grain, tree) for grain in GRAINS}
     usual, clearness = found[1.0]
     coarse, _ = found[GRAINS[-1]]
     smallest = fewest(len(positions))
