@@ -301,20 +301,25 @@ def matched(labels: np.ndarray, before: np.ndarray, next_id: int) -> np.ndarray:
     """
     from scipy.optimize import linear_sum_assignment
 
-    new = [int(g) for g in np.unique(labels) if g >= 0]
-    old = [int(g) for g in np.unique(before) if g >= 0]
-    shared = np.array([[((labels == a) & (before == b)).sum() for b in old] for a in new])
+    new, old = (np.unique(groups[groups >= 0]) for groups in (labels, before))
+    known = labels[before > UNKNOWN], before[before > UNKNOWN]
+    here, had = (np.searchsorted(*pair) for pair in zip((new, old), known, strict=True))
+    # Of songs that both maps have: those of each pair of groups, of each new and each old one.
+    shared = np.zeros((len(new), len(old)), np.int64)
+    in_both = (known[0] >= 0) & (known[1] >= 0)
+    np.add.at(shared, (here[in_both], had[in_both]), 1)
+    new_sizes = np.bincount(here[known[0] >= 0], minlength=len(new))
+    old_sizes = np.bincount(had[known[1] >= 0], minlength=len(old))
     lasting: dict[int, int] = {}
-    if new and old:
-        known = before > -2
-        for i, j in zip(*linear_sum_assignment(shared, maximize=True), strict=True):
-            either = (((labels == new[i]) & known) | (before == old[j])).sum()
-            if shared[i, j] and shared[i, j] >= SAME_GROUP * either:
-                lasting[new[i]] = old[j]
+    for i, j in zip(*linear_sum_assignment(shared, maximize=True), strict=True):
+        either = new_sizes[i] + old_sizes[j] - shared[i, j]
+        if shared[i, j] and shared[i, j] >= SAME_GROUP * either:
+            lasting[int(new[i])] = int(old[j])
     # The largest of the new groups first: it gets the first number when nothing stood before.
-    for group in sorted(set(new) - set(lasting), key=lambda g: (-(labels == g).sum(), g)):
-        lasting[group] = next_id
-        next_id += 1
+    for group in _by_size(labels):
+        if group not in lasting:
+            lasting[group] = next_id
+            next_id += 1
     return np.array([lasting.get(int(g), NONE) for g in labels], np.int64)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from fastdino.core.progress import progress
 from fastdino.core.workers import available_cores
-from fastdino.reports.neighbors import nearest
+from fastdino.reports.neighbors import Neighbors, nearest
 
 log = logging.getLogger(__name__)
 # What it says of its own workings is nothing to the user.
@@ -40,27 +40,38 @@ SAMPLE = 2_000
 
 
 class _Cosine:
-    """Exact cosine neighbours in the shape openTSNE asks for."""
+    """Exact cosine neighbours in the shape openTSNE asks for.
 
-    def __init__(self, vectors: np.ndarray, k: int) -> None:
-        self.vectors, self.n_samples, self.k = vectors, len(vectors), k
+    Args:
+        vectors: unit vectors, float32 [n, dim].
+        known: their neighbours and similarities, as ``nearest`` has them; may be left out where
+            only those of others are asked for.
+    """
+
+    def __init__(self, vectors: np.ndarray, k: int, known: Neighbors | None = None) -> None:
+        self.vectors, self.n_samples, self.k, self.known = vectors, len(vectors), k, known
 
     def build(self) -> tuple[np.ndarray, np.ndarray]:
-        return self._as_distances(nearest(self.vectors, self.k))
+        assert self.known
+        return self._as_distances(self.known[0][:, : self.k], self.known[1][:, : self.k])
 
     def query(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        return self._as_distances(nearest(self.vectors, k, queries))
+        return self._as_distances(*nearest(self.vectors, k, queries))
 
     @staticmethod
-    def _as_distances(found: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        return found[0], (1.0 - found[1]).astype(np.float64)
+    def _as_distances(
+        indices: np.ndarray, similarities: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return indices, (1.0 - similarities).astype(np.float64)
 
 
-def lay_out(vectors: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
+def lay_out(vectors: np.ndarray, known: Neighbors, start: np.ndarray | None = None) -> np.ndarray:
     """Lay out songs afresh.
 
     Args:
         vectors: unit vectors, float32 [n, dim].
+        known: each song's neighbours and its similarity to them, as ``nearest`` has them, [n, k];
+            k is at least ``most_neighbors(n)``.
         start: positions to start from, [n, 2], so that the new layout resembles an old one.
 
     Returns:
@@ -69,13 +80,15 @@ def lay_out(vectors: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
     began_s = time.monotonic()
     layout = _main_components(vectors) if start is None else start
     if len(vectors) >= FEWEST:
-        layout = np.asarray(_optimised(vectors, _spread(layout)), np.float64)
+        layout = np.asarray(_optimised(vectors, known, _spread(layout)), np.float64)
     if len(vectors) >= 2_000:
         log.info("laid out %d songs in %.0f s", len(vectors), time.monotonic() - began_s)
     return layout - layout.mean(axis=0)
 
 
-def lay_out_around(vectors: np.ndarray, start: np.ndarray, holding: np.ndarray) -> np.ndarray:
+def lay_out_around(
+    vectors: np.ndarray, known: Neighbors, start: np.ndarray, holding: np.ndarray
+) -> np.ndarray:
     """Lay out songs again, some of which stay close to where they are.
 
     They start from where they are and not, as all do in ``lay_out``, from one small heap: groups
@@ -85,6 +98,7 @@ def lay_out_around(vectors: np.ndarray, start: np.ndarray, holding: np.ndarray) 
 
     Args:
         vectors: unit vectors, float32 [n, dim].
+        known: as for ``lay_out``.
         start: where songs are, the new ones as ``place`` put them, [n, 2].
         holding: indices of the songs that stay close, [m].
 
@@ -94,7 +108,7 @@ def lay_out_around(vectors: np.ndarray, start: np.ndarray, holding: np.ndarray) 
     if len(vectors) < FEWEST:
         return start
     began_s = time.monotonic()
-    embedding = _embedding(vectors, start, perplexity(len(vectors)), _jobs(len(vectors)))
+    embedding = _embedding(vectors, known, start)
     with progress("Laying out the map", ROUNDS, "rounds") as shown:
         for _ in range(ROUNDS):
             embedding.optimize(n_iter=ROUND_STEPS, momentum=0.8, inplace=True)
@@ -116,8 +130,13 @@ def perplexity(n: int) -> float:
     return min(MOST_PERPLEXITY, max(math.sqrt(n), 5.0), (n - 1) / 3)
 
 
-def _optimised(vectors: np.ndarray, start: np.ndarray) -> np.ndarray:
-    embedding = _embedding(vectors, start, perplexity(len(vectors)), _jobs(len(vectors)))
+def most_neighbors(n: int) -> int:
+    """How many neighbours of each song are looked at when ``n`` songs are laid out."""
+    return min(n - 1, int(3 * perplexity(n)))
+
+
+def _optimised(vectors: np.ndarray, known: Neighbors, start: np.ndarray) -> np.ndarray:
+    embedding = _embedding(vectors, known, start)
     with progress("Laying out the map", 750, "steps") as shown:
 
         def advance(*_: object) -> None:
@@ -141,14 +160,16 @@ def _jobs(n: int) -> int:
     return available_cores() if n >= INTERPOLATE_FROM else 1
 
 
-def _embedding(vectors: np.ndarray, positions: np.ndarray, perplexity: float, jobs: int = 1) -> Any:
+def _embedding(vectors: np.ndarray, known: Neighbors, positions: np.ndarray) -> Any:
     import openTSNE
 
-    index = _Cosine(vectors, min(len(vectors) - 1, int(3 * perplexity)))
+    n = len(vectors)
     affinities = openTSNE.affinity.PerplexityBasedNN(
-        knn_index=index, perplexity=perplexity, n_jobs=jobs
+        knn_index=_Cosine(vectors, most_neighbors(n), known),
+        perplexity=perplexity(n),
+        n_jobs=_jobs(n),
     )
-    return _of(affinities, positions, jobs)
+    return _of(affinities, positions, _jobs(n))
 
 
 def _of(affinities: Any, positions: np.ndarray, jobs: int = 1) -> Any:

@@ -35,7 +35,7 @@ from fastdino.reports.map_files import (
     switch,
     write,
 )
-from fastdino.reports.neighbors import nearest, update
+from fastdino.reports.neighbors import Neighbors, nearest, update
 from fastdino.training import registry
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,8 @@ class Songs:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A new map: positions [n, 2], how each song was placed, its group, and how it was drawn.
+    """A new map: positions [n, 2], how each song was placed, its group, its neighbours and its
+    similarity to them, and how it was drawn.
 
     That is ``fit``, laid out from nothing; ``transform``, new songs placed and no other moved; or
     ``refit``, all laid out, those of before near their places.
@@ -77,6 +78,7 @@ class Drawn:
     placed_by: list[str]
     labels: np.ndarray
     probabilities: np.ndarray
+    neighbors: Neighbors
 
 
 def draw_map(home: Home) -> Summary:
@@ -95,8 +97,7 @@ def draw_map(home: Home) -> Summary:
         folder = home.maps(model_id) / standing.described["map_id"]
         return Summary("map", shown, False, plots=read_pictures(folder), paths={"map": folder})
 
-    neighbors, similarities = _nearest(songs, standing)
-    drawn = _draw(songs, standing, neighbors)
+    drawn = _draw(songs, standing)
     clusters = grouping.describe(
         drawn.labels,
         songs.vectors,
@@ -126,7 +127,7 @@ def draw_map(home: Home) -> Summary:
     }
     records = _records(described, now, songs, drawn, clusters, standing)
     folder = home.maps(model_id) / map_id
-    tables = _tables(songs, drawn, clusters, neighbors, similarities) | records
+    tables = _tables(songs, drawn, clusters) | records
     write(folder, described, tables, _draw_pictures(drawn, clusters, records["history"]))
     switch(home, model_id, map_id)
     return _summary(folder, songs, clusters, records)
@@ -156,32 +157,15 @@ def _fingerprint(model_id: str, songs: Songs) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-def _nearest(songs: Songs, standing: Standing | None) -> tuple[np.ndarray, np.ndarray]:
-    """Each song's neighbours and its similarity to them, as ``neighbors.nearest`` has them."""
+def _draw(songs: Songs, standing: Standing | None) -> Drawn:
     n = len(songs.ids)
-    k = min(NEIGHBORS, n - 1)
-    if standing is None or standing.neighbors is None:
-        return nearest(songs.vectors, k)
-    rows = pl.DataFrame({"track_id": songs.ids, "row": np.arange(n)})
-    near = (
-        standing.neighbors.filter(pl.col("rank") <= k)
-        .join(rows, on="track_id")
-        .join(rows.rename({"track_id": "neighbor_id", "row": "near"}), on="neighbor_id", how="left")
-    )
-    row, place = near["row"].to_numpy(), near["rank"].to_numpy() - 1
-    before, similarities = np.full((n, k), -1), np.zeros((n, k), np.float32)
-    before[row, place] = near["near"].fill_null(-1).to_numpy()
-    similarities[row, place] = near["similarity"].to_numpy()
-    known = np.isin(np.arange(n), row)
-    return update(songs.vectors, known, before, similarities)
-
-
-def _draw(songs: Songs, standing: Standing | None, neighbors: np.ndarray) -> Drawn:
     if standing is None:
-        positions = layout.lay_out(songs.vectors)
-        labels, probabilities = grouping.find(positions, neighbors)
-        labels = grouping.matched(labels, np.full(len(labels), grouping.UNKNOWN), 0)
-        return Drawn("fit", positions, ["fit"] * len(labels), labels, probabilities)
+        near = _nearest(songs)
+        positions = layout.lay_out(songs.vectors, near)
+        near = _shown(near)
+        labels, probabilities = grouping.find(positions, near[0])
+        labels = grouping.matched(labels, np.full(n, grouping.UNKNOWN), 0)
+        return Drawn("fit", positions, ["fit"] * n, labels, probabilities, near)
     old = standing.of(songs.ids)
     known = old["x"].is_not_null().to_numpy()
     there = np.flatnonzero(known)
@@ -194,31 +178,65 @@ def _draw(songs: Songs, standing: Standing | None, neighbors: np.ndarray) -> Dra
     next_id = int(standing.described["next_cluster_id"])
     n_fit = standing.described["n_fit"]
     still_fit = (old["placed_by"] == "fit").sum()
-    changed = (len(known) - still_fit) + (n_fit - still_fit)
+    changed = (n - still_fit) + (n_fit - still_fit)
     if len(there) and changed <= REFIT_SHARE * n_fit:
+        near = _brought_up_to_date(songs, standing.neighbors)
         labels, probabilities = grouping.joined(
             np.where(known, before, grouping.NONE),
             old["probability"].fill_null(0).to_numpy(),
-            neighbors,
+            near[0],
         )
         # A song that was in no group stays there; only new ones are looked at.
         labels[known] = before[known]
         placed_by = old["placed_by"].fill_null("transform").to_list()
-        return Drawn("transform", positions, placed_by, labels, probabilities)
+        return Drawn("transform", positions, placed_by, labels, probabilities, near)
     log.info("%d of %d songs are new or gone: the map is laid out anew", changed, n_fit)
+    near = _nearest(songs)
     # Of too few songs for t-SNE the layout is of another kind, and holds nothing.
-    grown_up = len(there) < layout.FEWEST <= len(known)
-    if len(there) >= HOLD_SHARE * len(known) and not grown_up:
+    grown_up = len(there) < layout.FEWEST <= n
+    if len(there) >= HOLD_SHARE * n and not grown_up:
         drawn_by = "refit"
-        positions = layout.lay_out_around(songs.vectors, positions, there)
-        labels, probabilities = grouping.update(positions, neighbors, before, next_id)
+        positions = layout.lay_out_around(songs.vectors, near, positions, there)
+        near = _shown(near)
+        labels, probabilities = grouping.update(positions, near[0], before, next_id)
     else:
         drawn_by, start = "fit", positions
-        positions = layout.lay_out(songs.vectors, start if len(there) else None)
+        positions = layout.lay_out(songs.vectors, near, start if len(there) else None)
         positions = layout.aligned(positions, there, start[known])
-        labels, probabilities = grouping.find(positions, neighbors)
+        near = _shown(near)
+        labels, probabilities = grouping.find(positions, near[0])
         labels = grouping.matched(labels, before, next_id)
-    return Drawn(drawn_by, positions, ["fit"] * len(known), labels, probabilities)
+    return Drawn(drawn_by, positions, ["fit"] * n, labels, probabilities, near)
+
+
+def _nearest(songs: Songs) -> Neighbors:
+    """Each song's neighbours, as many as its layout and its table need."""
+    return nearest(songs.vectors, max(NEIGHBORS, layout.most_neighbors(len(songs.ids))))
+
+
+def _shown(near: Neighbors) -> Neighbors:
+    """Of neighbours those that are told of."""
+    return near[0][:, :NEIGHBORS].copy(), near[1][:, :NEIGHBORS].copy()
+
+
+def _brought_up_to_date(songs: Songs, neighbors: pl.DataFrame | None) -> Neighbors:
+    """Each song's neighbours, from those on the map before where it has them."""
+    n = len(songs.ids)
+    k = min(NEIGHBORS, n - 1)
+    if neighbors is None:
+        return nearest(songs.vectors, k)
+    rows = pl.DataFrame({"track_id": songs.ids, "row": np.arange(n)})
+    near = (
+        neighbors.filter(pl.col("rank") <= k)
+        .join(rows, on="track_id")
+        .join(rows.rename({"track_id": "neighbor_id", "row": "near"}), on="neighbor_id", how="left")
+    )
+    row, place = near["row"].to_numpy(), near["rank"].to_numpy() - 1
+    before, similarities = np.full((n, k), -1), np.zeros((n, k), np.float32)
+    before[row, place] = near["near"].fill_null(-1).to_numpy()
+    similarities[row, place] = near["similarity"].to_numpy()
+    known = np.isin(np.arange(n), row)
+    return update(songs.vectors, known, before, similarities)
 
 
 def _records(
@@ -298,11 +316,10 @@ def _tables(
     songs: Songs,
     drawn: Drawn,
     clusters: list[grouping.Cluster],
-    neighbors: np.ndarray,
-    similarities: np.ndarray,
 ) -> dict[str, pl.DataFrame]:
     """A map's tables, by their names in ``SCHEMAS``."""
-    ids = np.array(songs.ids)
+    ids = songs.tags["track_id"]
+    neighbors, similarities = drawn.neighbors
     n, k = neighbors.shape
     rows = [dataclasses.asdict(c) for c in clusters]
     return {
@@ -325,9 +342,9 @@ def _tables(
         ),
         "neighbors": pl.DataFrame(
             {
-                "track_id": np.repeat(ids, k).tolist(),
+                "track_id": ids.gather(np.repeat(np.arange(n), k)),
                 "rank": np.tile(np.arange(1, k + 1, dtype=np.int32), n),
-                "neighbor_id": ids[neighbors.ravel()].tolist(),
+                "neighbor_id": ids.gather(neighbors.ravel()),
                 "similarity": similarities.ravel(),
             },
             SCHEMAS["neighbors"],

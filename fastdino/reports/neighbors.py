@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# Each song's neighbours as ``nearest`` has them: indices and similarities.
+Neighbors = tuple[np.ndarray, np.ndarray]
 # Similarities held at a time: 64 MB of them, whatever the size of the collection.
 BLOCK = 16_000_000
 # From so many similarities on, PyTorch is worth starting: it is on all cores, or on a GPU.
@@ -31,9 +33,7 @@ ROWS, COLUMNS = 1024, 65_536
 GROUP = 32
 
 
-def nearest(
-    vectors: np.ndarray, k: int, queries: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def nearest(vectors: np.ndarray, k: int, queries: np.ndarray | None = None) -> Neighbors:
     """The ``k`` rows of ``vectors`` most similar to each query, the most similar first.
 
     Args:
@@ -68,7 +68,7 @@ def nearest(
 
 def _compared(
     vectors: np.ndarray, k: int, asked: np.ndarray, among_themselves: bool
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+) -> Iterator[Neighbors]:
     """What ``nearest`` returns, some of those asked at a time."""
     rows = max(1, BLOCK // len(vectors))
     for start in range(0, len(asked), rows):
@@ -85,7 +85,7 @@ def _compared(
 
 def _compared_by_torch(
     vectors: np.ndarray, k: int, asked: np.ndarray, among_themselves: bool
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+) -> Iterator[Neighbors]:
     """The same of many songs, on a GPU where there is one; the first of equals at the end too."""
     import torch
 
@@ -158,7 +158,7 @@ def _largest(
 
 def update(
     vectors: np.ndarray, known: np.ndarray, before: np.ndarray, similarities_before: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Neighbors:
     """``nearest(vectors, k)`` from what it was before a few songs came or left.
 
     Only new songs, and those that have lost a neighbour, are compared with all others.
