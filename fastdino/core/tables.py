@@ -17,11 +17,20 @@ import pyarrow.parquet as pq
 from fastdino.core.errors import disk_trouble
 from fastdino.core.storage import atomic_replace, fetched
 
+# Up to here each text of a column is written once, however often it occurs.
+DICTIONARY_BYTES = 64 << 20
+
 
 def write(target: Path, frame: pl.DataFrame) -> None:
     """Write ``frame``, atomically."""
     with atomic_replace(target) as part:
-        pq.write_table(frame.to_arrow(), part, compression="zstd", write_page_checksum=True)
+        pq.write_table(
+            frame.to_arrow(),
+            part,
+            compression="zstd",
+            dictionary_pagesize_limit=DICTIONARY_BYTES,
+            write_page_checksum=True,
+        )
 
 
 def read(source: Path, schema: pl.Schema, added: Collection[str] = ()) -> pl.DataFrame:

@@ -51,19 +51,18 @@ def read_vectors(
     Args:
         path: the file.
         only_songs: leave out segments, and do not read them from disk.
-        columns: those to read.
+        columns: of these, those to read; ``start_s`` must be among them to leave segments out.
 
     Raises:
         UserError: the file is damaged.
     """
     try:
-        return pq.read_table(
-            fetched(path),
-            columns=list(columns),
-            filters=pc.field("start_s").is_null() if only_songs else None,
-            partitioning=None,
-            page_checksum_verification=True,
-        )
+        with pq.ParquetFile(fetched(path), page_checksum_verification=True) as file:
+            groups = range(file.num_row_groups)
+            if not only_songs:
+                return file.read_row_groups(groups, columns)
+            table = file.read_row_groups([i for i in groups if _has_songs(file, i)], columns)
+            return table.filter(pc.is_null(table["start_s"]))
     except UNREADABLE as error:
         if trouble := disk_trouble(error, path):
             raise trouble from error
@@ -72,13 +71,20 @@ def read_vectors(
         ) from error
 
 
+def _has_songs(file: pq.ParquetFile, group: int) -> bool:
+    """Whether there may be rows without ``start_s`` in a row group."""
+    said = file.metadata.row_group(group).column(COLUMNS.index("start_s")).statistics
+    return said is None or not said.has_null_count or said.null_count > 0
+
+
 def read_track_ids(path: Path) -> list[str]:
     """The songs that one file has vectors of.
 
     Raises:
         UserError: the file is damaged.
     """
-    return read_vectors(path, only_songs=True, columns=["track_id"])["track_id"].to_pylist()
+    table = read_vectors(path, only_songs=True, columns=["track_id", "start_s"])
+    return table["track_id"].to_pylist()
 
 
 def write_vectors(path: Path, table: pa.Table) -> None:
@@ -103,21 +109,32 @@ def write_vectors(path: Path, table: pa.Table) -> None:
         file.write_table(table.filter(pc.invert(is_song)))
 
 
+def song_ids(home: Home, model_id: str, track_ids: set[str]) -> list[str]:
+    """Those of ``track_ids`` that have a song vector, sorted: what ``read_songs`` would return."""
+    found: set[str] = set()
+    for path in vector_files(home, model_id):
+        found |= track_ids.intersection(read_track_ids(path))
+    return sorted(found)
+
+
 def read_songs(home: Home, model_id: str, track_ids: set[str]) -> tuple[list[str], np.ndarray]:
     """Song vectors of the tracks in ``track_ids`` that have one, in order of their ids.
 
     Returns:
         The track ids, and their unit-length vectors as float32 of shape (songs, dim).
     """
-    found: dict[str, np.ndarray] = {}
+    rows: dict[str, int] = {}
+    parts: list[np.ndarray] = []
+    start = 0
     for path in vector_files(home, model_id):
-        table = read_vectors(path, only_songs=True).combine_chunks()
-        ids = table["track_id"].to_pylist()
-        values = np.concatenate([c.flatten() for c in table["vec"].chunks] or [np.empty(0)])
-        for track_id, vector in zip(ids, values.reshape(len(ids), -1), strict=True):
+        table = read_vectors(path, only_songs=True, columns=["track_id", "start_s", "vec"])
+        for row, track_id in enumerate(table["track_id"].to_pylist(), start):
             if track_id in track_ids:
-                found.setdefault(track_id, vector)
-    ids = sorted(found)
+                rows.setdefault(track_id, row)
+        start += len(table)
+        parts += [chunk.flatten().to_numpy() for chunk in table["vec"].chunks]
+    ids = sorted(rows)
     if not ids:
         return [], np.empty((0, int(registry.metadata(home, model_id)["dim"])), np.float32)
-    return ids, np.stack([found[i] for i in ids]).astype(np.float32)
+    vectors = np.concatenate(parts).reshape(start, -1)
+    return ids, vectors[[rows[track_id] for track_id in ids]].astype(np.float32, copy=False)

@@ -21,7 +21,7 @@ import polars as pl
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.summary import Scalar, Summary
-from fastdino.embeddings.vectors import read_songs
+from fastdino.embeddings.vectors import read_songs, song_ids
 from fastdino.ingestion import catalog
 from fastdino.reports import clusters as grouping
 from fastdino.reports import layout, pictures
@@ -88,15 +88,16 @@ def draw_map(home: Home) -> Summary:
         UserError: there is no catalogue, no model or no vector yet, or vectors are not numbers.
     """
     model_id = registry.current(home)["model_id"]
-    songs = _read_songs(home, model_id)
+    tags = _read_tags(home, model_id)
     standing = read_standing(home, model_id)
-    fingerprint = _fingerprint(model_id, songs)
+    fingerprint = _fingerprint(model_id, tags)
     is_same = standing is not None and standing.described["fingerprint"] == fingerprint
     if standing and is_same and standing.neighbors is not None:
-        shown = f"the map of {len(songs.ids)} songs is up to date"
+        shown = f"the map of {len(tags)} songs is up to date"
         folder = home.maps(model_id) / standing.described["map_id"]
         return Summary("map", shown, False, plots=read_pictures(folder), paths={"map": folder})
 
+    songs = _read_songs(home, model_id, tags)
     drawn = _draw(songs, standing)
     clusters = grouping.describe(
         drawn.labels,
@@ -133,26 +134,31 @@ def draw_map(home: Home) -> Summary:
     return _summary(folder, songs, clusters, records)
 
 
-def _read_songs(home: Home, model_id: str) -> Songs:
+def _read_tags(home: Home, model_id: str) -> pl.DataFrame:
+    """What a map says of the songs that have a vector, in order of their ids."""
     tracks = catalog.tracks(catalog.read(home))
-    ids, vectors = read_songs(home, model_id, set(tracks["track_id"]))
+    ids = song_ids(home, model_id, set(tracks["track_id"]))
     if not ids:
         raise UserError(f"no song has a vector of model {model_id} yet: run `fastdino embed` first")
+    order = pl.DataFrame({"track_id": ids})
+    columns = ["track_id", *NAMING, "artists", "genres"]
+    return order.join(tracks.select(columns), on="track_id", how="left", maintain_order="left")
+
+
+def _read_songs(home: Home, model_id: str, tags: pl.DataFrame) -> Songs:
+    _, vectors = read_songs(home, model_id, set(tags["track_id"]))
     if not np.isfinite(vectors).all():
         raise UserError(
             f"vectors of model {model_id} are not finite: train another with "
             "`fastdino train --afresh`"
         )
-    order = pl.DataFrame({"track_id": ids})
-    columns = ["track_id", *NAMING, "artists", "genres"]
-    tags = order.join(tracks.select(columns), on="track_id", how="left", maintain_order="left")
     return Songs(vectors, tags)
 
 
-def _fingerprint(model_id: str, songs: Songs) -> str:
+def _fingerprint(model_id: str, tags: pl.DataFrame) -> str:
     """Hash over all that a map depends on; a model's vector of a track never changes."""
     # Without the lists: they are another form of the same tags, and older catalogues lack them.
-    tags = songs.tags.select("track_id", *NAMING)
+    tags = tags.select("track_id", *NAMING)
     text = json.dumps([VERSION, model_id, tags.rows()])
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
