@@ -7,7 +7,8 @@ Of damaged files without checksums, one in ten was read as if it were sound, wit
 it, and some ended the program from within polars, where nothing can catch it.
 """
 
-from collections.abc import Collection
+import contextlib
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -45,7 +46,7 @@ def read(source: Path, schema: pl.Schema, added: Collection[str] = ()) -> pl.Dat
         OSError: there is no such file, it may not be read, or the disk cannot read it.
         ValueError: it is damaged, or has other columns than ``schema``.
     """
-    try:
+    with _damage_told(source):
         table = pq.read_table(fetched(source), partitioning=None, page_checksum_verification=True)
         wanted = schema.to_frame().to_arrow().schema
         for name in schema.names():
@@ -53,6 +54,32 @@ def read(source: Path, schema: pl.Schema, added: Collection[str] = ()) -> pl.Dat
                 table = table.append_column(name, pa.nulls(len(table), wanted.field(name).type))
         # Before polars sees it: a damaged description of the columns ends it as well.
         table = table.select(schema.names()).cast(wanted)
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def check(source: Path, schema: pl.Schema) -> None:
+    """See that the disk still holds what ``write`` wrote, in a tenth of the time of reading it.
+
+    Raises:
+        OSError, ValueError: as ``read`` does.
+    """
+    texts = [name for name, kind in schema.items() if kind == pl.String]
+    with _damage_told(source):
+        pq.read_table(
+            fetched(source),
+            columns=schema.names(),
+            partitioning=None,
+            page_checksum_verification=True,
+            read_dictionary=texts,
+        )
+
+
+@contextlib.contextmanager
+def _damage_told(source: Path) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError:
         raise
     except (OSError, ValueError, LookupError, pa.ArrowException) as error:
@@ -60,6 +87,3 @@ def read(source: Path, schema: pl.Schema, added: Collection[str] = ()) -> pl.Dat
         if trouble := disk_trouble(error, source):
             raise trouble from error
         raise ValueError(f"{source} is damaged or of another version: {error}") from error
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)
-    return frame

@@ -284,8 +284,16 @@ def distance(before: np.ndarray, after: np.ndarray) -> float | None:
         return None
 
 
-def quality(vectors: np.ndarray, positions: np.ndarray, k: int = 10) -> dict[str, float | None]:
+def quality(
+    vectors: np.ndarray, neighbors: np.ndarray, positions: np.ndarray, k: int = 10
+) -> dict[str, float | None]:
     """How well a layout shows what is similar, on at most 2,000 songs.
+
+    Args:
+        vectors: unit vectors, float32 [n, dim].
+        neighbors: indices of each song's most similar songs, [n, k or more].
+        positions: [n, 2].
+        k: neighbours of a song that count.
 
     Returns:
         ``neighbor_recall``: share of the ``k`` most similar songs that are among the ``k`` nearest
@@ -300,7 +308,7 @@ def quality(vectors: np.ndarray, positions: np.ndarray, k: int = 10) -> dict[str
         return {"neighbor_recall": None, "trustworthiness": None}
     sample = np.sort(np.random.default_rng(SEED).permutation(n)[:SAMPLE])
     # Each song is its own nearest in both lists, which are one longer to make up for it.
-    similar, _ = nearest(vectors, k + 1, vectors[sample])
+    similar = np.concatenate([sample[:, None], neighbors[sample, :k]], axis=1)
     near = (
         NearestNeighbors(n_neighbors=k + 1)
         .fit(positions)

@@ -92,7 +92,7 @@ def draw_map(home: Home) -> Summary:
     standing = read_standing(home, model_id)
     fingerprint = _fingerprint(model_id, tags)
     is_same = standing is not None and standing.described["fingerprint"] == fingerprint
-    if standing and is_same and standing.neighbors is not None:
+    if standing and is_same and standing.has_neighbors:
         shown = f"the map of {len(tags)} songs is up to date"
         folder = home.maps(model_id) / standing.described["map_id"]
         return Summary("map", shown, False, plots=read_pictures(folder), paths={"map": folder})
@@ -109,7 +109,7 @@ def draw_map(home: Home) -> Summary:
     now = datetime.datetime.now(datetime.UTC)
     map_id = f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
     quality = {
-        **layout.quality(songs.vectors, drawn.positions),
+        **layout.quality(songs.vectors, drawn.neighbors[0], drawn.positions),
         "noise_share": round(float((drawn.labels == grouping.NONE).mean()), 4),
         "clusters": len(clusters),
     }
@@ -186,7 +186,7 @@ def _draw(songs: Songs, standing: Standing | None) -> Drawn:
     still_fit = (old["placed_by"] == "fit").sum()
     changed = (n - still_fit) + (n_fit - still_fit)
     if len(there) and changed <= REFIT_SHARE * n_fit:
-        near = _brought_up_to_date(songs, standing.neighbors)
+        near = _brought_up_to_date(songs, standing.neighbors())
         labels, probabilities = grouping.joined(
             np.where(known, before, grouping.NONE),
             old["probability"].fill_null(0).to_numpy(),

@@ -96,16 +96,34 @@ RECORDS = {
 
 @dataclass(frozen=True)
 class Standing:
-    """The map before: what map.json says, its songs by id, its clusters, its records by name, and
-    its table of neighbours if it can be read: without that it is drawn again, each song in its
-    place.
+    """The map before: its folder, what map.json says, its songs by id, its clusters, its records by
+    name.
     """
 
+    folder: Path
     described: dict[str, Any]
     songs: pl.DataFrame
     clusters: pl.DataFrame
     records: dict[str, pl.DataFrame]
-    neighbors: pl.DataFrame | None
+
+    @property
+    def has_neighbors(self) -> bool:
+        """Whether its table of neighbours can be read: without it is drawn again, each song in its
+        place.
+        """
+        try:
+            tables.check(self.folder / "neighbors.parquet", SCHEMAS["neighbors"])
+        except (ValueError, OSError):
+            return False
+        return True
+
+    def neighbors(self) -> pl.DataFrame | None:
+        """Its table of neighbours; None if it cannot be read."""
+        try:
+            return read_table(self.folder, "neighbors")
+        except (ValueError, OSError) as error:
+            log.warning("the neighbours are found anew: %s", error)
+            return None
 
     @property
     def names(self) -> dict[int, tuple[str, list[str]]]:
@@ -126,11 +144,11 @@ def read_standing(home: Home, model_id: str) -> Standing | None:
         folder = home.maps(model_id) / read_json(home.maps(model_id) / "current.json")["map_id"]
         points = read_table(folder, "points")
         return Standing(
+            folder,
             read_json(folder / "map.json"),
             points.join(read_table(folder, "members"), on="track_id", how="left"),
             read_table(folder, "clusters"),
             {name: _record(folder, name) for name in RECORDS},
-            _neighbors(folder),
         )
     except FileNotFoundError:
         return None
@@ -145,14 +163,6 @@ def _record(folder: Path, name: str) -> pl.DataFrame:
     except (ValueError, OSError) as error:
         log.warning("what it says of the past is lost: %s", error)
         return RECORDS[name].to_frame()
-
-
-def _neighbors(folder: Path) -> pl.DataFrame | None:
-    try:
-        return read_table(folder, "neighbors")
-    except (ValueError, OSError) as error:
-        log.warning("the neighbours are found anew: %s", error)
-        return None
 
 
 def read_table(folder: Path, name: str) -> pl.DataFrame:

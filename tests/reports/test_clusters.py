@@ -1,8 +1,10 @@
 """Numbers and names of clusters: what stays when songs come and go."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.cluster import HDBSCAN
 
 from fastdino.reports import clusters
 
@@ -66,6 +68,53 @@ def heaps(*sizes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     places = centres + np.random.default_rng(0).standard_normal((len(heap), 2))
     distances = np.linalg.norm(places[:, None] - places[None], axis=2)
     return places, np.argsort(distances, axis=1)[:, 1:11], heap
+
+
+def compared_with_each(places: np.ndarray, smallest: int, method: str) -> HDBSCAN:
+    return HDBSCAN(
+        min_cluster_size=smallest, min_samples=2, cluster_selection_method=method, copy=True
+    ).fit(places)
+
+
+def of_tree(places: np.ndarray, smallest: int, method: str) -> HDBSCAN:
+    return HDBSCAN(
+        min_cluster_size=smallest,
+        min_samples=1,
+        metric="precomputed",
+        cluster_selection_method=method,
+        copy=True,
+    ).fit(clusters.spanning_tree(places))
+
+
+@pytest.mark.parametrize("method", ["eom", "leaf"])
+@given(
+    n=st.integers(6, 200),
+    seed=st.integers(0, 2**32 - 1),
+    in_one_spot=st.floats(0, 1),
+    on_a_line=st.booleans(),
+    smallest=st.integers(2, 12),
+)
+def test_groups_from_the_tree_are_those_found_when_all_songs_are_compared(
+    method, n, seed, in_one_spot, on_a_line, smallest
+):
+    rng = np.random.default_rng(seed)
+    places = 20 * rng.standard_normal((5, 2))[rng.integers(0, 5, n)] + rng.standard_normal((n, 2))
+    many = int(in_one_spot * n)
+    places[rng.permutation(n)[:many]] = places[rng.integers(0, n, many)]
+    if on_a_line:
+        places[:, 1] = 3 * places[:, 0]
+    smallest = min(smallest, n // 2)
+    found, expected = (f(places, smallest, method) for f in (of_tree, compared_with_each))
+    np.testing.assert_array_equal(found.labels_, expected.labels_)
+    np.testing.assert_array_equal(
+        found.probabilities_.astype(np.float32), expected.probabilities_.astype(np.float32)
+    )
+
+
+def test_songs_that_all_lie_in_one_spot_have_a_tree_too():
+    tree = clusters.spanning_tree(np.ones((9, 2)))
+    assert (tree.data < 1e-100).all()
+    assert (of_tree(np.ones((9, 2)), 3, "eom").labels_ == -1).all()
 
 
 def test_songs_stay_in_their_groups_and_new_ones_join_them():

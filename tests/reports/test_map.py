@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 import synthetic
 
@@ -239,6 +240,20 @@ def test_a_map_of_an_earlier_version_stands_though_it_says_nothing_of_the_past(h
     assert current(home)[1].equals(old)
     assert records(home, "history")["drawn_by"].to_list() == ["transform"]
     assert records(home, "changes").is_empty()
+
+
+def test_neighbours_written_before_texts_were_kept_once_are_gone_on_from(home):
+    synthetic.write_home(home, 66)
+    synthetic.write_catalog(home, [synthetic.song(i) for i in range(64)])
+    reports.draw_map(home)
+    described, _, _ = current(home)
+    path = home.maps(synthetic.MODEL_ID) / described["map_id"] / "neighbors.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table, path, use_dictionary=False, write_page_checksum=True)
+    assert not reports.draw_map(home).did_work
+    synthetic.write_catalog(home, [synthetic.song(i) for i in range(66)])
+    assert reports.draw_map(home).counts["drawn_by"] == "transform"
+    assert set(table["track_id"].to_pylist()) < set(records(home, "neighbors")["track_id"])
 
 
 def test_a_damaged_past_is_found_and_costs_the_map_nothing(home):

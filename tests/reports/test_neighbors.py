@@ -7,6 +7,7 @@ import synthetic
 from fastdino import reports
 from fastdino.core.home import Home
 from fastdino.embeddings.vectors import read_songs
+from fastdino.reports import neighbors
 from fastdino.reports.neighbors import nearest, update
 from tests.reports.test_map import records
 
@@ -66,3 +67,59 @@ def test_a_map_that_songs_came_to_and_left_has_the_neighbours_of_a_new_one(home:
     found = records(home, "neighbors").sort("track_id", "rank")
     assert found["neighbor_id"].to_list() == [ids[i] for i in near.ravel()]
     assert found["similarity"].to_list() == pytest.approx(similarities.ravel().tolist(), abs=1e-6)
+
+
+def alike(n: int, dim: int = 24) -> np.ndarray:
+    """Unit vectors in heaps, a third of them the same as others, many times over."""
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((20, dim))[rng.integers(0, 20, n)]
+    vectors += 0.5 * rng.standard_normal((n, dim))
+    vectors[rng.integers(0, n, n // 4)] = vectors[rng.integers(0, 9, n // 4)]
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize("columns", [neighbors.COLUMNS, 250, 77])
+@pytest.mark.parametrize("k", [1, 90])
+def test_of_many_songs_the_same_are_found_as_when_all_are_sorted(monkeypatch, columns, k) -> None:
+    vectors = alike(600)
+    monkeypatch.setattr(neighbors, "MANY", 0)
+    monkeypatch.setattr(neighbors, "ROWS", 256)
+    monkeypatch.setattr(neighbors, "COLUMNS", columns)
+    near, similarities = nearest(vectors, k)
+    products = vectors @ vectors.T
+    np.fill_diagonal(products, -2)
+    expected = np.sort(products, axis=1)[:, : -k - 1 : -1]
+    assert similarities == pytest.approx(expected, abs=1e-6)
+    assert np.take_along_axis(products, near, axis=1) == pytest.approx(expected, abs=1e-6)
+    assert all(len(set(of_one)) == k for of_one in near.tolist())
+
+
+def test_of_many_songs_equal_ones_come_in_order_and_the_first_of_them_stay(monkeypatch) -> None:
+    monkeypatch.setattr(neighbors, "MANY", 0)
+    monkeypatch.setattr(neighbors, "COLUMNS", 200)
+    # Products of these are exact, so equal ones are.
+    vectors = np.eye(8, dtype=np.float32)[np.random.default_rng(0).integers(0, 8, 700)]
+    near, similarities = nearest(vectors, 120)
+    products = vectors @ vectors.T
+    np.fill_diagonal(products, -2)
+    expected = np.argsort(-products, axis=1, kind="stable")[:, :120]
+    np.testing.assert_array_equal(near, expected)
+    np.testing.assert_array_equal(similarities, np.take_along_axis(products, expected, axis=1))
+
+
+def test_many_songs_are_asked_for_among_others(monkeypatch) -> None:
+    vectors = alike(900)
+    few = nearest(vectors[:500], 30, vectors[500:])
+    monkeypatch.setattr(neighbors, "MANY", 0)
+    many = nearest(vectors[:500], 30, vectors[500:])
+    assert many[1] == pytest.approx(few[1], abs=1e-6)
+    assert (many[0] == few[0]).mean() > 0.5  # but for those that are all the same
+
+
+def test_neighbours_found_for_the_layout_are_those_of_the_table(monkeypatch) -> None:
+    vectors = songs(300)
+    for many in (neighbors.MANY, 0):
+        monkeypatch.setattr(neighbors, "MANY", many)
+        more, fewer = nearest(vectors, 90), nearest(vectors, 20)
+        np.testing.assert_array_equal(more[0][:, :20], fewer[0])
+        np.testing.assert_array_equal(more[1][:, :20], fewer[1])
