@@ -146,14 +146,17 @@ def _largest(
     columns = torch.cat([members.flatten(1), rest], dim=1)
     values, order = block.gather(1, columns).topk(min(k + 1, columns.shape[1]), dim=1)
     columns = columns.gather(1, order)
-    if values.shape[1] <= k:
-        return values, columns
-    last = values[:, k - 1]
-    for row in ((values[:, k] == last) & (last >= least[:, 0])).nonzero()[:, 0].tolist():
-        above, equal = (block[row] > last[row]).nonzero(), (block[row] == last[row]).nonzero()
-        columns[row, :k] = torch.cat([above, equal[: k - len(above)]])[:, 0]
-        values[row, :k] = block[row, columns[row, :k]]
-    return values[:, :k], columns[:, :k]
+    if values.shape[1] > k:
+        last = values[:, k - 1 : k]
+        tied = ((values[:, k:] == last) & (last >= least))[:, 0]
+        values, columns = values[:, :k], columns[:, :k]
+        if tied.any():
+            above, equal = block[tied] > last[tied], block[tied] == last[tied]
+            missing = k - above.sum(dim=1, keepdim=True)
+            first = equal & (equal.cumsum(dim=1, dtype=torch.int32) <= missing)
+            columns[tied] = (above | first).nonzero()[:, 1].view(-1, k)
+            values = block.gather(1, columns)
+    return values, columns
 
 
 def update(

@@ -81,7 +81,7 @@ def alike(n: int, dim: int = 24) -> np.ndarray:
 @pytest.mark.parametrize("columns", [neighbors.COLUMNS, 250, 77])
 @pytest.mark.parametrize("k", [1, 90])
 def test_of_many_songs_the_same_are_found_as_when_all_are_sorted(monkeypatch, columns, k) -> None:
-    vectors = alike(600)
+    vectors = alike(500)
     monkeypatch.setattr(neighbors, "MANY", 0)
     monkeypatch.setattr(neighbors, "ROWS", 256)
     monkeypatch.setattr(neighbors, "COLUMNS", columns)
