@@ -4,12 +4,14 @@ Belongs here: one colour per number, the same in the page and in pictures, and o
 Does not: drawing.
 """
 
+import functools
 import math
 
 GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
 NONE = "#8a8f98"
 
 
+@functools.cache
 def color(number: int) -> str:
     """Colour of group ``number`` as ``#rrggbb``; grey for -1, no group.
 
