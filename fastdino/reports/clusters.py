@@ -163,22 +163,26 @@ def spanning_tree(positions: np.ndarray) -> "csr_matrix":
 
 
 def _triangulated(positions: np.ndarray) -> np.ndarray:
-    """Pairs of songs that lie beside each other: indices, [2, m], each pair at least once."""
+    """Pairs of songs that lie beside each other: indices, [2, m], each pair once.
+
+    Songs in one spot are each beside the first of them: in whatever order they are joined, one
+    after the other comes to it, and no two halves of a spot are ever taken for groups.
+    """
     from scipy.spatial import Delaunay, QhullError
 
+    spots, first, spot = np.unique(positions, axis=0, return_index=True, return_inverse=True)
+    others = np.setdiff1d(np.arange(len(positions)), first)
     try:
-        found = Delaunay(positions)
-    except QhullError:
-        # All on one line, or in one spot.
-        centred = positions - positions.mean(axis=0)
+        found = Delaunay(spots)
+        corners = found.simplices
+        # Those too near to another to be a corner of anything are beside that one.
+        pairs = [corners[:, [0, 1]], corners[:, [1, 2]], corners[:, [2, 0]], found.coplanar[:, ::2]]
+        beside = np.unique(np.sort(np.concatenate(pairs), axis=1), axis=0).T
+    except QhullError:  # all on one line, or in a spot or two
+        centred = spots - spots.mean(axis=0)
         along = np.argsort(centred @ np.linalg.svd(centred, full_matrices=False)[2][0])
-        return np.stack([along[:-1], along[1:]])
-    corners = found.simplices
-    sides = np.concatenate([corners[:, [0, 1]], corners[:, [1, 2]], corners[:, [2, 0]]])
-    # Those in one spot with another are no corner of anything.
-    left_out = found.coplanar[:, [0, 2]]
-    sides = np.unique(np.sort(np.concatenate([sides, left_out]), axis=1), axis=0)
-    return sides.T
+        beside = np.stack([along[:-1], along[1:]])
+    return np.concatenate([first[beside], [first[spot[others]], others]], axis=1)
 
 
 def update(

@@ -90,16 +90,16 @@ def of_tree(places: np.ndarray, smallest: int, method: str) -> HDBSCAN:
 @given(
     n=st.integers(6, 200),
     seed=st.integers(0, 2**32 - 1),
-    in_one_spot=st.floats(0, 1),
+    at_anothers=st.floats(0, 1),
     on_a_line=st.booleans(),
     smallest=st.integers(2, 12),
 )
 def test_groups_from_the_tree_are_those_found_when_all_songs_are_compared(
-    method, n, seed, in_one_spot, on_a_line, smallest
+    method, n, seed, at_anothers, on_a_line, smallest
 ):
     rng = np.random.default_rng(seed)
     places = 20 * rng.standard_normal((5, 2))[rng.integers(0, 5, n)] + rng.standard_normal((n, 2))
-    many = int(in_one_spot * n)
+    many = int(at_anothers * n)
     places[rng.permutation(n)[:many]] = places[rng.integers(0, n, many)]
     if on_a_line:
         places[:, 1] = 3 * places[:, 0]
