@@ -79,7 +79,7 @@ class Contents:
     @property
     def form(self) -> str:
         """What two files have in common of which one can be made of the other by changing rows."""
-        described = f"{__version__}\n{self.schema}".encode()
+        described = f"{__version__}\n{moments.STEPS}\n{self.schema}".encode()
         return hashlib.blake2b(described, digest_size=16).hexdigest()
 
     @functools.cached_property
