@@ -151,7 +151,7 @@ def test_the_page_hears_a_song_from_its_beginning_to_its_end(finished: tuple[Hom
 def test_the_page_knows_where_songs_are_for_its_playlists(finished: tuple[Home, Path]) -> None:
     home, _ = finished
     with connect(home.database) as db:
-        shown = page.gather(db)["songs"]
+        shown = page.gather(db)["data"]["songs"]
     found = {shown["title"][row]: place for row, place in shown["place"].items()}
     assert found == {"Low": [0.0, 4.147], "Middle": [4.147, 8.0], "High": [8.0, None]}
 
