@@ -8,7 +8,7 @@ import duckdb
 import pytest
 import soundfile
 from cue_album import END, RATE, SHEET, sound, write
-from page.test_server import serving
+from page.asking import serving
 
 from assets import database as database_asset
 from assets import embeddings as embeddings_asset
