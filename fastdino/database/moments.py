@@ -11,6 +11,8 @@ matrix, some of whose columns are left out: sides are found by adding whole numb
 same on every computer.
 """
 
+import functools
+
 import numpy as np
 import pyarrow as pa
 
@@ -52,16 +54,17 @@ def kept(table: pa.Table) -> pa.Table:
 
 def _sketches(steps: np.ndarray) -> np.ndarray:
     """int64 [WORDS, n] of whole numbers [n, dim]: a bit for the sign of each of BITS sums."""
-    dim = steps.shape[1]
+    # Exact in float32, whatever is added first: no sum is as large as 2 ** 24.
+    bits = np.packbits(steps @ _planes(steps.shape[1]) > 0, axis=1)
+    return np.ascontiguousarray(bits.view(np.int64).T)
+
+
+@functools.cache
+def _planes(dim: int) -> np.ndarray:
+    """float32 [dim, BITS] of 1 and -1."""
+    from scipy.linalg import hadamard
+
     size = max(BITS, 1 << (dim - 1).bit_length())
     # Which columns are not left out; this generator is one that NumPy promises never to change.
     chosen = np.random.RandomState(0).permutation(size)[:dim]
-    sums = np.zeros((size, len(steps)), np.int32)
-    sums[chosen] = steps.T
-    half = 1
-    while half < size:
-        first, second = sums.reshape(size // half // 2, 2, half, len(steps)).swapaxes(0, 1)
-        first[:], second[:] = first + second, first - second
-        half *= 2
-    bits = np.packbits(sums[:BITS] > 0, axis=0)
-    return np.ascontiguousarray(np.ascontiguousarray(bits.T).view(np.int64).T)
+    return np.ascontiguousarray(hadamard(size, np.float32)[:BITS, chosen].T)
