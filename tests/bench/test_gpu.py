@@ -29,6 +29,7 @@ def names(home: Home, part: str, *, measured: bool = True) -> list[str]:
     return [f["name"] for f in figures if f["part"] == part and bool(f["values"]) == measured]
 
 
+@pytest.mark.thorough
 def test_it_runs_where_there_is_little_but_torch_as_the_documentation_says(
     tmp_path: Path,
 ) -> None:
