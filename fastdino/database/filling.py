@@ -11,7 +11,9 @@ import functools
 import hashlib
 import json
 import logging
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -312,18 +314,28 @@ def _batches(
     Many small additions would all wait in memory for the end of the transaction. A damaged file
     ends it and is told in ``damaged``: DuckDB would make another error of it.
     """
-    for path, songs in taken.items():
-        try:
-            table = read_vectors(path, only_songs=of_songs)
-        except UserError as error:
-            damaged.append(error)
-            return
+
+    def of_file(path: Path, songs: set[str]) -> list[pa.RecordBatch]:
+        table = read_vectors(path, only_songs=of_songs)
         keep = pc.is_in(table["track_id"], pa.array(list(songs), pa.string()))
         if not of_songs:
             keep = pc.and_(keep, pc.is_valid(table["start_s"]))
         table = table.filter(keep)
         table = table.cast(columns) if of_songs else moments.kept(table)
-        yield from table.append_column(SHARD, pa.repeat(path.name, len(table))).to_batches()
+        return table.append_column(SHARD, pa.repeat(path.name, len(table))).to_batches()
+
+    # While DuckDB takes in one file, the next is read.
+    with ThreadPoolExecutor(1) as reader:
+        ahead = deque[Future[list[pa.RecordBatch]]]()
+        try:
+            for path, songs in taken.items():
+                ahead.append(reader.submit(of_file, path, songs))
+                if len(ahead) > 1:
+                    yield from ahead.popleft().result()
+            for last in ahead:
+                yield from last.result()
+        except UserError as error:
+            damaged.append(error)
 
 
 def _fill_maps(

@@ -11,8 +11,6 @@ matrix, some of whose columns are left out: sides are found by adding whole numb
 same on every computer.
 """
 
-import functools
-
 import numpy as np
 import pyarrow as pa
 
@@ -54,17 +52,22 @@ def kept(table: pa.Table) -> pa.Table:
 
 def _sketches(steps: np.ndarray) -> np.ndarray:
     """int64 [WORDS, n] of whole numbers [n, dim]: a bit for the sign of each of BITS sums."""
-    # Exact in float32, whatever is added first: no sum is as large as 2 ** 24.
-    bits = np.packbits(steps @ _planes(steps.shape[1]) > 0, axis=1)
-    return np.ascontiguousarray(bits.view(np.int64).T)
-
-
-@functools.cache
-def _planes(dim: int) -> np.ndarray:
-    """float32 [dim, BITS] of 1 and -1."""
-    from scipy.linalg import hadamard
-
+    n, dim = steps.shape
     size = max(BITS, 1 << (dim - 1).bit_length())
     # Which columns are not left out; this generator is one that NumPy promises never to change.
     chosen = np.random.RandomState(0).permutation(size)[:dim]
-    return np.ascontiguousarray(hadamard(size, np.float32)[:BITS, chosen].T)
+    sketches = np.empty((n, WORDS), np.int64)
+    # So few at a time that all stays in the processor's cache.
+    for first in range(0, n, 256):
+        some = steps[first : first + 256]
+        # A vector of unit length has no sum beyond STEPS times the root of its numbers.
+        sums = np.zeros((size, len(some)), np.int16 if dim <= 1024 else np.int32)
+        sums[chosen] = some.T
+        half = 1
+        while half < size:
+            one, other = sums.reshape(size // half // 2, 2, half, len(some)).swapaxes(0, 1)
+            one[:], other[:] = one + other, one - other
+            half *= 2
+        bits = np.packbits(sums[:BITS] > 0, axis=0)
+        sketches[first : first + 256] = np.ascontiguousarray(bits.T).view(np.int64)
+    return np.ascontiguousarray(sketches.T)
