@@ -43,12 +43,7 @@ def make_up(home: Home, n_songs: int, first: int = 0) -> None:
     """
     catalog.write(home, catalogue(n_songs))
     if not first:
-        about = {
-            "model_id": MODEL, "created_at": "2000-01-01T00:00:00+00:00", "dim": DIM,
-            "spec_id": "bench", "trained_tracks": n_songs, "settings": {}, "metrics": {},
-        }  # fmt: skip
-        registry.write_metadata(home.model(MODEL), about)
-        registry.make_current(home, MODEL)
+        name_model(home, DIM, "bench")
     number = math.ceil(first / SONGS_A_SHARD)
     with progress("Making songs up", n_songs - first, "songs") as shown:
         while first < n_songs:
@@ -57,6 +52,16 @@ def make_up(home: Home, n_songs: int, first: int = 0) -> None:
             _write_shard(home, number, first, last)
             shown.advance(last - first)
             first = last
+
+
+def name_model(home: Home, dim: int, spec_id: str) -> None:
+    """Write a model in name, ``MODEL``: of vectors of ``dim`` numbers, of these spectrograms."""
+    about = {
+        "model_id": MODEL, "created_at": "2000-01-01T00:00:00+00:00", "dim": dim,
+        "spec_id": spec_id, "trained_tracks": 0, "settings": {}, "metrics": {},
+    }  # fmt: skip
+    registry.write_metadata(home.model(MODEL), about)
+    registry.make_current(home, MODEL)
 
 
 def catalogue(n_songs: int, **other: pl.Expr) -> pl.DataFrame:

@@ -39,7 +39,6 @@ from fastdino.spectrograms.extract import Extracted
 from fastdino.spectrograms.filling import Filler, Outcome
 from fastdino.spectrograms.parcels import Parcel
 from fastdino.spectrograms.settings import SpectrogramSettings
-from fastdino.training import registry
 
 SIZES = (10_000, 100_000)
 ADDED = 10
@@ -50,7 +49,7 @@ DECODED_S, EMBEDDED_S, SLEPT = 778, 2300, 1 / 10_000
 SEGMENT_S = 10
 # A row group of a real shard has as many pieces, as so many fill it.
 PIECES = 1 + shards.ROW_GROUP_BYTES // (shards.PIECE_FRAMES * SETTINGS.n_mels)
-MODEL, DIM = "bench", 1
+DIM = 1
 DISK_BYTES_A_SONG, DISK_BYTES = 4_000, 100_000_000
 
 
@@ -256,12 +255,7 @@ def make_up(home: Home) -> None:
     album.mkdir(parents=True)
     for number in range(SONGS_AN_ALBUM):
         (album / f"{number + 1:02d} The Usual Song.flac").touch()
-    about = {
-        "model_id": MODEL, "created_at": "2000-01-01T00:00:00+00:00", "dim": DIM,
-        "spec_id": SETTINGS.spec_id, "trained_tracks": 0, "settings": {}, "metrics": {},
-    }  # fmt: skip
-    registry.write_metadata(home.model(MODEL), about)
-    registry.make_current(home, MODEL)
+    collection.name_model(home, DIM, SETTINGS.spec_id)
 
 
 def _catalogue(home: Home, n_songs: int) -> pl.DataFrame:

@@ -92,7 +92,7 @@ def draw_map(home: Home) -> Summary:
     standing = read_standing(home, model_id)
     fingerprint = _fingerprint(model_id, tags)
     is_same = standing is not None and standing.described["fingerprint"] == fingerprint
-    if standing and is_same and standing.has_neighbors:
+    if standing and is_same and standing.has_neighbors():
         shown = f"the map of {len(tags)} songs is up to date"
         folder = home.maps(model_id) / standing.described["map_id"]
         return Summary("map", shown, False, plots=read_pictures(folder), paths={"map": folder})

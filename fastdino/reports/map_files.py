@@ -106,7 +106,6 @@ class Standing:
     clusters: pl.DataFrame
     records: dict[str, pl.DataFrame]
 
-    @property
     def has_neighbors(self) -> bool:
         """Whether its table of neighbours can be read: without it is drawn again, each song in its
         place.

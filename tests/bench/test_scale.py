@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fastdino.bench import scale
+from fastdino.bench import collection, scale
 from fastdino.bench.scale import ADDED, SETTINGS, STEPS
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
@@ -25,7 +25,7 @@ def test_made_up_songs_go_all_the_way_as_real_ones_do(tmp_path: Path) -> None:
     # Four minutes each on average, so many of which fill a shard.
     names = {path.name for path in shards.list_shards(home.shards(SETTINGS.spec_id))}
     assert len(names) == 3
-    assert {path.name for path in home.vectors(scale.MODEL).glob("*.parquet")} == names
+    assert {path.name for path in home.vectors(collection.MODEL).glob("*.parquet")} == names
     publish(home)
 
 
