@@ -42,8 +42,9 @@ from fastdino.training.encoder import Encoder
 from fastdino.training.evaluation import (
     FIGURES,
     EvaluationVectors,
+    FeatureExtractor,
     MelStatistics,
-    MelTimbre,
+    NothingLearned,
     embed_sample,
     evaluate,
     evaluation_sample,
@@ -128,7 +129,7 @@ def arms(base: TrainingSettings) -> dict[str, Arm]:
     every = (
         arm("mel mean", "floor"),
         arm("mel mean+std", "floor"),
-        arm("mel timbre", "floor"),
+        arm("nothing learned", "floor"),
         arm("untrained", "floor"),
         # The default recipe, which may be done before its time is up.
         arm(DEFAULT, "ours"),
@@ -297,23 +298,26 @@ class _Experiment:
 
     def floors(self, seeds: int) -> None:
         """What needs no training: mel statistics, and an encoder that never learned."""
-        dim = self.known["fastdino"].settings.dim
-        plain = {
-            "mel mean": MelStatistics(deviations=False),
-            "mel mean+std": MelStatistics(),
-            "mel timbre": MelTimbre(dim),
+        untrained = self.known["untrained"]
+
+        def encoder_of(seed: int) -> Encoder:
+            return self._begin(untrained, 0.0, seed).untrained()
+
+        plain: dict[str, Callable[[], FeatureExtractor]] = {
+            "mel mean": lambda: MelStatistics(deviations=False),
+            "mel mean+std": MelStatistics,
+            "nothing learned": lambda: NothingLearned(encoder_of(0), untrained.settings.dim),
         }
         for name, extractor in plain.items():
             arm = self.known[name]
             if not self.is_done(arm, 0.0, 0):
                 songs = evaluation_sample(self.sampler(0))
-                vectors = embed_sample(extractor, songs, self.spec)
-                self._save(arm, 0.0, 0, vectors)
-        arm = self.known["untrained"]
+                self._save(arm, 0.0, 0, embed_sample(extractor(), songs, self.spec))
         for seed in range(seeds):
-            if not self.is_done(arm, 0.0, seed):
-                untrained = self._begin(arm, 0.0, seed).untrained()
-                self._save(arm, 0.0, seed, self._embed(untrained, arm.settings, seed))
+            if not self.is_done(untrained, 0.0, seed):
+                encoder = encoder_of(seed)
+                vectors = self._embed(encoder, untrained.settings, seed)
+                self._save(untrained, 0.0, seed, vectors)
 
     def is_done(self, arm: Arm, minutes: float, seed: int) -> bool:
         """Whether this run has been made, by this recipe, on these songs."""

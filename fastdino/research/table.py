@@ -218,11 +218,10 @@ ARMS = (
         dash="dot",
     ),
     Arm(
-        "mel timbre",
+        "nothing learned",
         "floor",
-        "Mel timbre",
-        "The same, projected, and how the bands move together: all of a vector that is not "
-        "learned.",
+        "Nothing learned",
+        "Random features and how the bands move together: all of a vector that is not learned.",
         dash="longdash",
     ),
     Arm(

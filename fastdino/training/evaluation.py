@@ -21,12 +21,12 @@ from fastdino.core.storage import atomic_replace
 from fastdino.spectrograms import SpectrogramSettings
 from fastdino.spectrograms import shards as shard_files
 from fastdino.training import metrics
+from fastdino.training.encoder import Encoder
 from fastdino.training.labels import Labels
-from fastdino.training.model import Moments, position_spans, segment_bounds
-from fastdino.training.projection import fitted_projection, joined, projected
+from fastdino.training.model import Moments, SongModel, position_spans, segment_bounds
+from fastdino.training.projection import joined
+from fastdino.training.random_features import UNITS
 from fastdino.training.sampler import CropSampler
-from fastdino.training.settings import EncoderSettings
-from fastdino.training.timbre import Products, Timbre, merged, total
 
 FIGURES = (
     "artist_1nn",
@@ -51,7 +51,6 @@ UNKNOWN = Labels(None, None, None)
 SEGMENTS = 8
 # Songs, and seconds from the middle of each, that are also heard with their sound changed.
 CHANGED_SONGS, CHANGED_S = 200, 20.0
-STRIDE = EncoderSettings().stride
 LOUDER_DB = 6.0
 # Rising evenly from so much less in the lowest band to so much more in the highest.
 TILT_DB = 6.0
@@ -109,41 +108,38 @@ class MelStatistics:
         return pooled if self.deviations else pooled[:, : self.channels]
 
 
-class MelTimbre(MelStatistics):
-    """All of a vector that is not learned: the statistics, projected, and the bands' timbre."""
+class NothingLearned:
+    """All of a model's vector that is not learned: random features, and the bands' timbre."""
 
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.half = dim // 2
-        self.timbre = Timbre(self.channels, dim - self.half)
+    channels = UNITS
+
+    def __init__(self, encoder: Encoder, dim: int) -> None:
+        """Of vectors ``dim`` long; of the encoder what it knows of the bands."""
+        self.model = SongModel.of(encoder, dim)
+        assert self.model.random
+        assert self.model.timbre
+        self.random, self.timbre = self.model.random, self.model.timbre
 
     def fit_bands(self, tracks: Iterable[Tensor]) -> None:
         """See ``FeatureExtractor``."""
-        self.timbre.fit_bands(total(Products.of(merged(each, STRIDE)) for each in tracks))
+        self.model.fit_bands(tracks)
 
     def pool(
         self, pieces: Iterable[Tensor], frames_per_s: float
     ) -> tuple[Tensor, list[tuple[float, float]]]:
         """See ``FeatureExtractor``."""
-        frames = torch.cat(list(pieces))
-        statistics, spans = super().pool([frames], frames_per_s)
-        positions = merged(frames, STRIDE)
-        bounds = segment_bounds(len(frames), frames_per_s)
-        stretches = [positions[a:b] for a, b in position_spans(len(positions), bounds, STRIDE)]
-        bands = self.timbre.pooled(Products.of(each) for each in (positions, *stretches))
-        return torch.cat([statistics, bands], -1), spans
+        pooled, spans = self.model.pool(pieces, frames_per_s)
+        return pooled[:, self.model.learned.width :], spans
 
     def fit_projection(self, pooled: Tensor, songs: Tensor) -> None:
         """See ``FeatureExtractor``."""
-        statistics, bands = pooled.split([2 * self.channels, self.timbre.width], -1)
-        self.center, self.projection = fitted_projection(statistics, songs, self.half)
-        self.timbre.fit_projection(bands, songs)
+        self.random.fit_projection(pooled[:, : self.random.width], songs)
+        self.timbre.fit_projection(pooled[:, self.random.width :], songs)
 
     def vectors(self, pooled: Tensor) -> Tensor:
-        """Unit vectors ``[n, dim]``, of whose two halves the first is of the statistics."""
-        statistics, bands = pooled.split([2 * self.channels, self.timbre.width], -1)
-        halves = [projected(statistics, self.center, self.projection), self.timbre.vectors(bands)]
-        return joined(halves)
+        """See ``FeatureExtractor``; either half counts the same."""
+        features, bands = pooled.split([self.random.width, self.timbre.width], -1)
+        return joined([self.random.vectors(features), self.timbre.vectors(bands)]).float()
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 Belongs here: pooling, projection, saving and loading. Does not: learning the encoder's weights.
 
-A song's vector has two halves that count the same: what the network hears, the mean and the
-standard deviation over time of its local features; and how the mel bands move together
-(``timbre``). Either is centred, projected to directions that tell songs apart (``projection``), and
-brought to unit length. All that was fitted once, so that a song added next year lands in the same
-space. Models made before there were two halves have the first alone, and all models go on giving
-the vectors they gave.
+A song's vector has two halves that count the same. One is of features, their mean and standard
+deviation over time: those that the network learned, and as much of ``random_features``. The other
+tells how the mel bands move together (``timbre``). Each part is centred, projected to directions
+that tell songs apart (``projection``), and brought to unit length. All that was fitted once, so
+that a song added next year lands in the same space. Models of before lack the random features, and
+the oldest have learned ones alone; all models go on giving the vectors they gave.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,7 +25,8 @@ from fastdino.core.storage import atomic_replace
 from fastdino.training import registry
 from fastdino.training.device import autocast
 from fastdino.training.encoder import Encoder
-from fastdino.training.projection import fitted_projection, joined, projected
+from fastdino.training.projection import Projection, joined
+from fastdino.training.random_features import RandomFeatures
 from fastdino.training.settings import EncoderSettings
 from fastdino.training.timbre import Products, Timbre, merged, total
 
@@ -67,57 +68,65 @@ class Moments:
 
 @dataclass
 class Sums:
-    """What is summed over a stretch of a song: of its features, and of its bands if they count."""
+    """What is summed over a stretch of a song.
 
-    features: Moments
+    Attributes:
+        features: of the learned ones; and of the random ones, if they count.
+        bands: of the bands, if they count.
+    """
+
+    features: list[Moments]
     bands: Products | None
 
     def __add__(self, other: "Sums") -> "Sums":
+        pairs = zip(self.features, other.features, strict=True)
         bands = self.bands + other.bands if self.bands and other.bands else None
-        return Sums(self.features + other.features, bands)
+        return Sums([a + b for a, b in pairs], bands)
 
 
 class SongModel(nn.Module):
     """Frames to features to vectors."""
 
-    center: Tensor
-    projection: Tensor
-
-    def __init__(self, settings: EncoderSettings, dim: int, timbre_dim: int = 0) -> None:
+    def __init__(
+        self, settings: EncoderSettings, dim: int, timbre_dim: int = 0, random_dim: int = 0
+    ) -> None:
         """A model that is yet to be fitted.
 
         Args:
             settings: the encoder's shape.
             dim: length of a vector.
             timbre_dim: how much of it tells how the bands move together; 0: nothing of it does.
+            random_dim: how much of it is of random features; they come with a timbre only.
         """
         super().__init__()
         self.encoder = Encoder(settings)
-        self.register_buffer("center", torch.zeros(2 * settings.dim))
-        self.register_buffer("projection", torch.eye(2 * settings.dim, dim - timbre_dim))
+        self.learned = Projection(2 * settings.dim, dim - timbre_dim - random_dim)
+        self.random = (
+            RandomFeatures(settings.n_mels, settings.stride, random_dim) if random_dim else None
+        )
         self.timbre = Timbre(settings.n_mels, timbre_dim) if timbre_dim else None
 
     @classmethod
     def of(cls, encoder: Encoder, dim: int) -> "SongModel":
         """A model, ready to be fitted, with the weights of ``encoder`` and vectors ``dim`` long."""
-        model = cls(encoder.settings, dim, dim // 2)
+        model = cls(encoder.settings, dim, -(-dim // 3), dim // 3)
         model.encoder.load_state_dict(encoder.state_dict())
         return model.eval()
 
     @property
     def channels(self) -> int:
-        """Of the features."""
-        return len(self.center) // 2
+        """Of the learned features."""
+        return self.encoder.settings.dim
 
     @property
-    def timbre_dim(self) -> int:
-        """How many of a vector's numbers come from the bands."""
-        return self.timbre.projection.shape[1] if self.timbre else 0
+    def parts(self) -> list[Projection]:
+        """What pooled numbers are of, in their order."""
+        return [part for part in (self.learned, self.random, self.timbre) if part is not None]
 
     @property
     def dim(self) -> int:
         """Length of a vector."""
-        return self.projection.shape[1] + self.timbre_dim
+        return sum(part.dim for part in self.parts)
 
     def fit_bands(self, tracks: Iterable[Tensor]) -> None:
         """Fit what the bands are held against to uint8 ``[frames, n_mels]`` of many songs.
@@ -129,25 +138,32 @@ class SongModel(nn.Module):
             self.timbre.fit_bands(total(Products.of(merged(each, stride)) for each in tracks))
 
     @torch.inference_mode()
-    def features(self, frames: Tensor) -> Tensor:
-        """uint8 ``[batch, frames, n_mels]`` to features ``[batch, positions, encoder dim]``.
+    def features(self, frames: Tensor) -> list[Tensor]:
+        """Learned features of every position, then random ones if they count.
 
-        Padded with repeats of the last frame to one position at least.
+        Args:
+            frames: uint8 ``[batch, frames, n_mels]``; padded with repeats of the last frame to one
+                position at least.
+
+        Returns:
+            Each ``[batch, positions, channels]``.
         """
         stride = self.encoder.settings.stride
         if frames.shape[1] < stride:
             last = frames[:, -1:].expand(-1, stride - frames.shape[1], -1)
             frames = torch.cat([frames, last], 1)
         with autocast(frames.device):
-            return self.encoder(frames).float()
+            made = [self.encoder(frames).float()]
+            if self.random:
+                made.append(self.random(self.encoder.standardise(frames)).float())
+        return made
 
     def vectors(self, pooled: Tensor) -> Tensor:
         """What ``pool`` gave, ``[n, width]``, to unit vectors ``[n, dim]``."""
-        if not self.timbre:
-            return projected(pooled, self.center, self.projection).float()
-        heard, bands = pooled.split([len(self.center), self.timbre.width], -1)
-        halves = [projected(heard, self.center, self.projection), self.timbre.vectors(bands)]
-        return joined(halves)
+        split = pooled.split([part.width for part in self.parts], -1)
+        pairs = zip(self.parts, split, strict=True)
+        *features, last = [part.vectors(each) for part, each in pairs]
+        return joined([joined(features), last] if features else [last]).float()
 
     def pool(
         self, pieces: Iterable[Tensor], frames_per_s: float
@@ -161,9 +177,9 @@ class SongModel(nn.Module):
             frames_per_s: of the spectrograms.
 
         Returns:
-            Pooled ``[1 + segments, width]``, the whole song first: mean and deviation of the
-            features, then of the bands what ``timbre`` makes of them; and the segments'
-            ``(start_s, end_s)``.
+            Pooled ``[1 + segments, width]``, the whole song first: mean and deviation of learned
+            features, of random ones, then of the bands what ``timbre`` makes of them; and the
+            segments' ``(start_s, end_s)``.
         """
         stride = self.encoder.settings.stride
         song: Sums | None = None
@@ -171,12 +187,12 @@ class SongModel(nn.Module):
         parts: list[Sums] = []
         begin = 0
         for piece in pieces:
-            features = self.features(piece[None])[0]
+            features = [each[0] for each in self.features(piece[None])]
             bands = merged(piece, stride) if self.timbre else None
             here = _sums(features, bands, 0, None)
             song = here if song is None else song + here
             bounds = segment_bounds(len(piece), frames_per_s)
-            stretches = position_spans(len(features), bounds, stride)
+            stretches = position_spans(len(features[0]), bounds, stride)
             fresh = [_sums(features, bands, a, b) for a, b in stretches]
             times = [((begin + a) / frames_per_s, (begin + b) / frames_per_s) for a, b in bounds]
             if parts and _is_rest(len(piece), frames_per_s):
@@ -188,7 +204,7 @@ class SongModel(nn.Module):
         if song is None:
             raise ValueError("a track of no pieces")
         every = [song, *parts]
-        pooled = torch.stack([part.features.pooled for part in every])
+        pooled = torch.stack([torch.cat([m.pooled for m in part.features]) for part in every])
         if self.timbre:
             bands = self.timbre.pooled([part.bands for part in every if part.bands])
             pooled = torch.cat([pooled, bands], -1)
@@ -196,18 +212,14 @@ class SongModel(nn.Module):
 
     def fit_projection(self, pooled: Tensor, songs: Tensor) -> None:
         """Fit centres and directions; see ``projection.fitted_projection``."""
-        heard = pooled[:, : len(self.center)]
-        center, projection = fitted_projection(heard, songs, self.projection.shape[1])
-        self.center.copy_(center)
-        self.projection.copy_(projection)
-        if self.timbre:
-            self.timbre.fit_projection(pooled[:, len(self.center) :], songs)
+        split = pooled.split([part.width for part in self.parts], -1)
+        for part, each in zip(self.parts, split, strict=True):
+            part.fit_projection(each, songs)
 
 
-def _sums(features: Tensor, bands: Tensor | None, begin: int, end: int | None) -> Sums:
-    return Sums(
-        Moments.of(features[begin:end]), None if bands is None else Products.of(bands[begin:end])
-    )
+def _sums(features: Sequence[Tensor], bands: Tensor | None, begin: int, end: int | None) -> Sums:
+    moments = [Moments.of(each[begin:end]) for each in features]
+    return Sums(moments, None if bands is None else Products.of(bands[begin:end]))
 
 
 def segment_bounds(n_frames: int, frames_per_s: float) -> list[tuple[int, int]]:
@@ -262,10 +274,15 @@ def load(folder: Path, device: torch.device) -> tuple[SongModel, dict[str, Any]]
             for name, value in about["encoder"].items()
         }
         weights = read_tensors(registry.read_weights(folder, about))
-        # Models made before there was a timbre have none.
-        timbre = weights.get("timbre.projection")
-        timbre_dim = 0 if timbre is None else timbre.shape[1]
-        model = SongModel(EncoderSettings(**shape), about["dim"], timbre_dim)
+        # Models of before lack parts of a vector, and had one projection without a name.
+        dims = {
+            f"{part}_dim": weights[f"{part}.projection"].shape[1]
+            for part in ("timbre", "random")
+            if f"{part}.projection" in weights
+        }
+        for name in {"center", "projection"} & weights.keys():
+            weights[f"learned.{name}"] = weights.pop(name)
+        model = SongModel(EncoderSettings(**shape), about["dim"], **dims)
         model.load_state_dict(weights)
     except Exception as error:
         if trouble := disk_trouble(error, folder):

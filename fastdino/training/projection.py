@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 # Of the widest direction's variance: less than what is left of rounding in single precision.
 NO_SPREAD = 1e-12
@@ -23,14 +23,46 @@ NO_SPREAD = 1e-12
 FOUND_ON = 2000
 
 
+class Projection(nn.Module):
+    """A fitted map from pooled numbers of one kind to unit vectors."""
+
+    center: Tensor
+    projection: Tensor
+
+    def __init__(self, width: int, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("center", torch.zeros(width))
+        self.register_buffer("projection", torch.eye(width, dim))
+
+    @property
+    def width(self) -> int:
+        """How many numbers a song is pooled to."""
+        return self.projection.shape[0]
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return self.projection.shape[1]
+
+    def fit_projection(self, pooled: Tensor, songs: Tensor) -> None:
+        """Fit centre and directions; see ``fitted_projection``."""
+        center, projection = fitted_projection(pooled, songs, self.dim)
+        self.center.copy_(center)
+        self.projection.copy_(projection)
+
+    def vectors(self, pooled: Tensor) -> Tensor:
+        """``[n, width]`` to float64 unit vectors ``[n, dim]``."""
+        return projected(pooled, self.center, self.projection)
+
+
 def projected(pooled: Tensor, center: Tensor, projection: Tensor) -> Tensor:
     """Float64 unit vectors: in single precision the last bits depend on the number of threads."""
     return F.normalize((pooled.double() - center.double()) @ projection.double(), dim=-1)
 
 
-def joined(halves: Sequence[Tensor]) -> Tensor:
-    """Unit vectors that count the same, each ``[n, its dim]``, as one: float32 ``[n, dim]``."""
-    return F.normalize(torch.cat(list(halves), -1), dim=-1).float()
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Unit vectors that count the same, each ``[n, its dim]``, as one ``[n, dim]``."""
+    return F.normalize(torch.cat(list(parts), -1), dim=-1)
 
 
 def fitted_projection(pooled: Tensor, songs: Tensor, dim: int) -> tuple[Tensor, Tensor]:

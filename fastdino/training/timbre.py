@@ -15,9 +15,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fastdino.training.projection import fitted_projection, projected
+from fastdino.training.projection import Projection
 
 # Of the widest direction's variance: less than rounding decibels to 255 steps leaves.
 QUIETEST = 1e-5
@@ -73,36 +73,20 @@ def merged(frames: Tensor, stride: int) -> Tensor:
     return frames[: n * stride].reshape(n, stride, -1).sum(1, dtype=torch.float64)
 
 
-class Timbre(nn.Module):
+class Timbre(Projection):
     """Covariances of mel bands to vectors; fitted once on a collection."""
 
     whitening: Tensor
-    center: Tensor
-    projection: Tensor
 
     def __init__(self, n_mels: int, dim: int) -> None:
-        super().__init__()
+        super().__init__(n_mels * (n_mels + 1) // 2, dim)
         self.register_buffer("whitening", torch.eye(n_mels))
-        width = n_mels * (n_mels + 1) // 2
-        self.register_buffer("center", torch.zeros(width))
-        self.register_buffer("projection", torch.eye(width, dim))
-
-    @property
-    def width(self) -> int:
-        """How many numbers a song is pooled to."""
-        return self.projection.shape[0]
 
     def fit_bands(self, everything: Products) -> None:
         """Fit what makes bands uncorrelated and equally wide over the collection."""
         spread, directions = torch.linalg.eigh(everything.covariance.cpu())
         spread = spread.clamp_min(max(float(spread[-1]), 1.0) * QUIETEST)
         self.whitening.copy_(directions * spread.rsqrt())
-
-    def fit_projection(self, pooled: Tensor, songs: Tensor) -> None:
-        """Fit centre and directions; see ``projection.fitted_projection``."""
-        center, projection = fitted_projection(pooled, songs, self.projection.shape[1])
-        self.center.copy_(center)
-        self.projection.copy_(projection)
 
     def pooled(self, parts: Iterable[Products]) -> Tensor:
         """The logarithms of the whitened bands' covariances: float32 ``[parts, width]``."""
@@ -115,7 +99,3 @@ class Timbre(nn.Module):
         # A number that stands twice counts twice.
         weights = torch.where(rows == columns, 1.0, 2.0).sqrt()
         return (logarithms[:, rows, columns] * weights).float()
-
-    def vectors(self, pooled: Tensor) -> Tensor:
-        """``[n, width]`` to float64 unit vectors ``[n, dim]``."""
-        return projected(pooled, self.center, self.projection)

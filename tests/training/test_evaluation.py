@@ -12,7 +12,7 @@ from fastdino.training.evaluation import (
     FIGURES,
     EvaluationVectors,
     MelStatistics,
-    MelTimbre,
+    NothingLearned,
     embed_sample,
     evaluate,
     song_outcomes,
@@ -32,11 +32,17 @@ LABELS = {
 
 def model() -> SongModel:
     torch.manual_seed(0)
-    return SongModel(EncoderSettings(widths=(16, 24), depths=(1, 1)), 16, 8).eval()
+    return SongModel(EncoderSettings(widths=(16, 24), depths=(1, 1)), 16, 6, 5).eval()
 
 
 @pytest.mark.parametrize(
-    "extractor", [MelStatistics(), MelStatistics(deviations=False), MelTimbre(16), model()]
+    "extractor",
+    [
+        MelStatistics(),
+        MelStatistics(deviations=False),
+        NothingLearned(model().encoder, 16),
+        model(),
+    ],
 )
 def test_every_figure_is_there_and_every_song_counts(extractor: MelStatistics | SongModel) -> None:
     vectors = embed_sample(extractor, TRACKS, SPEC)

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from fastdino.core.errors import UserError
 from fastdino.training.model import Moments, SongModel, load, save, segment_bounds
@@ -18,11 +20,11 @@ SMALL = EncoderSettings(widths=(16, 24), depths=(1, 1), strides=(4, 2))
 @pytest.fixture(scope="module")
 def model() -> SongModel:
     torch.manual_seed(0)
-    return fitted(5)
+    return fitted(5, 3)
 
 
-def fitted(timbre_dim: int) -> SongModel:
-    model = SongModel(SMALL, 12, timbre_dim).eval()
+def fitted(timbre_dim: int = 0, random_dim: int = 0) -> SongModel:
+    model = SongModel(SMALL, 12, timbre_dim, random_dim).eval()
     songs = [frames(n) for n in range(900, 1800, 100)]
     model.fit_bands(songs)
     pooled = [model.pool([each], 100.0)[0] for each in songs]
@@ -83,7 +85,7 @@ def test_the_shortest_sounds_have_a_vector(model: SongModel, n_frames: int) -> N
 
 @pytest.mark.parametrize("n", [1, 3])
 def test_where_all_segments_are_alike_vectors_are_still_of_unit_length(n: int) -> None:
-    model = SongModel(SMALL, 12, 5).eval()
+    model = SongModel(SMALL, 12, 5, 3).eval()
     model.fit_bands([frames(500)])
     pooled, _ = model.pool([frames(500)], 100.0)
     model.fit_projection(pooled[1:].expand(n, -1), torch.arange(n))
@@ -100,18 +102,43 @@ def test_a_saved_model_gives_the_same_vectors(model: SongModel, tmp_path: Path) 
     assert torch.equal(again.vectors(pooled), model.vectors(pooled))
 
 
-def test_a_model_of_before_there_was_a_timbre_gives_the_vectors_it_gave(tmp_path: Path) -> None:
-    old = fitted(0)
-    save(tmp_path, old, {"model_id": "m"})
+def save_as_before(folder: Path, model: SongModel) -> None:
+    """As models were written when the projection of learned features had no name."""
+    save(folder, model, {"model_id": "m"})
+    weights = load_file(folder / "model.safetensors")
+    weights = {name.removeprefix("learned."): value for name, value in weights.items()}
+    save_file(weights, folder / "model.safetensors")
+    about = json.loads((folder / "model.json").read_text())
+    del about["digest"], about["weights_digest"]
+    (folder / "model.json").write_text(json.dumps(about))
+
+
+@pytest.mark.parametrize("timbre_dim", [0, 5])
+def test_a_model_of_before_there_were_other_parts_gives_the_vectors_it_gave(
+    timbre_dim: int, tmp_path: Path
+) -> None:
+    old = fitted(timbre_dim)
+    save_as_before(tmp_path, old)
     again, _ = load(tmp_path, torch.device("cpu"))
     pooled, _ = again.pool([frames(1700)], 100.0)
-    features = old.features(frames(1700)[None])[0]
+    features = old.encoder(frames(1700)[None])[0]
     mean_and_deviation = torch.cat([features.mean(0), features.std(0, correction=0)])
-    torch.testing.assert_close(pooled[0], mean_and_deviation, atol=1e-4, rtol=1e-4)
-    expected = (pooled.double() - old.center.double()) @ old.projection.double()
-    torch.testing.assert_close(
-        again.vectors(pooled), torch.nn.functional.normalize(expected, dim=-1).float()
-    )
+    torch.testing.assert_close(pooled[0, :48], mean_and_deviation, atol=1e-2, rtol=1e-2)
+    centred = pooled[:, :48].double() - old.learned.center.double()
+    expected = F.normalize(centred @ old.learned.projection.double(), dim=-1)
+    if old.timbre:
+        bands = old.timbre.vectors(pooled[:, 48:])
+        expected = torch.cat([expected, bands], -1) / 2**0.5
+    torch.testing.assert_close(again.vectors(pooled), expected.float())
+
+
+def test_a_vector_s_halves_count_the_same_and_so_do_learned_and_random_features(
+    model: SongModel,
+) -> None:
+    vectors = model.vectors(model.pool([frames(1700)], 100.0)[0])
+    lengths = [part.norm(dim=1).square() for part in vectors.split([4, 3, 5], -1)]
+    for length, share in zip(lengths, (1 / 4, 1 / 4, 1 / 2), strict=True):
+        torch.testing.assert_close(length, torch.full((len(vectors),), share))
 
 
 def test_a_song_in_pieces_is_pooled_to_what_it_is_in_one(model: SongModel) -> None:
