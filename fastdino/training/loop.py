@@ -27,6 +27,7 @@ from fastdino.training import ranks
 from fastdino.training.device import autocast
 from fastdino.training.encoder import Encoder
 from fastdino.training.metrics import effective_rank
+from fastdino.training.muon import Muon
 from fastdino.training.objectives import OBJECTIVES
 from fastdino.training.sampler import CropSampler
 from fastdino.training.settings import TrainingSettings
@@ -353,7 +354,7 @@ def _optimizers(settings: TrainingSettings, learned: nn.Module) -> list[torch.op
         return [torch.optim.AdamW(matrices, lr=rate, weight_decay=decay, fused=True), plain]
     # Muon, which makes each update of a matrix orthogonal, learned in a third of AdamW's steps; it
     # is for matrices only.
-    muon = torch.optim.Muon(matrices, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
+    muon = Muon(matrices, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
     return [muon, plain]
 
 
