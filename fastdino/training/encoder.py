@@ -40,8 +40,10 @@ class Block(nn.Module):
         """``[batch, time, width]`` to the same."""
         image = x.unsqueeze(2).permute(0, 3, 1, 2)
         y = self.depthwise(image).permute(0, 2, 3, 1).squeeze(2)
-        y = self.contract(F.relu(self.expand(self.norm(y))))
-        return x + self.scale * y
+        y = F.relu(self.expand(self.norm(y)))
+        # The matrix is scaled instead of what it gives, which is so much larger.
+        weight, bias = self.scale[:, None] * self.contract.weight, self.scale * self.contract.bias
+        return x + F.linear(y, weight, bias)
 
 
 class Merge(nn.Module):
