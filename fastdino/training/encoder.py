@@ -43,7 +43,8 @@ class Block(nn.Module):
         y = F.relu(self.expand(self.norm(y)))
         # The matrix is scaled instead of what it gives, which is so much larger.
         weight, bias = self.scale[:, None] * self.contract.weight, self.scale * self.contract.bias
-        return x + F.linear(y, weight, bias)
+        # Blocks add up in float32.
+        return x.float() + F.linear(y, weight, bias)
 
 
 class Merge(nn.Module):
