@@ -34,7 +34,7 @@ from fastdino.spectrograms import shards as shard_files
 from fastdino.training import labels as label_files
 from fastdino.training import model as models
 from fastdino.training import registry
-from fastdino.training.device import autocast, best_device, device_name
+from fastdino.training.device import best_device, device_name, multiplies_in
 from fastdino.training.evaluation import embed_sample, evaluate, evaluation_sample
 from fastdino.training.loop import Run
 from fastdino.training.model import SongModel
@@ -312,9 +312,7 @@ def real(bench: Bench) -> tuple[CropSampler, float] | None:
 
 def peaks(bench: Bench) -> Iterator[Figures]:
     """How fast the device multiplies matrices, and how fast it copies."""
-    with autocast(bench.device):  # in what it multiplies when it trains
-        one = torch.ones(1, 1, device=bench.device)
-        dtype = (one @ one).dtype
+    dtype = multiplies_in(bench.device)
     name = str(dtype).removeprefix("torch.")
     for width in bench.form.matrix:
 

@@ -1,7 +1,7 @@
 """How fast a training step is.
 
-Belongs here: the default CPU recipe's step beside that of the method as published, on the same
-crops, in the same process. Does not: how well either learns.
+Belongs here: the default recipe's step beside that of the method as published, on the same crops,
+and beside plain matrix products, in the same process. Does not: how well either learns.
 """
 
 import statistics
@@ -12,21 +12,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fastdino.bench.table import Row
 from fastdino.spectrograms import SpectrogramSettings
 from fastdino.spectrograms.shards import ShardWriter, TrackInfo, list_shards, name_of
-from fastdino.training.device import best_device
+from fastdino.training.device import best_device, multiplies_in
 from fastdino.training.loop import Run
 from fastdino.training.objectives.published import published_loss
 from fastdino.training.published_encoder import LEARNING_RATE, PublishedEncoder
 from fastdino.training.sampler import CropSampler
-from fastdino.training.settings import settings_for
+from fastdino.training.settings import EncoderSettings, settings_for
 
 SONGS, SONG_S = 64, 180
 # Of the collection that the method was first made for.
 COLLECTION_HOURS = 750
 STEPS = 8
+# A product takes a hundredth of a step.
+PRODUCTS = 10
 # The published step is long, and none of its time is per batch: fewer crops measure the same.
 PUBLISHED_CROPS = 8
 
@@ -52,18 +55,22 @@ def rows() -> Iterator[Row]:
         loading: list[float] = []
         ours: list[float] = []
         theirs: list[float] = []
+        plain: list[float] = []
         published = _published_step(
             sampler.batch(0, PUBLISHED_CROPS, 1, run.crop_frames).flatten(0, 1)
         )
+        multiply, product_flops = _product(settings.encoder, crops * run.crop_frames, device)
         if device.type == "cuda":
             run.compile()
         run.one_step()
         published()
+        multiply()
         for step in range(STEPS):  # taken in turns, so that both meet the same disturbances
             ours.append(_seconds(run.one_step, device))
             draw = (step, settings.songs, settings.crops, run.crop_frames)
             loading.append(_seconds(lambda draw=draw: sampler.batch(*draw), device))  # type: ignore[misc]
             theirs.append(_seconds(published, device))
+            plain.append(_seconds(lambda: [multiply() for _ in range(PRODUCTS)], device))
         step_s = statistics.median(ours)
         yield Row(
             f"training step, preset {settings.preset}",
@@ -72,11 +79,11 @@ def rows() -> Iterator[Row]:
             "encoder and loss as published",
             PUBLISHED_CROPS / statistics.median(theirs),
         )
-        yield Row(
-            "  the same",
-            3 * settings.encoder.flops(crops * run.crop_frames) / step_s / 1e9,
-            "GFLOP/s",
-        )
+        speed = 3 * settings.encoder.flops(crops * run.crop_frames) / step_s
+        yield Row("  the same", speed / 1e9, "GFLOP/s")
+        plain_speed = PRODUCTS * product_flops / statistics.median(plain)
+        share = 100 * speed / plain_speed
+        yield Row("  of what plain matrix products do", share, "%", target=">= 75")
         crops_of_all = COLLECTION_HOURS * 3600 / settings.crop_s
         yield Row(
             f"  one pass over {COLLECTION_HOURS} hours",
@@ -109,6 +116,17 @@ def _published_step(crops: torch.Tensor) -> Callable[[], None]:
         optimizer.step()
 
     return step
+
+
+def _product(
+    shape: EncoderSettings, n_frames: int, device: torch.device
+) -> tuple[Callable[[], Tensor], float]:
+    """The encoder's largest matrix product, by itself; and its floating-point operations."""
+    positions, width, hidden = n_frames // shape.stride, shape.dim, shape.expansion * shape.dim
+    dtype = multiplies_in(device)
+    a = torch.randn(positions, width, device=device, dtype=dtype)
+    b = torch.randn(width, hidden, device=device, dtype=dtype)
+    return lambda: a @ b, 2.0 * positions * width * hidden
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:

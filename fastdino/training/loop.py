@@ -24,7 +24,7 @@ from fastdino import __version__
 from fastdino.core.progress import Progress, progress
 from fastdino.core.storage import atomic_replace
 from fastdino.training import ranks
-from fastdino.training.device import autocast
+from fastdino.training.device import autocast, keep_freed_memory
 from fastdino.training.encoder import Encoder
 from fastdino.training.metrics import effective_rank
 from fastdino.training.muon import Muon
@@ -92,6 +92,7 @@ class Run:
         self.steps = settings.steps(hours)
         self.seconds = settings.seconds(hours)
         self.crop_frames = round(settings.crop_s * frames_per_s)
+        keep_freed_memory()
         self._begin()
         if ranks.rank() == 0 and self.checkpoint.exists():
             try:
