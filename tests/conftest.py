@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 import demo_collection
 import hypothesis
 import object_store
+import preloaded
 import pytest
 
 from fastdino import demo
+from fastdino.core import workers
 from fastdino.core.home import Home
 
 if TYPE_CHECKING:
@@ -39,6 +41,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--picture", type=Path, help="write a picture of the page, of $FASTDINO_HOME if it is set"
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _workers_are_forked() -> Iterator[None]:
+    """Workers that load torch once a session, and not each of them: most tests start some."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(workers, "CONTEXT", preloaded.context())
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,8 @@ R = TypeVar("R")
 MEMORY_BYTES = 3 << 30
 # Of what libraries say of a task; what is more than a pipe holds is not even kept.
 HEARD_BYTES = 2000
+# How they are started: anew, whatever threads and locks this process has.
+CONTEXT: multiprocessing.context.BaseContext = multiprocessing.get_context("spawn")
 
 
 @dataclass(frozen=True)
@@ -179,9 +181,8 @@ class _Worker(Generic[T, R]):
     """A process, the pipe to it and the one task that it may be at."""
 
     def __init__(self, function: Callable[[T], R]) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, function), daemon=True)
+        self.pipe, theirs = CONTEXT.Pipe()
+        self.process = CONTEXT.Process(target=_serve, args=(theirs, function), daemon=True)
         self.process.start()
         theirs.close()
         self.deadline = float("inf")

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -12,9 +13,16 @@ from pathlib import Path
 
 import pytest
 
+from fastdino.core import workers
 from fastdino.core.errors import UserError
 from fastdino.core.failures import MACHINE
 from fastdino.core.workers import MEMORY_BYTES, WorkerFailure, available_cores, map_in_workers
+
+
+@pytest.fixture(autouse=True)
+def _spawned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Started as they are for people."""
+    monkeypatch.setattr(workers, "CONTEXT", multiprocessing.get_context("spawn"))
 
 
 def misbehave(task: str) -> int:

@@ -1,7 +1,6 @@
 """A publishing that writes in the database of before: what comes of it, who reads, what kills."""
 
 import logging
-import multiprocessing
 import os
 import random
 import shutil
@@ -16,6 +15,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import polars as pl
+import preloaded
 import pytest
 import synthetic
 from hypothesis import Phase, given, settings
@@ -458,9 +458,7 @@ def die_at(root: Path, nth: int, delay_s: float) -> None:
 
 
 def is_killed(home: Home, nth: int, delay_s: float) -> bool:
-    process = multiprocessing.get_context("forkserver").Process(
-        target=die_at, args=(home.root, nth, delay_s)
-    )
+    process = preloaded.context().Process(target=die_at, args=(home.root, nth, delay_s))
     process.start()
     process.join(60)
     assert process.exitcode in (0, -signal.SIGKILL)

@@ -8,7 +8,6 @@ all of them together, as a power cut would.
 """
 
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -21,12 +20,8 @@ from typing import TypeVar
 
 from fastdino.core.home import Home
 from fastdino.core.workers import WorkerFailure, WorkerPool
+from tests.preloaded import context
 
-PRELOADED = [
-    "duckdb", "fastdino.__main__", "fastdino.embeddings.encode", "fastdino.ingestion.identify",
-    "fastdino.page.page", "fastdino.training.stage", "matplotlib.pyplot", "openTSNE",
-    "plotly.offline", "sklearn.cluster", "sklearn.manifold", "soundfile",
-]  # fmt: skip
 TOUCHING = {"open", "os.link", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"}
 LIMIT_S = 300.0
 
@@ -78,9 +73,7 @@ def run(
     Returns:
         How often each place was touched, or None if the run was killed.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    process = context.Process(target=_run, args=(home.root, command, log, moment, workers))
+    process = context().Process(target=_run, args=(home.root, command, log, moment, workers))
     process.start()
     process.join(LIMIT_S)
     if process.exitcode is None:
