@@ -40,12 +40,19 @@ def however_much(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publishing, "WORN", 1e9)
 
 
-@pytest.fixture
-def home(home: Home, however_much: None) -> Home:
-    """Published, with a map and two files of vectors."""
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """Published, with a map and two files of vectors. Made once: only read it."""
+    home = Home(tmp_path_factory.mktemp("standby") / "home")
     write(home)
     publish(home)
     return home
+
+
+@pytest.fixture
+def home(once: Home, home: Home, however_much: None) -> Home:
+    """The same, to be changed."""
+    return Home(Path(shutil.copytree(once.root, home.root)))
 
 
 def write(home: Home, songs: int = SONGS) -> None:
