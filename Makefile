@@ -51,7 +51,7 @@ thorough: $(INSTALLED_CLUSTER) ## run all tests, those of many minutes and on a 
 
 # PICTURE=docs/page.png also takes a picture, of the collection under FASTDINO_HOME if that is set.
 test-browser: $(INSTALLED_BROWSER) ## open the page in a real Chromium (CHROMIUM=... if it is elsewhere)
-	$(BIN)/python -m pytest -m browser $(if $(PICTURE),--picture "$(PICTURE)")
+	$(BIN)/python -m pytest -m browser -n auto --maxprocesses 4 --dist loadgroup $(if $(PICTURE),--picture "$(PICTURE)")
 
 check: $(INSTALLED_DEV) ## lint, formatting, types
 	$(BIN)/ruff check .

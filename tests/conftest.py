@@ -33,8 +33,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 os.environ["FASTDINO_PLAYLISTS"] = ""
 os.environ["FASTDINO_SERVER"] = ""
 # On a busy machine a slow example is no finding.
-hypothesis.settings.register_profile("fastdino", deadline=None)
-hypothesis.settings.load_profile("fastdino")
+hypothesis.settings.register_profile("fastdino", deadline=None, max_examples=25)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=200)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    asks_for_all = "not thorough" not in config.option.markexpr
+    hypothesis.settings.load_profile("thorough" if asks_for_all else "fastdino")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -128,12 +133,23 @@ def demo_home(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, list[Path
 def collection(finished: tuple[Home, Path], tmp_path: Path) -> Iterator[tuple[Home, Path]]:
     """The module's finished run and its music in a place where both may be changed."""
     home, music = finished
-    # The catalogue holds absolute paths, so the music stays where it is and is put back after.
-    kept = tmp_path / "kept"
+    # The catalogue holds absolute paths, so the music stays where it is and is put back after, if
+    # need be: files that were put back are others for the catalogue, and are all opened again.
+    kept, before = tmp_path / "kept", listed(music)
     shutil.copytree(music, kept)
     yield Home(Path(shutil.copytree(home.root, tmp_path / "home"))), music
-    shutil.rmtree(music)
-    shutil.copytree(kept, music)
+    if listed(music) != before:
+        shutil.rmtree(music)
+        shutil.copytree(kept, music)
+
+
+def listed(folder: Path) -> dict[Path, tuple[int, int]]:
+    """All below a folder, and what changes when it does."""
+    return {
+        path: (status.st_ino, status.st_ctime_ns)
+        for path in folder.rglob("*")
+        for status in [path.lstat()]
+    }
 
 
 @pytest.fixture

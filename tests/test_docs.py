@@ -5,6 +5,7 @@ import json
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -167,13 +168,23 @@ def test_a_program_prints_what_it_asked_for(
     assert re.search(r"Paper|Folk|59", capsys.readouterr().out)
 
 
+@pytest.fixture(scope="module")
+def exports(demo_home: tuple[Home, list[Path]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every file that the documentation has ``fastdino export`` write. Made once: only read it."""
+    folder = tmp_path_factory.mktemp("exports")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("FASTDINO_HOME", str(demo_home[0].root))
+        patched.chdir(folder)
+        for words in command_lines(".venv/bin/fastdino"):
+            if words[0] == "export":
+                assert main(words) == 0
+    return folder
+
+
 @pytest.fixture
-def exported(demo_home: tuple[Home, list[Path]], checkout: Path) -> Path:
-    """The current folder, with every file that the documentation has ``fastdino export`` write."""
-    for words in command_lines(".venv/bin/fastdino"):
-        if words[0] == "export":
-            assert main(words) == 0
-    return checkout
+def exported(exports: Path, checkout: Path) -> Path:
+    """The current folder, with those files."""
+    return Path(shutil.copytree(exports, checkout, dirs_exist_ok=True))
 
 
 @pytest.mark.parametrize("program", blocks("docs/export.md", "python"))

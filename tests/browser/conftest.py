@@ -3,6 +3,8 @@
 Playwright is an extra, installed by ``make test-browser``: without it nothing here is collected.
 """
 
+import os
+import shutil
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +16,7 @@ import stages
 
 from fastdino import demo
 from fastdino.core.home import Home
+from fastdino.core.storage import exclusive_lock
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
@@ -23,13 +26,19 @@ collect_ignore_glob = [] if find_spec("playwright") else ["test_*.py"]
 
 @pytest.fixture(scope="session")
 def collection(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """Twenty-five songs of 24 s in seven formats, one that browsers do not know among them."""
-    folder = tmp_path_factory.mktemp("browser")
-    demo.synthesise(folder / "music", artists=4, songs_per_artist=6, seconds=24.0)
-    _as_wma(next((folder / "music").rglob("*.wav")), folder / "music" / "Old Player.wma")
-    home = Home(folder / "home")
-    stages.run(home, folder / "music")
-    return home
+    """Twenty-five songs of 24 s in seven formats, one that browsers do not know among them.
+
+    Made once, by whichever process of a test run comes first; each has a copy of the home.
+    """
+    own, worker = tmp_path_factory.getbasetemp(), os.environ.get("PYTEST_XDIST_WORKER")
+    folder = (own.parent if worker else own) / "browser"
+    made, music = Home(folder / "made"), folder / "music"
+    with exclusive_lock(folder, with_all_below=False):
+        if not made.page.exists():
+            demo.synthesise(music, artists=4, songs_per_artist=6, seconds=24.0)
+            _as_wma(next(music.rglob("*.wav")), music / "Old Player.wma")
+            stages.run(made, music)
+    return Home(Path(shutil.copytree(made.root, folder / (worker or "home"))))
 
 
 def _as_wma(source: Path, target: Path) -> None:

@@ -21,6 +21,7 @@ from fastdino.page.access import TOO_OFTEN, WITHOUT_TOKEN
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.xdist_group("house"),  # in their order: the last ends the phone's being heard
     pytest.mark.skipif(
         os.geteuid() != 0 or not all(map(shutil.which, ("unshare", "nsenter", "ip"))),
         reason="needs root, unshare, nsenter and ip: the phone is in a network of its own",

@@ -176,7 +176,7 @@ def asked_of(db: duckdb.DuckDBPyConnection, song: int, k: int) -> tuple[list[tup
 
 def test_of_many_moments_those_found_are_those_of_a_whole_search(many) -> None:
     same = []
-    for song in range(0, SONGS - 200, 100):
+    for song in range(0, SONGS - 200, 250):
         found, expected = asked_of(many, song, 10)
         assert len(found) == 10
         # No similarity is told that is not there, and what is missed is hardly better.

@@ -3,6 +3,8 @@
 import base64
 import json
 import re
+import shutil
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -33,8 +35,22 @@ def make(home: Home, n: int, **changes: object) -> str:
     return home.page.read_text(encoding="utf-8")
 
 
-def test_the_page_shows_every_song_with_its_tags_and_cluster(home):
-    text = make(home, 30)
+@pytest.fixture(scope="module")
+def thirty(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """Thirty songs and their page. Made once: only read them."""
+    home = Home(tmp_path_factory.mktemp("page") / "home")
+    make(home, 30)
+    return home
+
+
+@pytest.fixture
+def copied(thirty: Home, home: Home) -> Home:
+    """The same, to be changed."""
+    return Home(Path(shutil.copytree(thirty.root, home.root)))
+
+
+def test_the_page_shows_every_song_with_its_tags_and_cluster(thirty):
+    text = thirty.page.read_text(encoding="utf-8")
     data, files = embedded(text), embedded(text, "files")
     songs = data["songs"]
     assert songs["title"] == [synthetic.song(i)["title"] for i in range(30)]
@@ -71,14 +87,14 @@ def test_a_song_of_several_artists_and_genres_is_there_for_each(home):
     assert data["songs"]["artists"] == data["songs"]["genres"] == [[]] * 30
 
 
-def test_the_page_knows_every_songs_nearest_in_their_order(home):
-    text = make(home, 30)
+def test_the_page_knows_every_songs_nearest_in_their_order(thirty):
+    text = thirty.page.read_text(encoding="utf-8")
     data, neighbors = embedded(text), embedded(text, "neighbors")
     k = neighbors["k"]
     near = np.frombuffer(base64.b64decode(neighbors["rows"]), "<u4").reshape(30, k)
     alike = np.frombuffer(base64.b64decode(neighbors["similarities"]), np.uint8)
     query = "SELECT neighbor_id, similarity FROM neighbors WHERE track_id = ? ORDER BY rank"
-    with duckdb.connect(str(home.database), read_only=True) as db:
+    with duckdb.connect(str(thirty.database), read_only=True) as db:
         for row, track_id in enumerate(data["songs"]["id"]):
             ids, similarities = zip(*db.execute(query, [track_id]).fetchall(), strict=True)
             assert [data["songs"]["id"][i] for i in near[row]] == list(ids)
@@ -86,8 +102,8 @@ def test_the_page_knows_every_songs_nearest_in_their_order(home):
             np.testing.assert_allclose(shown, np.maximum(similarities, 0), atol=0.5 / 255 + 1e-6)
 
 
-def test_songs_that_left_the_collection_are_no_ones_nearest(home):
-    make(home, 30)
+def test_songs_that_left_the_collection_are_no_ones_nearest(copied):
+    home = copied
     synthetic.write_catalog(home, [synthetic.song(i) for i in range(0, 30, 2)])
     publish(home)
     write_page(home)
@@ -98,9 +114,10 @@ def test_songs_that_left_the_collection_are_no_ones_nearest(home):
 
 
 def test_of_more_songs_than_a_browser_holds_there_is_a_sample_and_it_is_said(
-    home: Home, monkeypatch: pytest.MonkeyPatch
+    copied: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = embedded(make(home, 30))
+    home = copied
+    whole = embedded(home.page.read_text(encoding="utf-8"))
     assert whole["counts"]["shown"] == 30
     assert "sample" not in whole["facts"]
     monkeypatch.setattr(page, "SHOWN", 20)

@@ -1,6 +1,7 @@
 """Comparisons of seconds: what is trained, what is not trained again, what the table says."""
 
 import dataclasses
+import shutil
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +26,21 @@ ARMS = ["fastdino", "published", "dino", "autoencoder"]
 
 def run(home: Home, names: list[str], *, minutes: float = SECOND / 4, seeds: int = 1) -> Summary:
     return compare.run(home, names=names, minutes=[minutes], seeds=seeds, preset="tiny")
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """Songs, and a comparison in which one arm was trained. Made once: only read it."""
+    home = Home(tmp_path_factory.mktemp("compared"))
+    write_songs(home, songs())
+    assert run(home, ["fastdino"]).counts["trained"] == 1
+    return home
+
+
+@pytest.fixture
+def compared(once: Home, home: Home) -> Home:
+    """The same, to be changed."""
+    return Home(Path(shutil.copytree(once.root, home.root)))
 
 
 def judge(home: Home, **vectors: Path) -> Summary:
@@ -73,13 +89,12 @@ def test_every_arm_is_trained_and_judged_beside_the_floors(home_with_shards: Hom
 
 
 def test_a_second_comparison_trains_nothing_and_a_wider_one_only_what_is_new(
-    home_with_shards: Home,
+    compared: Home,
 ) -> None:
-    run(home_with_shards, ["fastdino"])
-    before = rows(home_with_shards)
-    assert not run(home_with_shards, ["fastdino"]).did_work
-    assert rows(home_with_shards) == before
-    assert run(home_with_shards, ["fastdino", "dino"], seeds=2).counts["trained"] == 3
+    before = rows(compared)
+    assert not run(compared, ["fastdino"]).did_work
+    assert rows(compared) == before
+    assert run(compared, ["fastdino", "dino"], seeds=2).counts["trained"] == 3
 
 
 def test_an_interrupted_run_goes_on(
@@ -101,11 +116,10 @@ def test_an_interrupted_run_goes_on(
     assert metrics.read_text() == before  # trained already; only judged
 
 
-def test_other_songs_mean_other_runs(home_with_shards: Home) -> None:
-    run(home_with_shards, ["fastdino"])
-    write_songs(home_with_shards, {"another": next(iter(songs().values()))})
-    assert run(home_with_shards, ["fastdino"]).counts["trained"] == 1
-    assert {row["n_tracks"] for row in rows(home_with_shards) if row["subset"] == "all"} == {13}
+def test_other_songs_mean_other_runs(compared: Home) -> None:
+    write_songs(compared, {"another": next(iter(songs().values()))})
+    assert run(compared, ["fastdino"]).counts["trained"] == 1
+    assert {row["n_tracks"] for row in rows(compared) if row["subset"] == "all"} == {13}
 
 
 def test_no_budget_means_only_the_table(home_with_shards: Home) -> None:
@@ -130,9 +144,9 @@ def test_a_third_of_the_artists_is_set_aside_whatever_the_collection() -> None:
 
 
 def test_runs_by_a_recipe_that_has_changed_since_leave_the_table(
-    home_with_shards: Home, monkeypatch: pytest.MonkeyPatch
+    compared: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(home_with_shards, ["fastdino", "dino"])
+    run(compared, ["fastdino", "dino"])
     real = compare.arms
 
     def changed(base: TrainingSettings) -> dict[str, compare.Arm]:
@@ -142,8 +156,8 @@ def test_runs_by_a_recipe_that_has_changed_since_leave_the_table(
         return arms | {"dino": dataclasses.replace(dino, settings=slower)}
 
     monkeypatch.setattr(compare, "arms", changed)
-    run(home_with_shards, [])
-    assert {"fastdino"} == {row["arm"] for row in rows(home_with_shards) if row["run"]}
+    run(compared, [])
+    assert {"fastdino"} == {row["arm"] for row in rows(compared) if row["run"]}
 
 
 def peer_file(folder: Path, track_ids: Iterable[str], seed: int = 0) -> Path:

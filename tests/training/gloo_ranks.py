@@ -1,7 +1,7 @@
 """One of several gloo ranks: what they compute together, against what one computes alone.
 
-``python gloo_ranks.py RANK WORLD HOW FOLDER SHARD...``; each leaves what it found in a file, rank 0
-the differences, too. HOW is "plain" or "compiled".
+``python gloo_ranks.py RANK WORLD HOW OBJECTIVES FOLDER SHARD...``; each leaves what it found in a
+file, rank 0 the differences, too. HOW is "plain" or "compiled", OBJECTIVES are joined by commas.
 """
 
 import dataclasses
@@ -16,7 +16,6 @@ from torch import Tensor
 
 from fastdino.training import ranks
 from fastdino.training.loop import Run
-from fastdino.training.objectives import OBJECTIVES
 from fastdino.training.sampler import CropSampler
 from fastdino.training.settings import PRESETS
 
@@ -88,17 +87,19 @@ def of_gathered(world: int) -> dict[str, float]:
     }
 
 
-def main(rank: int, world: int, how: str, folder: Path, shards: list[Path]) -> None:
+def main(
+    rank: int, world: int, how: str, objectives: list[str], folder: Path, shards: list[Path]
+) -> None:
     torch.set_num_threads(1)
     double()
     alone = {}
     if rank == 0:
-        alone = {o: learned(shards, folder / f"{o}-alone", o) for o in OBJECTIVES}
+        alone = {o: learned(shards, folder / f"{o}-alone", o) for o in objectives}
     store = f"file://{folder / 'store'}"
     dist.init_process_group("gloo", init_method=store, rank=rank, world_size=world)
     together = {
         o: learned(shards, folder / f"{o}-{rank}", o, compiled=how == "compiled")
-        for o in OBJECTIVES
+        for o in objectives
     }
     # Of a collection larger than memory.
     shared_out = learned(shards, folder / f"shared-out-{rank}", "fastdino", budget_bytes=10)
@@ -116,5 +117,6 @@ def main(rank: int, world: int, how: str, folder: Path, shards: list[Path]) -> N
 
 
 if __name__ == "__main__":
-    number, ranks_there, way, where, *files = sys.argv[1:]
-    main(int(number), int(ranks_there), way, Path(where), [Path(file) for file in files])
+    number, ranks_there, way, learned_by, where, *files = sys.argv[1:]
+    asked = learned_by.split(",")
+    main(int(number), int(ranks_there), way, asked, Path(where), [Path(file) for file in files])

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from fastdino.training.objectives import OBJECTIVES
 HERE = Path(__file__).parent
 
 
-def ask(n_ranks: int, how: str, folder: Path) -> list[dict[str, Any]]:
+def ask(
+    n_ranks: int, how: str, folder: Path, objectives: Iterable[str] = OBJECTIVES
+) -> list[dict[str, Any]]:
     """What so many real gloo ranks find, each."""
     every = list(songs().items())
     shards = [
@@ -28,10 +31,10 @@ def ask(n_ranks: int, how: str, folder: Path) -> list[dict[str, Any]]:
         for shard in list_shards(write_songs(Home(folder / f"{part}"), dict(every[part::3])))
     ]
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(HERE / "gloo_ranks.py")]
+    command, given = [sys.executable, str(HERE / "gloo_ranks.py")], ",".join(objectives)
     started = [
         subprocess.Popen(
-            [*command, str(rank), str(n_ranks), how, str(folder), *map(str, shards)],
+            [*command, str(rank), str(n_ranks), how, given, str(folder), *map(str, shards)],
             env=environment,
         )
         for rank in range(n_ranks)
@@ -42,8 +45,10 @@ def ask(n_ranks: int, how: str, folder: Path) -> list[dict[str, Any]]:
 
 # One test, though of several things: starting ranks takes seconds, in each process of a test run.
 def test_two_ranks_learn_what_one_process_learns_and_agree_on_all_else(tmp_path: Path) -> None:
-    found = ask(2, "plain", tmp_path)
-    for objective in OBJECTIVES:
+    # One that gathers what others have found, and one that has a teacher.
+    objectives = ("fastdino", "dino")
+    found = ask(2, "plain", tmp_path, objectives)
+    for objective in objectives:
         assert found[0][objective]["gradients"] < 1e-12
         assert found[0][objective]["weights"] < 1e-10
     # What is gathered has the right gradient, however it lies in memory.
@@ -58,7 +63,7 @@ def test_two_ranks_learn_what_one_process_learns_and_agree_on_all_else(tmp_path:
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize(("n_ranks", "how"), [(4, "plain"), (2, "compiled")])
+@pytest.mark.parametrize(("n_ranks", "how"), [(2, "plain"), (4, "plain"), (2, "compiled")])
 def test_so_have_four_ranks_and_those_that_compile_their_encoders(
     tmp_path: Path, n_ranks: int, how: str
 ) -> None:
