@@ -39,7 +39,7 @@ MEMORY_BYTES = 3 << 30
 # Of what libraries say of a task; what is more than a pipe holds is not even kept.
 HEARD_BYTES = 2000
 # How they are started: anew, whatever threads and locks this process has.
-CONTEXT: multiprocessing.context.BaseContext = multiprocessing.get_context("spawn")
+CONTEXT = multiprocessing.get_context("spawn")
 
 
 @dataclass(frozen=True)

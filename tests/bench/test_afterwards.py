@@ -15,7 +15,10 @@ from fastdino.page.page import write_page
 N = 300
 
 
-def test_made_up_songs_go_all_the_way_and_every_question_is_answered(home: Home) -> None:
+def test_made_up_songs_go_all_the_way_and_every_question_is_answered(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(afterwards, "REPEATS", 2)
     collection.make_up(home, N)
     for step in STEPS.values():
         goes = list(step(home, N))

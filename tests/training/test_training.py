@@ -40,15 +40,14 @@ def test_a_first_run_trains_and_a_second_keeps_the_model(home_with_shards: Home)
 
 
 def test_a_collection_grown_by_a_tenth_keeps_its_model_and_by_a_third_gets_another(
-    home_with_shards: Home,
+    trained: Home,
 ) -> None:
-    run(home_with_shards, SETTINGS)
     more = {f"new-{k}": v for k, v in songs(artists=1, each=4).items()}
     names = list(more)
-    write_songs(home_with_shards, {names[0]: more[names[0]]})
-    assert not run(home_with_shards, SETTINGS).did_work
-    write_songs(home_with_shards, {name: more[name] for name in names[1:]})
-    assert run(home_with_shards, SETTINGS).did_work
+    write_songs(trained, {names[0]: more[names[0]]})
+    assert not run(trained, SETTINGS).did_work
+    write_songs(trained, {name: more[name] for name in names[1:]})
+    assert run(trained, SETTINGS).did_work
 
 
 @pytest.fixture(scope="module")
@@ -220,38 +219,34 @@ def test_a_model_of_other_spectrograms_stays_in_use_until_one_that_fits_is_promo
 
 
 def test_another_training_length_or_seed_alone_is_no_reason_to_train_again(
-    home_with_shards: Home,
+    trained: Home,
 ) -> None:
-    run(home_with_shards, SETTINGS)
     longer = dataclasses.replace(SETTINGS, minutes=9.0, seed=5)
-    assert not run(home_with_shards, longer).did_work
-    assert run(home_with_shards, longer, afresh=True).did_work
-    assert run(home_with_shards, dataclasses.replace(longer, dim=16)).did_work
+    assert not run(trained, longer).did_work
+    assert run(trained, longer, afresh=True).did_work
+    assert run(trained, dataclasses.replace(longer, dim=16)).did_work
 
 
 def test_a_model_of_the_method_before_is_kept_in_use_and_the_run_says_that_there_is_a_better_one(
-    home_with_shards: Home,
+    trained: Home,
 ) -> None:
-    made = run(home_with_shards, SETTINGS)
-    assert made is not None
-    assert "--afresh" not in run(home_with_shards, SETTINGS).headline
-    path = home_with_shards.model(str(registry.current_id(home_with_shards))) / "model.json"
+    assert "--afresh" not in run(trained, SETTINGS).headline
+    path = trained.model(str(registry.current_id(trained))) / "model.json"
     about = json.loads(path.read_text())
     # What models were said to be before methods had numbers.
     del about["method"], about["digest"]
     path.write_text(json.dumps(about))
-    again = run(home_with_shards, SETTINGS)
+    again = run(trained, SETTINGS)
     assert not again.did_work
     assert "fastdino train --afresh" in again.headline
-    assert len(registry.model_ids(home_with_shards)) == 1
+    assert len(registry.model_ids(trained)) == 1
 
 
-def test_new_songs_alone_are_embedded(home_with_shards: Home) -> None:
-    run(home_with_shards, SETTINGS)
-    assert embeddings.run(home_with_shards).counts["new_tracks"] == 12
-    assert not embeddings.run(home_with_shards).did_work
-    write_songs(home_with_shards, {"new": songs(1, 1)["00-00"]})
-    assert embeddings.run(home_with_shards).counts["new_tracks"] == 1
+def test_new_songs_alone_are_embedded(trained: Home) -> None:
+    assert embeddings.run(trained).counts["new_tracks"] == 12
+    assert not embeddings.run(trained).did_work
+    write_songs(trained, {"new": songs(1, 1)["00-00"]})
+    assert embeddings.run(trained).counts["new_tracks"] == 1
 
 
 def test_embedding_before_training_says_what_to_run_first(home_with_shards: Home) -> None:
