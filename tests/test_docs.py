@@ -174,6 +174,7 @@ def exports(demo_home: tuple[Home, list[Path]], tmp_path_factory: pytest.TempPat
     folder = tmp_path_factory.mktemp("exports")
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("FASTDINO_HOME", str(demo_home[0].root))
+        patched.setenv("HOME", str(folder))
         patched.chdir(folder)
         for words in command_lines(".venv/bin/fastdino"):
             if words[0] == "export":

@@ -92,6 +92,7 @@ def test_labels_come_from_the_files_given(compared: Compared) -> None:
     assert table["label_knn"].null_count < table.num_rows
 
 
+@pytest.mark.thorough
 def test_without_a_budget_what_there_is_is_drawn_again_whatever_songs_are_new(
     compared: Compared,
 ) -> None:

@@ -3,11 +3,14 @@
 import subprocess
 import sys
 
-from playwright.sync_api import BrowserContext, Page
+from playwright.sync_api import BrowserContext, Page, expect
 
 from fastdino.core.home import Home
 
 READY = "html[data-ready]"
+# On a busy machine no more is wrong than that it takes long.
+LIMIT_MS = 120_000
+expect.set_options(timeout=LIMIT_MS)
 # What the page's modules export, by its name: tests look at the page from within, too.
 EXPOSE = (
     """() => { for (const exported of Object.values(modules)) Object.assign(window, exported); }"""
@@ -36,6 +39,7 @@ class serve:
 def watched(context: BrowserContext) -> tuple[Page, list[str]]:
     """A new tab, and what goes wrong in it from now on."""
     page, complaints = context.new_page(), []
+    page.set_default_timeout(LIMIT_MS)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on(
         "console",

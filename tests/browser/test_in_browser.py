@@ -18,7 +18,6 @@ from fastdino.page import page as report_page
 from fastdino.page import write_page
 
 pytestmark = pytest.mark.browser
-expect.set_options(timeout=20_000)  # Where a computer is busy.
 
 HOSTILE = "</script><script>document.title='owned'</script><b>&amp;\u2028\u2029{{data}}"
 PLAYS = "() => !audio.paused && audio.currentTime > 0.3"

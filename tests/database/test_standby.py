@@ -309,7 +309,7 @@ def test_a_reader_keeps_what_it_opened_through_several_publishings(home: Home) -
     assert is_what_would_be_published(home)
 
 
-@pytest.mark.parametrize("opened", [open, duckdb.connect])
+@pytest.mark.parametrize("opened", [pytest.param(open, marks=pytest.mark.thorough), duckdb.connect])
 def test_who_has_it_open_in_the_same_program_keeps_it_too(
     home: Home, opened: Callable[..., duckdb.DuckDBPyConnection]
 ) -> None:
@@ -341,7 +341,15 @@ def test_homes_that_were_copied_by_hard_links_do_not_write_in_each_others(home: 
     assert (home.database.read_bytes(), home.standby.read_bytes()) == before
 
 
-@pytest.mark.parametrize("content", [None, b"not a database" * 1000, b"damaged", b"other"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        pytest.param(b"not a database" * 1000, marks=pytest.mark.thorough),
+        b"damaged",
+        pytest.param(b"other", marks=pytest.mark.thorough),
+    ],
+)
 def test_a_standby_that_is_of_no_use_is_no_error(home: Home, content: bytes | None) -> None:
     if content is None:
         shutil.rmtree(home.standby.parent)

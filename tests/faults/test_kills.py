@@ -186,18 +186,25 @@ def undisturbed(
     return found
 
 
+@pytest.mark.parametrize(
+    "places",
+    [
+        pytest.param(["shards", "models", "music.duckdb"], id="three"),
+        pytest.param(PLACES, id="all", marks=pytest.mark.thorough),
+    ],
+)
 def test_killed_in_several_stages_a_run_ends_with_what_an_undisturbed_one_has(
-    library: Path, tmp_path: Path
+    places: list[str], library: Path, tmp_path: Path
 ) -> None:
     undisturbed = Life(library, tmp_path / "undisturbed", workers=False)
     touched = undisturbed.run()
     assert touched
     assert set(touched) == set(PLACES)
     rng = random.Random(4)
-    moments = [Moment(place, rng.randint(1, touched[place])) for place in PLACES]
+    moments = [Moment(place, rng.randint(1, touched[place])) for place in places]
     life = Life(library, tmp_path / "killed", workers=False)
     killed = killed_and_run_again(life, moments)
-    assert len(killed) >= len(moments) - 2
+    assert len(killed) >= len(moments) - len(moments) // 4
     assert_same(life.everything(), undisturbed.everything(), killed)
 
 

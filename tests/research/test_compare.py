@@ -212,6 +212,7 @@ def test_vectors_that_lack_a_song_or_are_called_like_an_arm_are_refused(
         judge(home_with_shards, dino=peer_file(tmp_path, songs()))
 
 
+@pytest.mark.thorough
 def test_each_arm_is_held_against_the_default_song_by_song(
     tagged_home: Home, tmp_path: Path
 ) -> None:

@@ -300,7 +300,13 @@ def test_no_backward_pass_asks_for_a_value(
             loss.item()
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize(
+    "objective",
+    [
+        pytest.param(name, marks=() if name == "fastdino" else pytest.mark.thorough)
+        for name in OBJECTIVES
+    ],
+)
 def test_a_compiled_run_learns_what_one_that_is_not_compiled_learns(
     shards: list[Path], tmp_path: Path, objective: str
 ) -> None:
