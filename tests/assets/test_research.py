@@ -84,7 +84,13 @@ def test_a_budget_is_trained_for_and_what_came_out_is_shown(compared: Compared) 
     assert Path(str(compared.shown["page (path)"])).stat().st_size > 0
     table = compared.shown["All songs (table)"]
     arms = [record.data["arm"] for record in table.records]  # type: ignore[attr-defined]
-    assert arms == ["FastDINO", "Mel mean + std", "Mel mean", "Nothing learned", "Untrained encoder"]
+    assert arms == [
+        "FastDINO",
+        "Mel mean + std",
+        "Mel mean",
+        "Nothing learned",
+        "Untrained encoder",
+    ]
 
 
 def test_labels_come_from_the_files_given(compared: Compared) -> None:
