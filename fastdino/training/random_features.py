@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fastdino.training.projection import Projection
 
-# With an eighth or eight times as many, with the same of longer windows, or with other random
+# With half or eight times as many, with the same of longer windows, or with other random
 # numbers, an artist's songs were found as well.
 UNITS = 256
 SEED = 1
