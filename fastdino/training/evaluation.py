@@ -24,7 +24,7 @@ from fastdino.training import metrics
 from fastdino.training.encoder import Encoder
 from fastdino.training.labels import Labels
 from fastdino.training.model import Moments, SongModel, position_spans, segment_bounds
-from fastdino.training.projection import joined
+from fastdino.training.projection import divided, joined
 from fastdino.training.random_features import UNITS
 from fastdino.training.sampler import CropSampler
 
@@ -116,9 +116,7 @@ class NothingLearned:
     def __init__(self, encoder: Encoder, dim: int) -> None:
         """Of vectors ``dim`` long; of the encoder what it knows of the bands."""
         self.model = SongModel.of(encoder, dim)
-        assert self.model.random
-        assert self.model.timbre
-        self.random, self.timbre = self.model.random, self.model.timbre
+        _, *self.parts = self.model.parts
 
     def fit_bands(self, tracks: Iterable[Tensor]) -> None:
         """See ``FeatureExtractor``."""
@@ -133,13 +131,12 @@ class NothingLearned:
 
     def fit_projection(self, pooled: Tensor, songs: Tensor) -> None:
         """See ``FeatureExtractor``."""
-        self.random.fit_projection(pooled[:, : self.random.width], songs)
-        self.timbre.fit_projection(pooled[:, self.random.width :], songs)
+        for part, own in divided(pooled, self.parts):
+            part.fit_projection(own, songs)
 
     def vectors(self, pooled: Tensor) -> Tensor:
         """See ``FeatureExtractor``; either half counts the same."""
-        features, bands = pooled.split([self.random.width, self.timbre.width], -1)
-        return joined([self.random.vectors(features), self.timbre.vectors(bands)]).float()
+        return joined([part.vectors(own) for part, own in divided(pooled, self.parts)]).float()
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from fastdino.core.storage import atomic_replace
 from fastdino.training import registry
 from fastdino.training.device import autocast
 from fastdino.training.encoder import Encoder
-from fastdino.training.projection import Projection, joined
+from fastdino.training.projection import Projection, divided, joined
 from fastdino.training.random_features import RandomFeatures
 from fastdino.training.settings import EncoderSettings
 from fastdino.training.timbre import Products, Timbre, merged, total
@@ -160,9 +160,7 @@ class SongModel(nn.Module):
 
     def vectors(self, pooled: Tensor) -> Tensor:
         """What ``pool`` gave, ``[n, width]``, to unit vectors ``[n, dim]``."""
-        split = pooled.split([part.width for part in self.parts], -1)
-        pairs = zip(self.parts, split, strict=True)
-        *features, last = [part.vectors(each) for part, each in pairs]
+        *features, last = [part.vectors(own) for part, own in divided(pooled, self.parts)]
         return joined([joined(features), last] if features else [last]).float()
 
     def pool(
@@ -212,9 +210,8 @@ class SongModel(nn.Module):
 
     def fit_projection(self, pooled: Tensor, songs: Tensor) -> None:
         """Fit centres and directions; see ``projection.fitted_projection``."""
-        split = pooled.split([part.width for part in self.parts], -1)
-        for part, each in zip(self.parts, split, strict=True):
-            part.fit_projection(each, songs)
+        for part, own in divided(pooled, self.parts):
+            part.fit_projection(own, songs)
 
 
 def _sums(features: Sequence[Tensor], bands: Tensor | None, begin: int, end: int | None) -> Sums:

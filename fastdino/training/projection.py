@@ -10,7 +10,7 @@ that two segments are of one song is known. Few songs tell that spread badly; th
 the more of it is taken from what half whitening divides by, the directions' deviations.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -53,6 +53,11 @@ class Projection(nn.Module):
     def vectors(self, pooled: Tensor) -> Tensor:
         """``[n, width]`` to float64 unit vectors ``[n, dim]``."""
         return projected(pooled, self.center, self.projection)
+
+
+def divided(pooled: Tensor, parts: Sequence[Projection]) -> Iterator[tuple[Projection, Tensor]]:
+    """Each part, and which of the pooled numbers ``[n, all widths]`` are its own ``[n, width]``."""
+    return zip(parts, pooled.split([part.width for part in parts], -1), strict=True)
 
 
 def projected(pooled: Tensor, center: Tensor, projection: Tensor) -> Tensor:
