@@ -8,7 +8,7 @@ from datetime import datetime
 import polars as pl
 
 from fastdino.ingestion.catalog import SCHEMA
-from fastdino.ingestion.identify import CANNOT_READ, VERSION
+from fastdino.ingestion.identify import CANNOT_READ, FAILED_VERSION, VERSION
 
 TAGS = (
     "title", "artist", "artists", "album", "album_artist", "genre", "genres", "year",
@@ -49,12 +49,13 @@ def unchanged(before: pl.DataFrame, listed: pl.DataFrame, now: datetime) -> pl.D
     changing gives them away.
 
     Files that could not be read are left out: reading may work now. So are those that another
-    version of this program has read, and those that the computer failed at and that are to be tried
-    again by ``now``.
+    version of this program has read, or failed at, and those that the computer failed at and that
+    are to be tried again by ``now``.
     """
+    version = pl.when(pl.col("error").is_null()).then(VERSION).otherwise(FAILED_VERSION)
     usable = before.filter(
         ~pl.col("error").fill_null("").str.starts_with(CANNOT_READ),
-        pl.col("identified_by").eq_missing(VERSION),
+        pl.col("identified_by").eq_missing(version),
         pl.col("next_try_at").is_null() | (pl.col("next_try_at") > now),
     )
     return usable.join(listed, on=("path", "size", "mtime_ns", "ctime_ns"), how="semi")

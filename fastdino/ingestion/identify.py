@@ -11,6 +11,7 @@ decoding, so a file can be moved, renamed and retagged and stays the same track.
 import contextlib
 import hashlib
 import itertools
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +34,9 @@ OPEN_OPTIONS = {
 }
 # To be raised when more, or other things, are read of a file: all files are then opened once more.
 VERSION = 2
+# To be raised when more files can be opened: those that could not be are then tried once more.
+# Never the number of an older VERSION.
+FAILED_VERSION = 3
 # Files whose row says so are opened again although they have not changed: a permission or a cable
 # can be mended without touching the file.
 CANNOT_READ = "cannot be read"
@@ -61,7 +65,8 @@ class Identified:
         error_kind: what is to blame, see ``fastdino.core.failures``; None for the file itself.
         duration_s: as far as the packets reach, so of a cut file what is left of it; None where
             their times cannot be true.
-        codec: FFmpeg's name of the codec, such as ``mp3``, ``flac``, ``vorbis``, ``aac``.
+        codec: FFmpeg's name of the codec, such as ``mp3``, ``flac``, ``vorbis``, ``aac``; of what
+            only libsndfile opens that one's.
         own_sheet: the text of a CUE sheet within the file, see ``sheets``.
     """
 
@@ -101,7 +106,12 @@ def identify(path: str) -> Identified:
     with contextlib.suppress(av.FFmpegError, OSError, ValueError):
         if len(links := ogg.links(path)) > 1:
             return _read(path, (container for container, _ in opened_links(path, links)))
-    return _unopened(path)
+    if error := unreadable(path):
+        return Identified(error=error, error_kind=MACHINE)
+    with contextlib.suppress(OSError):
+        if found := _read_by_libsndfile(path):
+            return found
+    return Identified(error="damaged, or not an audio file: its header cannot be understood")
 
 
 def opened_links(path: str | Path, links: Sequence[tuple[int, int]]) -> Iterator[tuple[Any, int]]:
@@ -121,12 +131,6 @@ def opened_links(path: str | Path, links: Sequence[tuple[int, int]]) -> Iterator
             av.open(part, metadata_errors="surrogateescape", options=OPEN_OPTIONS) as container,
         ):
             yield container, begin
-
-
-def _unopened(path: str) -> Identified:
-    if error := unreadable(path):
-        return Identified(error=error, error_kind=MACHINE)
-    return Identified(error="damaged, or not an audio file: its header cannot be understood")
 
 
 def unreadable(path: str) -> str | None:
@@ -174,6 +178,40 @@ def _read(path: str, containers: Iterable[Any]) -> Identified:
     if found is None or packets is None or not packets.size:
         return Identified(error=NO_AUDIO)
     return replace(found, track_id=packets.digest(), duration_s=packets.duration_s)
+
+
+def _read_by_libsndfile(path: str) -> Identified | None:
+    """What a file holds that FFmpeg does not open; None if libsndfile does not either.
+
+    Ogg with its headers twice, say, or WAV with an empty list of tags: editors of tags leave such.
+    As packets cannot be told apart, a recording is known by the whole file: with other tags it is
+    another.
+    """
+    import soundfile
+
+    try:
+        sound = soundfile.SoundFile(os.fsencode(path))
+    except soundfile.LibsndfileError:
+        return None
+    with sound:
+        # It takes nearly anything for MPEG; of that FFmpeg opens all there is.
+        if sound.format in ("MP3", "MPEG") or sound.subtype.startswith("MPEG"):
+            return None
+        if not sound.frames:
+            return Identified(error=NO_AUDIO)
+        about = {
+            "codec": sound.subtype.lower(),
+            "sample_rate": sound.samplerate,
+            "channels": sound.channels,
+            "duration_s": sound.frames / sound.samplerate if sound.frames < 2**62 else None,
+        }
+    digest = hashlib.blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        said = tags.read(file, {})
+        file.seek(0)
+        while content := file.read(READ_BYTES):
+            digest.update(content)
+    return Identified(track_id=digest.hexdigest(), **about, **said)
 
 
 class _Packets:

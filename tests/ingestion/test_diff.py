@@ -22,7 +22,7 @@ def files(**paths: str | dict[str, Any] | None) -> pl.DataFrame:
             "mtime_ns": 1,
             "ctime_ns": 1,
             "added_at": DAY,
-            "identified_by": identify.VERSION,
+            "identified_by": identify.FAILED_VERSION if error else identify.VERSION,
         }
         rows.append({"path": path, **usual, **row})
         rows[-1]["error"] = error
@@ -213,6 +213,12 @@ def test_a_song_is_new_once_and_only_if_it_was_nowhere(
     new = changes.filter(kind="new")["track_id"].to_list()
     assert len(new) == len(set(new))
     assert not set(new) & set(before["track_id"].drop_nulls())
+
+
+def test_what_another_version_failed_at_is_opened_again_and_nothing_else() -> None:
+    before = files(a="x", b={"error": "damaged", "identified_by": identify.VERSION}, c=None)
+    kept = diff.unchanged(before, before.select("path", "size", "mtime_ns", "ctime_ns"), DAY)
+    assert kept["path"].to_list() == ["a", "c"]
 
 
 def test_what_another_version_has_read_no_longer_holds_but_is_no_change() -> None:

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import random
 import struct
@@ -11,6 +12,7 @@ import pytest
 from fastdino import demo
 from fastdino.ingestion import identify
 from fastdino.ingestion.identify import Identified
+from fastdino.spectrograms import decode
 from tests.editing import retag
 from tests.tagging import ogg_checksum
 
@@ -194,6 +196,45 @@ def test_a_song_damaged_in_the_middle_is_still_a_track(audio: np.ndarray, tmp_pa
         found = identify.identify(str(path))
         assert found.error is None, suffix
         assert found.title == TAGS["title"]
+
+
+def test_what_libsndfile_alone_opens_is_a_song(audio: np.ndarray, tmp_path: Path) -> None:
+    twice, listed = tmp_path / "twice.ogg", tmp_path / "listed.wav"
+    demo.encode(twice, audio, demo.RATE, TAGS)
+    twice.write_bytes(with_headers_twice(twice.read_bytes()))
+    demo.encode(listed, audio, demo.RATE, {})
+    listed.write_bytes(listed.read_bytes() + b"LIST" + bytes(4))
+    for path, codec in ((twice, "vorbis"), (listed, "pcm_16")):
+        with pytest.raises(av.FFmpegError):
+            av.open(str(path))
+        found = identify.identify(str(path))
+        assert found.error is None
+        assert found.codec == codec
+        assert found.duration_s == pytest.approx(audio.shape[1] / demo.RATE, abs=0.1)
+        again = tmp_path / path.with_stem("again").name
+        again.write_bytes(path.read_bytes())
+        assert identify.identify(str(again)).track_id == found.track_id
+        heard_s = 0.0
+        for _, decoder in decode.decoders(path):
+            with contextlib.suppress(decode.DecodeError):
+                sound = decoder(path, 0.0, None)
+                heard_s = sum(map(len, sound.blocks)) / sound.rate
+                break
+        assert heard_s == pytest.approx(audio.shape[1] / demo.RATE, abs=0.1)
+    assert identify.identify(str(twice)).title == TAGS["title"]
+
+
+def with_headers_twice(song: bytes) -> bytes:
+    """Ogg Vorbis as an editor of tags has left it: before the sound, its headers come once more."""
+    pages = [b"OggS" + page for page in song.split(b"OggS")[1:]]
+    whole = b""
+    for number, page in enumerate(pages[:2] + pages):
+        header = bytearray(page[:27])
+        header[5] = header[5] & ~2 if number else 2  # which page is the stream's first
+        header[18:26] = struct.pack("<II", number, 0)
+        header[22:26] = struct.pack("<I", ogg_checksum(bytes(header) + page[27:]))
+        whole += bytes(header) + page[27:]
+    return whole
 
 
 @pytest.mark.parametrize(
