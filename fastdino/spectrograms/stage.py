@@ -35,6 +35,8 @@ from fastdino.spectrograms.settings import SpectrogramSettings
 log = logging.getLogger(__name__)
 
 TABLE_ROWS = 100
+# Files that are named as they fail: of a folder of short sounds there may be thousands.
+NAMED = 20
 # From this share of their room on that is taken by songs no longer there, shards are worth
 # writing anew.
 SPARE_SHARE = 0.2
@@ -184,7 +186,10 @@ def _work(
             done.files.add((candidate.track_id, candidate.path))
             if isinstance(result, WorkerFailure):
                 done.failed.append((candidate, result))
-                log.warning("%s: %s", candidate.path, candidate.reason(result.reason))
+                if len(done.failed) <= NAMED:
+                    log.warning("%s: %s", candidate.path, candidate.reason(result.reason))
+                elif len(done.failed) == NAMED + 1:
+                    log.warning("More files fail; the table failures of the database names all")
             else:
                 decoded_s += result.decoded_s
                 done.by_second += result.attempts > 1
@@ -287,14 +292,14 @@ def _summary(
     speed = new_s / seconds if len(new) else 0.0
     parts = []
     if len(new):
-        parts.append(f"{len(new)} new songs ({new_s / 3600:.1f} h at {speed:.0f}x real time)")
-    parts += [f"{len(failed)} could not be decoded"] * bool(failed)
-    parts += [f"{len(missing)} files cannot be read now"] * bool(missing)
-    parts += [f"{len(tracks)} songs, all up to date" if not parts else f"{len(tracks)} in all"]
+        parts.append(f"{len(new):,} new songs ({new_s / 3600:.1f} h at {speed:.0f}x real time)")
+    parts += [f"{len(failed):,} could not be decoded"] * bool(failed)
+    parts += [f"{len(missing):,} files cannot be read now"] * bool(missing)
+    parts += [f"{len(tracks):,} songs, all up to date" if not parts else f"{len(tracks):,} in all"]
     warnings = []
     if missing:
         warnings.append(
-            f"{len(missing)} files of the catalogue cannot be read now, such as {missing[0]}: "
+            f"{len(missing):,} files of the catalogue cannot be read now, such as {missing[0]}: "
             "is a disk not mounted? Otherwise run ingest to bring the catalogue up to date"
         )
     cut = set(files.filter(pl.col("start_s").is_not_null())["track_id"])
@@ -306,7 +311,7 @@ def _summary(
         if rows:
             what = "songs" if any(row[0] in cut for row in rows) else "files"
             warnings.append(
-                f"{len(rows)} {what} could not be decoded, such as {rows[0][1]} ({rows[0][4]}); "
+                f"{len(rows):,} {what} could not be decoded, such as {rows[0][1]} ({rows[0][4]}); "
                 f"{then}, or all at once by `fastdino spectrograms --retry`"
             )
     mb = (pl.col("n_frames").cast(pl.Int64) * pl.col("n_mels")).sum() / 1e6

@@ -65,6 +65,24 @@ def test_a_library_is_decoded_once_and_then_only_what_is_new(home: Home, music: 
     assert len(shards.list_shards(home.shards(SETTINGS.spec_id))) == 1
 
 
+def test_of_many_files_that_fail_the_first_are_named_and_all_are_known(
+    home: Home, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    music, many = tmp_path / "music", 3 * stage.NAMED
+    music.mkdir()
+    for number in range(many):
+        noise = np.random.default_rng(number).normal(0, 0.1, 4_000)
+        soundfile.write(music / f"{number}.wav", noise, 16_000)
+    ingestion.run(home, [music])
+    with caplog.at_level("WARNING"):
+        summary = spectrograms.run(home)
+    said = [record.getMessage() for record in caplog.records if "too short" in record.getMessage()]
+    assert len(said) == stage.NAMED
+    assert "the table failures" in caplog.text
+    assert f"{many} files could not be decoded" in summary.warnings[0]
+    assert len(stage.read_failures(home.shards(SETTINGS.spec_id))) == many
+
+
 def test_the_plan_of_a_run_killed_when_all_was_decoded_does_not_stay(
     home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
