@@ -306,7 +306,7 @@ class _Experiment:
         plain: dict[str, Callable[[], FeatureExtractor]] = {
             "mel mean": lambda: MelStatistics(deviations=False),
             "mel mean+std": MelStatistics,
-            "nothing learned": lambda: NothingLearned(encoder_of(0), untrained.settings.dim),
+            "nothing learned": lambda: NothingLearned.of(encoder_of(0), untrained.settings.dim),
         }
         for name, extractor in plain.items():
             arm = self.known[name]

@@ -21,10 +21,9 @@ from fastdino.core.storage import atomic_replace
 from fastdino.spectrograms import SpectrogramSettings
 from fastdino.spectrograms import shards as shard_files
 from fastdino.training import metrics
-from fastdino.training.encoder import Encoder
 from fastdino.training.labels import Labels
 from fastdino.training.model import Moments, SongModel, position_spans, segment_bounds
-from fastdino.training.projection import divided, joined
+from fastdino.training.projection import Projection
 from fastdino.training.random_features import UNITS
 from fastdino.training.sampler import CropSampler
 
@@ -108,35 +107,23 @@ class MelStatistics:
         return pooled if self.deviations else pooled[:, : self.channels]
 
 
-class NothingLearned:
+class NothingLearned(SongModel):
     """All of a model's vector that is not learned: random features, and the bands' timbre."""
 
-    channels = UNITS
+    @property
+    def channels(self) -> int:
+        """Of the random features."""
+        return UNITS
 
-    def __init__(self, encoder: Encoder, dim: int) -> None:
-        """Of vectors ``dim`` long; of the encoder what it knows of the bands."""
-        self.model = SongModel.of(encoder, dim)
-        _, *self.parts = self.model.parts
+    @property
+    def parts(self) -> list[Projection]:
+        """See ``SongModel.parts``."""
+        return [part for part in super().parts if part is not self.learned]
 
-    def fit_bands(self, tracks: Iterable[Tensor]) -> None:
-        """See ``FeatureExtractor``."""
-        self.model.fit_bands(tracks)
-
-    def pool(
-        self, pieces: Iterable[Tensor], frames_per_s: float
-    ) -> tuple[Tensor, list[tuple[float, float]]]:
-        """See ``FeatureExtractor``."""
-        pooled, spans = self.model.pool(pieces, frames_per_s)
-        return pooled[:, self.model.learned.width :], spans
-
-    def fit_projection(self, pooled: Tensor, songs: Tensor) -> None:
-        """See ``FeatureExtractor``."""
-        for part, own in divided(pooled, self.parts):
-            part.fit_projection(own, songs)
-
-    def vectors(self, pooled: Tensor) -> Tensor:
-        """See ``FeatureExtractor``; either half counts the same."""
-        return joined([part.vectors(own) for part, own in divided(pooled, self.parts)]).float()
+    def of_positions(self, frames: Tensor) -> list[Tensor]:
+        """See ``SongModel.of_positions``."""
+        assert self.random
+        return [self.random(self.encoder.standardise(frames))]
 
 
 @dataclass(frozen=True)

@@ -153,9 +153,13 @@ class SongModel(nn.Module):
             last = frames[:, -1:].expand(-1, stride - frames.shape[1], -1)
             frames = torch.cat([frames, last], 1)
         with autocast(frames.device):
-            made = [self.encoder(frames).float()]
-            if self.random:
-                made.append(self.random(self.encoder.standardise(frames)).float())
+            return [each.float() for each in self.of_positions(frames)]
+
+    def of_positions(self, frames: Tensor) -> list[Tensor]:
+        """See ``features``; of one position at least."""
+        made = [self.encoder(frames)]
+        if self.random:
+            made.append(self.random(self.encoder.standardise(frames)))
         return made
 
     def vectors(self, pooled: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ def model() -> SongModel:
     [
         MelStatistics(),
         MelStatistics(deviations=False),
-        NothingLearned(model().encoder, 16),
+        NothingLearned.of(model().encoder, 16),
         model(),
     ],
 )
