@@ -203,15 +203,16 @@ def _read_by_libsndfile(path: str) -> Identified | None:
             "codec": sound.subtype.lower(),
             "sample_rate": sound.samplerate,
             "channels": sound.channels,
-            "duration_s": sound.frames / sound.samplerate if sound.frames < 2**62 else None,
         }
+        seconds = sound.frames / sound.samplerate
     digest = hashlib.blake2b(digest_size=16)
     with open(path, "rb") as file:
         said = tags.read(file, {})
         file.seek(0)
         while content := file.read(READ_BYTES):
             digest.update(content)
-    return Identified(track_id=digest.hexdigest(), **about, **said)
+        duration_s = _credible(seconds, file.tell())
+    return Identified(digest.hexdigest(), duration_s=duration_s, **about, **said)
 
 
 class _Packets:
@@ -270,10 +271,13 @@ class _Packets:
 
     @property
     def duration_s(self) -> float | None:
-        """How long they last; None if damaged times have it end before it starts, or in a year."""
-        if self.seconds is None or not 0 <= self.seconds <= self.size / LEAST_BYTES_PER_S:
-            return None
-        return self.seconds
+        """How long they last; None if that cannot be true."""
+        return None if self.seconds is None else _credible(self.seconds, self.size)
+
+
+def _credible(seconds: float, size: int) -> float | None:
+    """``seconds``, unless sound of ``size`` bytes would end before it starts, or in a year."""
+    return seconds if 0 <= seconds <= size / LEAST_BYTES_PER_S else None
 
 
 def _lasts(packet: Any, second: int) -> int:
