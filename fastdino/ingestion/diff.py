@@ -19,6 +19,13 @@ QUIET = (
     "path", "identified_by", "audio_id", "ctime_ns", "attempts", "next_try_at", "own_sheet",
     "sheets",
 )  # fmt: skip
+# By which version a row of today is.
+IDENTIFIED_BY = (
+    pl.when(pl.col("error").is_null())
+    .then(VERSION)
+    .otherwise(FAILED_VERSION)
+    .cast(SCHEMA["identified_by"])
+)
 # The order in which people are told.
 KINDS = {
     "new": "a recording that was not there before",
@@ -52,10 +59,9 @@ def unchanged(before: pl.DataFrame, listed: pl.DataFrame, now: datetime) -> pl.D
     version of this program has read, or failed at, and those that the computer failed at and that
     are to be tried again by ``now``.
     """
-    version = pl.when(pl.col("error").is_null()).then(VERSION).otherwise(FAILED_VERSION)
     usable = before.filter(
         ~pl.col("error").fill_null("").str.starts_with(CANNOT_READ),
-        pl.col("identified_by").eq_missing(version),
+        pl.col("identified_by").eq_missing(IDENTIFIED_BY),
         pl.col("next_try_at").is_null() | (pl.col("next_try_at") > now),
     )
     return usable.join(listed, on=("path", "size", "mtime_ns", "ctime_ns"), how="semi")

@@ -32,10 +32,11 @@ OPEN_OPTIONS = {
     "mlp,mov,mp3,mpc,mpc8,ogg,rm,shn,tak,truehd,tta,voc,w64,wav,wv",
     "protocol_whitelist": "file",
 }
-# To be raised when more, or other things, are read of a file: all files are then opened once more.
+# To be raised when more, or other things, are read of a file: all that could be opened are then
+# opened once more.
 VERSION = 2
-# To be raised when more files can be opened: those that could not be are then tried once more.
-# Never the number of an older VERSION.
+# To be raised when more files can be opened: those that could not be are then tried once more. It
+# is 3 at least: at first what failed had VERSION's number, too.
 FAILED_VERSION = 3
 # Files whose row says so are opened again although they have not changed: a permission or a cable
 # can be mended without touching the file.
@@ -106,12 +107,10 @@ def identify(path: str) -> Identified:
     with contextlib.suppress(av.FFmpegError, OSError, ValueError):
         if len(links := ogg.links(path)) > 1:
             return _read(path, (container for container, _ in opened_links(path, links)))
-    if error := unreadable(path):
-        return Identified(error=error, error_kind=MACHINE)
     with contextlib.suppress(OSError):
         if found := _read_by_libsndfile(path):
             return found
-    return Identified(error="damaged, or not an audio file: its header cannot be understood")
+    return _unopened(path)
 
 
 def opened_links(path: str | Path, links: Sequence[tuple[int, int]]) -> Iterator[tuple[Any, int]]:
@@ -131,6 +130,12 @@ def opened_links(path: str | Path, links: Sequence[tuple[int, int]]) -> Iterator
             av.open(part, metadata_errors="surrogateescape", options=OPEN_OPTIONS) as container,
         ):
             yield container, begin
+
+
+def _unopened(path: str) -> Identified:
+    if error := unreadable(path):
+        return Identified(error=error, error_kind=MACHINE)
+    return Identified(error="damaged, or not an audio file: its header cannot be understood")
 
 
 def unreadable(path: str) -> str | None:

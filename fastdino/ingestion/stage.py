@@ -95,9 +95,7 @@ def look(
     )
     fresh = fresh.with_columns(
         pl.col("added_at").fill_null(now).cast(catalog.SCHEMA["added_at"]),
-        identified_by=pl.when(pl.col("error").is_null())
-        .then(pl.lit(identify.VERSION, pl.Int16))
-        .otherwise(pl.lit(identify.FAILED_VERSION, pl.Int16)),
+        identified_by=diff.IDENTIFIED_BY,
     )
     fresh = _with_next_try(fresh, now)
     unknown = before.filter(_inside(listing.unlisted)).join(listed, on="path", how="anti")
