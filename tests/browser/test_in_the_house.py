@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -94,6 +95,11 @@ def served(
             shown = subprocess.run(
                 [*command, "--show-link"], check=True, capture_output=True, text=True, timeout=60
             ).stdout.strip()
+            deadline = time.monotonic() + 60
+            while "The map, with sound" not in log.read_text():  # It listens once it says so.
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.2)
             yield Served(collection, shown, log)
         finally:
             process.terminate()
