@@ -40,7 +40,7 @@ from fastdino.training.loop import Run
 from fastdino.training.model import SongModel
 from fastdino.training.objectives import OBJECTIVES
 from fastdino.training.sampler import CropSampler, _Slot, frame_budget
-from fastdino.training.settings import PRESETS, TrainingSettings
+from fastdino.training.settings import PRESETS, Collection, TrainingSettings
 
 log = logging.getLogger(__name__)
 
@@ -252,7 +252,7 @@ class Bench:
         return Run(
             settings,
             sampler,
-            hours=hours,
+            collection=Collection(hours, round(hours * 3600 / SONG_S)),
             frames_per_s=SPEC.frames_per_s,
             device=self.device,
             folder=folder,

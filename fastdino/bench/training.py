@@ -23,7 +23,7 @@ from fastdino.training.loop import Run
 from fastdino.training.objectives.published import published_loss
 from fastdino.training.published_encoder import LEARNING_RATE, PublishedEncoder
 from fastdino.training.sampler import CropSampler
-from fastdino.training.settings import EncoderSettings, settings_for
+from fastdino.training.settings import Collection, EncoderSettings, settings_for
 
 SONGS, SONG_S = 64, 180
 # Of the collection that the method was first made for.
@@ -47,7 +47,7 @@ def rows() -> Iterator[Row]:
         run = Run(
             settings,
             sampler,
-            hours=SONGS * SONG_S / 3600,
+            collection=Collection(SONGS * SONG_S / 3600, SONGS),
             frames_per_s=spec.frames_per_s,
             device=device,
             folder=folder,

@@ -55,7 +55,7 @@ from fastdino.training.loop import Run
 from fastdino.training.model import SongModel
 from fastdino.training.published_encoder import LEARNING_RATE as PUBLISHED_RATE
 from fastdino.training.sampler import CropSampler
-from fastdino.training.settings import TrainingSettings, settings_for
+from fastdino.training.settings import Collection, TrainingSettings, settings_for
 
 log = logging.getLogger(__name__)
 
@@ -436,7 +436,7 @@ class _Experiment:
         return Run(
             dataclasses.replace(arm.settings, minutes=minutes, seed=seed),
             self.sampler(seed),
-            hours=self.data.hours,
+            collection=Collection(self.data.hours, self.data.n_tracks),
             frames_per_s=self.spec.frames_per_s,
             device=self.device,
             folder=folder,

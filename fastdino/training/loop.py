@@ -30,7 +30,7 @@ from fastdino.training.metrics import effective_rank
 from fastdino.training.muon import Muon
 from fastdino.training.objectives import OBJECTIVES
 from fastdino.training.sampler import CropSampler
-from fastdino.training.settings import TrainingSettings
+from fastdino.training.settings import Collection, TrainingSettings
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Run:
         settings: TrainingSettings,
         sampler: CropSampler,
         *,
-        hours: float,
+        collection: Collection,
         frames_per_s: float,
         device: torch.device,
         folder: Path,
@@ -80,7 +80,7 @@ class Run:
         Args:
             settings: the recipe.
             sampler: where crops come from.
-            hours: size of the collection, which decides how long to train.
+            collection: how much there is, which decides how long to train.
             frames_per_s: of the spectrograms.
             device: to train on.
             folder: for ``checkpoint.safetensors`` and ``metrics.jsonl``. A checkpoint found there
@@ -89,8 +89,8 @@ class Run:
         """
         self.settings, self.sampler, self.device, self.folder = settings, sampler, device, folder
         self.start = start
-        self.steps = settings.steps(hours)
-        self.seconds = settings.seconds(hours)
+        self.steps = settings.steps(collection)
+        self.seconds = settings.seconds(collection)
         self.crop_frames = round(settings.crop_s * frames_per_s)
         keep_freed_memory()
         self._begin()

@@ -12,8 +12,9 @@ from typing import Any
 
 # Raised with whatever lets the same numbers make other models: 2 asks FastDINO's positions for
 # songs that are alike, and every stage, and adds to a vector how the bands move together; 3 divides
-# directions by their spread within songs; 4 adds random features to it.
-METHOD = 4
+# directions by their spread within songs; 4 adds random features to it; 5 asks FastDINO's positions
+# which moment of their song they are.
+METHOD = 5
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,19 @@ class EncoderSettings:
 
 
 @dataclass(frozen=True)
+class Collection:
+    """How much there is to train on.
+
+    Attributes:
+        hours: of music.
+        tracks: that it comes in.
+    """
+
+    hours: float
+    tracks: int
+
+
+@dataclass(frozen=True)
 class TrainingSettings:
     """One training recipe.
 
@@ -89,8 +103,9 @@ class TrainingSettings:
         weight_decay: on matrices only.
         warmup: share of the run over which the learning rate rises.
         min_steps: steps for a small collection.
-        passes: how often a larger one is heard, all of its crops put together. After some ten the
-            question is answered, and going on only drives songs apart that sound alike.
+        passes: how often a larger one is heard at most, all of its crops put together ...
+        draws: ... and how often each of its tracks is drawn for a batch. After that the question
+            is answered, and going on only drives songs apart that sound alike.
         minutes: the run ends (and the learning rate has fallen) after so long at the latest;
             None: 5 minutes up to 125 hours of music, rising to 30 for 750 and more.
         seed: of everything random.
@@ -109,17 +124,19 @@ class TrainingSettings:
     warmup: float = 0.05
     min_steps: int = 60
     passes: float = 10.0
+    draws: float = 50.0
     minutes: float | None = None
     seed: int = 0
 
-    def steps(self, hours: float) -> int:
-        """Steps that a collection of so many hours is trained for, if time allows."""
+    def steps(self, on: Collection) -> int:
+        """Steps that a collection is trained for, if time allows."""
         heard_s = self.songs * self.crops * self.crop_s
-        return max(self.min_steps, round(self.passes * 3600 * hours / heard_s))
+        enough = min(self.passes * 3600 * on.hours / heard_s, self.draws * on.tracks / self.songs)
+        return max(self.min_steps, round(enough))
 
-    def seconds(self, hours: float) -> float:
-        """Seconds that a collection of so many hours is trained for at most."""
-        minutes = self.minutes if self.minutes is not None else min(30.0, max(5.0, hours / 25))
+    def seconds(self, on: Collection) -> float:
+        """Seconds that a collection is trained for at most."""
+        minutes = self.minutes if self.minutes is not None else min(30.0, max(5.0, on.hours / 25))
         return 60 * minutes
 
     def warm(self) -> "TrainingSettings":
@@ -133,6 +150,7 @@ class TrainingSettings:
             self,
             learning_rate=self.learning_rate / 3,
             passes=self.passes / 3,
+            draws=self.draws / 3,
             min_steps=-(-self.min_steps // 3),
         )
 

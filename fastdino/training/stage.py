@@ -8,6 +8,7 @@ a person promotes it.
 """
 
 import contextlib
+import dataclasses
 import json
 import logging
 import uuid
@@ -43,7 +44,7 @@ from fastdino.training.labels import Labels
 from fastdino.training.loop import Run, Start
 from fastdino.training.model import SongModel
 from fastdino.training.sampler import CropSampler
-from fastdino.training.settings import METHOD, TrainingSettings
+from fastdino.training.settings import METHOD, Collection, TrainingSettings
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ def run(
     if ranks.rank():
         if plan := ranks.led():
             recipe = settings.warm() if plan["warm"] else settings
-            _training(home, recipe, spec, plan["hours"], None).train()
+            _training(home, recipe, spec, Collection(**plan["collection"]), None).train()
         return None
     # Locked before looking: what is wanted may be what another run is about to finish.
     with exclusive_lock(home.models), ranks.leading() as say:
@@ -103,8 +104,9 @@ def run(
             log.info("Training on %d tracks: %s", len(decoded), reason)
             recipe = settings.warm() if start else settings
             hours = pc.sum(index["n_frames"]).as_py() / spec.frames_per_s / 3600
-            say(warm=start is not None, hours=hours)
-            _train(home, recipe, spec, index, labels, hours, start)
+            collection = Collection(hours, len(decoded))
+            say(warm=start is not None, collection=dataclasses.asdict(collection))
+            _train(home, recipe, spec, index, labels, collection, start)
         return _put_in_place(home, current)
 
 
@@ -143,13 +145,13 @@ def _train(
     spec: SpectrogramSettings,
     index: pa.Table,
     labels: Mapping[str, Labels],
-    hours: float,
+    collection: Collection,
     start: Start | None,
 ) -> None:
     """Train and judge a model, and write it into the folder of the one that is being made."""
     work = _work(home)
     work.mkdir(parents=True, exist_ok=True)
-    training = _training(home, settings, spec, hours, start)
+    training = _training(home, settings, spec, collection, start)
     if training.step:
         log.info("Going on from step %d of an interrupted run", training.step)
     training.train()
@@ -158,7 +160,7 @@ def _train(
     metrics = quality["model"] | {"artist_1nn_mel": quality["mel mean+std"]["artist_1nn"]}
     metrics |= {"steps": training.step, "training_s": round(training.elapsed_s, 1)}
     heard_s = training.step * settings.songs * settings.crops * settings.crop_s
-    metrics["passes"] = round(heard_s / 3600 / hours, 2)
+    metrics["passes"] = round(heard_s / 3600 / collection.hours, 2)
     made_at, tracks = _now(home), set(index["track_id"].to_pylist())
     about = {
         "model_id": f"{made_at:%Y%m%dT%H%M%S}-{settings.preset}-{uuid.uuid4().hex[:4]}",
@@ -182,7 +184,7 @@ def _training(
     home: Home,
     settings: TrainingSettings,
     spec: SpectrogramSettings,
-    hours: float,
+    collection: Collection,
     start: Start | None,
 ) -> Run:
     """The run that is to be, or was interrupted; on all ranks at the same time."""
@@ -190,7 +192,7 @@ def _training(
     return Run(
         settings,
         CropSampler.of(home.shards(spec.spec_id), device, settings.seed),
-        hours=hours,
+        collection=collection,
         frames_per_s=spec.frames_per_s,
         device=device,
         folder=_work(home),
@@ -278,7 +280,9 @@ def _misfit(
         return "the spectrogram settings have changed"
     recipe = settings.warm() if about.get("started_from") else settings
     length = {"minutes": None, "seed": 0}
-    if {**about["settings"], **length} != {**recipe.as_json(), **length}:
+    today = {**recipe.as_json(), **length}
+    # What the program of before did not let one set is no change of what was.
+    if {**today, **about["settings"], **length} != today:
         return "the recipe has changed"
     known, new = staleness.known_and_new(home, about, tracks)
     if staleness.outgrown(known, new):

@@ -13,7 +13,7 @@ from fastdino.core.home import Home
 from fastdino.spectrograms.shards import list_shards
 from fastdino.training.loop import Run
 from fastdino.training.sampler import CropSampler
-from fastdino.training.settings import PRESETS
+from fastdino.training.settings import PRESETS, Collection
 
 FRAMES_PER_S = 100
 CPU = torch.device("cpu")
@@ -24,7 +24,14 @@ def test_parameters_and_operations_are_those_of_a_real_step(tmp_path: Path, pres
     settings = dataclasses.replace(PRESETS[preset], songs=4)
     shards = list_shards(write_songs(Home(tmp_path), songs()))
     sampler = CropSampler(shards, device=CPU, budget_bytes=10**9, seed=0)
-    run = Run(settings, sampler, hours=0.0, frames_per_s=FRAMES_PER_S, device=CPU, folder=tmp_path)
+    run = Run(
+        settings,
+        sampler,
+        collection=Collection(0.0, 0),
+        frames_per_s=FRAMES_PER_S,
+        device=CPU,
+        folder=tmp_path,
+    )
     with FlopCounterMode(display=False) as counter:
         run.one_step()
     cost = step_cost(settings, FRAMES_PER_S)

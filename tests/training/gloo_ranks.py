@@ -17,7 +17,7 @@ from torch import Tensor
 from fastdino.training import ranks
 from fastdino.training.loop import Run
 from fastdino.training.sampler import CropSampler
-from fastdino.training.settings import PRESETS
+from fastdino.training.settings import PRESETS, Collection
 
 CPU = torch.device("cpu")
 STEPS = 2
@@ -44,7 +44,14 @@ def learned(
         rank=ranks.rank(),
         world=ranks.world(),
     )
-    run = Run(settings, sampler, hours=0.0, frames_per_s=100, device=CPU, folder=folder)
+    run = Run(
+        settings,
+        sampler,
+        collection=Collection(0.0, 0),
+        frames_per_s=100,
+        device=CPU,
+        folder=folder,
+    )
     if compiled:
         run.compile(backend="aot_eager")
         assert run.encoder._compiled_call_impl is not None

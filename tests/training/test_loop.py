@@ -23,7 +23,7 @@ from fastdino.training import loop
 from fastdino.training.loop import Run, Start
 from fastdino.training.objectives import OBJECTIVES
 from fastdino.training.sampler import CropSampler
-from fastdino.training.settings import PRESETS
+from fastdino.training.settings import PRESETS, Collection
 
 CPU = torch.device("cpu")
 SETTINGS = dataclasses.replace(PRESETS["tiny"], min_steps=12, songs=6, crop_s=2.0)
@@ -39,7 +39,13 @@ def start(shards: list[Path], folder: Path, given: Start | None = None, **change
     sampler = CropSampler(shards, device=CPU, budget_bytes=10**9, seed=settings.seed)
     folder.mkdir(exist_ok=True)
     return Run(
-        settings, sampler, hours=0.0, frames_per_s=100, device=CPU, folder=folder, start=given
+        settings,
+        sampler,
+        collection=Collection(0.0, 0),
+        frames_per_s=100,
+        device=CPU,
+        folder=folder,
+        start=given,
     )
 
 

@@ -14,7 +14,7 @@ from fastdino.core.storage import exclusive_lock, read_json
 from fastdino.reports import model_comparison
 from fastdino.training import promotion, registry, stage
 from fastdino.training.evaluation import FIGURES
-from fastdino.training.settings import PRESETS, EncoderSettings, settings_for
+from fastdino.training.settings import METHOD, PRESETS, Collection, EncoderSettings, settings_for
 from fastdino.training.stage import run
 
 SETTINGS = dataclasses.replace(PRESETS["tiny"], min_steps=5, crop_s=2.0)
@@ -227,19 +227,24 @@ def test_another_training_length_or_seed_alone_is_no_reason_to_train_again(
     assert run(trained, dataclasses.replace(longer, dim=16)).did_work
 
 
-def test_a_model_of_the_method_before_is_kept_in_use_and_the_run_says_that_there_is_a_better_one(
-    trained: Home,
+@pytest.mark.parametrize("method", [None, *range(2, METHOD)])
+def test_a_model_of_a_method_before_is_kept_in_use_and_the_run_says_that_there_is_a_better_one(
+    trained: Home, method: int | None
 ) -> None:
     assert "--afresh" not in run(trained, SETTINGS).headline
     path = trained.model(str(registry.current_id(trained))) / "model.json"
     about = json.loads(path.read_text())
-    # What models were said to be before methods had numbers.
     del about["method"], about["digest"]
+    if method:  # and none from when methods had no numbers
+        about["method"] = method
+    # Nor had recipes this number then.
+    del about["settings"]["draws"]
     path.write_text(json.dumps(about))
     again = run(trained, SETTINGS)
     assert not again.did_work
     assert "fastdino train --afresh" in again.headline
     assert len(registry.model_ids(trained)) == 1
+    assert embeddings.run(trained).counts["new_tracks"] == 12
 
 
 def test_new_songs_alone_are_embedded(trained: Home) -> None:
@@ -259,6 +264,22 @@ def test_presets_are_found_by_name_and_keep_what_is_asked_for() -> None:
         PRESETS["tiny"], minutes=3, seed=7
     )
     assert settings_for("auto").preset in ("cpu", "gpu")
+
+
+@pytest.mark.parametrize(
+    ("hours", "tracks", "steps"),
+    [
+        (0.5, 60, 60),  # a small one, by min_steps
+        (10, 1200, 1125),  # half minutes: ten passes
+        (24.2, 538, 841),  # whole songs: each drawn fifty times
+        (750, 15_000, 23_438),
+    ],
+)
+def test_a_collection_is_heard_until_its_songs_are_told_apart(
+    hours: float, tracks: int, steps: int
+) -> None:
+    assert PRESETS["cpu"].steps(Collection(hours, tracks)) == steps
+    assert PRESETS["cpu"].warm().steps(Collection(hours, tracks)) == max(20, round(steps / 3))
 
 
 def test_of_two_trainings_at_once_the_second_waits_and_finds_the_model_made(

@@ -26,7 +26,7 @@ from fastdino.ingestion import catalog
 from fastdino.spectrograms import SpectrogramSettings, shards
 from fastdino.training import registry
 from fastdino.training.loop import Run
-from fastdino.training.settings import PRESETS
+from fastdino.training.settings import PRESETS, Collection
 from fastdino.upkeep import verify
 from fastdino.upkeep.verify import Finding, Mender
 from fastdino.upkeep.verify import spectrograms as checking
@@ -402,7 +402,14 @@ def test_a_damaged_checkpoint_is_deleted(collection: tuple[Home, Path], damage: 
     device = best_device()
     sampler = CropSampler([shard_of(home)], device=device, budget_bytes=10**9, seed=0)
     settings = dataclasses.replace(PRESETS["tiny"], min_steps=1)
-    training = Run(settings, sampler, hours=0.01, frames_per_s=100.0, device=device, folder=folder)
+    training = Run(
+        settings,
+        sampler,
+        collection=Collection(0.01, 4),
+        frames_per_s=100.0,
+        device=device,
+        folder=folder,
+    )
     training.save()
     assert found(home) == []
     damage(training.checkpoint)
