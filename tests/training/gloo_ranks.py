@@ -101,7 +101,11 @@ def main(
     double()
     alone = {}
     if rank == 0:
-        alone = {o: learned(shards, folder / f"{o}-alone", o) for o in objectives}
+        alone = {
+            # Compiled likewise: a compiler does not see that floats are doubles here.
+            o: learned(shards, folder / f"{o}-alone", o, compiled=how == "compiled")
+            for o in objectives
+        }
     store = f"file://{folder / 'store'}"
     dist.init_process_group("gloo", init_method=store, rank=rank, world_size=world)
     together = {

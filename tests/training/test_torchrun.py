@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from song_shards import songs, write_songs
 
 from fastdino.core.home import Home
+from fastdino.core.text import runnable
 from fastdino.training import registry
 
 pytestmark = pytest.mark.thorough
@@ -116,7 +117,7 @@ def test_what_is_wrong_is_said_once_and_ends_all_ranks(home: Home, start: Start)
     assert said.count("a batch of 8 songs cannot be shared out evenly to 3 ranks") == 1
     code, said = end(start(2, "report", doubled=False))
     assert code != 0
-    assert "fastdino report' without it" in said
+    assert runnable("run 'fastdino report' without it") in said
     code, said = end(start(2, *LINE, "--ranks", "2", doubled=False))
     assert code != 0
     assert "leave --ranks away" in said
