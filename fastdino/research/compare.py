@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -209,8 +208,7 @@ def run(
     trained = 0
     with exclusive_lock(home.comparison):
         where = {"device": device_name(device), "preset": base.preset}
-        on = {"tracks": data.n_tracks, "hours": data.hours}
-        write_json(home.comparison / "about.json", where | on)
+        write_json(home.comparison / "about.json", where | dataclasses.asdict(data.collection))
         experiment = _Experiment(home, spec, data, device, known)
         experiment.floors(seeds)
         tracks = label_files.tracks_of_files(home.catalog) if given else {}
@@ -230,7 +228,7 @@ def run(
         "compare",
         f"{len(plan)} runs of {len(names)} arms, {trained} of them now; {rows} rows",
         did_work=trained > 0 or bool(given),
-        counts={"runs": len(plan), "trained": trained, "tracks": data.n_tracks},
+        counts={"runs": len(plan), "trained": trained, "tracks": data.collection.tracks},
         tables={
             f"{title}, differences": rows
             for title, rows in differences_tables(
@@ -259,15 +257,13 @@ class _Data:
     """The songs that a comparison is made on; runs on other songs do not count."""
 
     digest: str
-    n_tracks: int
-    hours: float
+    collection: Collection
 
     @classmethod
     def of(cls, index: pa.Table, spec: SpectrogramSettings) -> "_Data":
         ids = sorted(set(index["track_id"].to_pylist()))
         digest = hashlib.blake2b("\n".join([spec.spec_id, *ids]).encode(), digest_size=6)
-        hours = pc.sum(index["n_frames"]).as_py() / spec.frames_per_s / 3600
-        return cls(digest.hexdigest(), len(ids), hours)
+        return cls(digest.hexdigest(), Collection.of(index, spec.frames_per_s))
 
 
 class _Experiment:
@@ -436,7 +432,7 @@ class _Experiment:
         return Run(
             dataclasses.replace(arm.settings, minutes=minutes, seed=seed),
             self.sampler(seed),
-            collection=Collection(self.data.hours, self.data.n_tracks),
+            collection=self.data.collection,
             frames_per_s=self.spec.frames_per_s,
             device=self.device,
             folder=folder,

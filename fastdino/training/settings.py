@@ -8,7 +8,10 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # Raised with whatever lets the same numbers make other models: 2 asks FastDINO's positions for
 # songs that are alike, and every stage, and adds to a vector how the bands move together; 3 divides
@@ -85,6 +88,12 @@ class Collection:
 
     hours: float
     tracks: int
+
+    @classmethod
+    def of(cls, index: "pa.Table", frames_per_s: float) -> "Collection":
+        """All that an index of shards tells of, see ``spectrograms.shards.read_index``."""
+        frames, tracks = sum(index["n_frames"].to_pylist()), set(index["track_id"].to_pylist())
+        return cls(frames / frames_per_s / 3600, len(tracks))
 
 
 @dataclass(frozen=True)

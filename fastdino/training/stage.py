@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 
 from fastdino import __version__
@@ -103,8 +102,7 @@ def run(
             start = _start(home, settings, spec.spec_id, current) if warm and current else None
             log.info("Training on %d tracks: %s", len(decoded), reason)
             recipe = settings.warm() if start else settings
-            hours = pc.sum(index["n_frames"]).as_py() / spec.frames_per_s / 3600
-            collection = Collection(hours, len(decoded))
+            collection = Collection.of(index, spec.frames_per_s)
             say(warm=start is not None, collection=dataclasses.asdict(collection))
             _train(home, recipe, spec, index, labels, collection, start)
         return _put_in_place(home, current)
