@@ -430,7 +430,7 @@ def looks(bench: Bench, run: Run, shares: Sequence[float]) -> Iterator[float]:
 
 def finished(bench: Bench, run: Run) -> SongModel:
     """A model of what a run has learned so far; evaluating it fits its projection."""
-    return SongModel.of(run.result, run.settings.dim).to(bench.device)
+    return SongModel.of(run.result, run.settings.dim, run.settings.stages).to(bench.device)
 
 
 def kernels(bench: Bench) -> Iterator[Figures]:

@@ -89,11 +89,9 @@ def step_cost(settings: TrainingSettings, frames_per_s: float) -> StepCost:
     shape = settings.encoder
     crops = settings.songs * settings.crops
     frames = round(settings.crop_s * frames_per_s)
-    # Every stage has a head of its own, and the last another one for moments.
-    *heads, moment_head = (
-        [(width, HEAD_HIDDEN), (HEAD_HIDDEN, HEAD_WIDTH)] for width in [*shape.widths, shape.dim]
-    )
-    matrices = [*encoder_matrices(shape), *itertools.chain(*heads), *moment_head]
+    # Every stage has a head of its own.
+    heads = [[(width, HEAD_HIDDEN), (HEAD_HIDDEN, HEAD_WIDTH)] for width in shape.widths]
+    matrices = [*encoder_matrices(shape), *itertools.chain(*heads)]
     parameters = sum(a * b + b for a, b in matrices) + _other_parameters(shape)
     strides = itertools.accumulate(shape.strides, operator.mul)
     head = sum(
@@ -101,16 +99,13 @@ def step_cost(settings: TrainingSettings, frames_per_s: float) -> StepCost:
         for each, stride in zip(heads, strides, strict=True)
     )
     answers = 2 * crops * HEAD_POSITIONS * settings.songs * HEAD_WIDTH * len(heads)
-    # Each moment and the one after it; held against all that are drawn of the song.
-    moments = 2 * crops * HEAD_POSITIONS * 2 * sum(a * b for a, b in moment_head)
-    answers += 2 * crops * HEAD_POSITIONS * settings.crops * HEAD_POSITIONS * HEAD_WIDTH
     muon = sum(
         MUON_ITERATIONS * 2 * min(a, b) ** 2 * (2 * max(a, b) + min(a, b)) for a, b in matrices
     )
     return StepCost(
         parameters,
         (1 + BACKWARD) * shape.flops(crops * frames),
-        (1 + BACKWARD) * (head + moments + answers) + (muon if settings.optimizer == "muon" else 0),
+        (1 + BACKWARD) * (head + answers) + (muon if settings.optimizer == "muon" else 0),
         crops * frames * shape.n_mels,
         _activation_bytes(shape, crops * frames)
         + 2 * crops * frames * shape.n_mels

@@ -10,6 +10,8 @@ response normalisation over time, which would tell every position about the whol
 out on purpose.
 """
 
+from itertools import islice
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -92,13 +94,16 @@ class Encoder(nn.Module):
             width_in = width
         self.layers = nn.Sequential(*layers)
 
-    def forward(self, frames: Tensor, *, every_stage: bool = False) -> Tensor | list[Tensor]:
+    def forward(
+        self, frames: Tensor, *, every_stage: bool = False, stages: int | None = None
+    ) -> Tensor | list[Tensor]:
         """Encode frames.
 
         Args:
             frames: quantised or dB frames ``[batch, time, n_mels]``, any real dtype, on the scale
                 that ``band_mean`` and ``band_deviation`` were measured on.
             every_stage: also give what the stages before the last make of them.
+            stages: go through so many of them only, as if there were no others; None: all.
 
         Returns:
             Features ``[batch, time // stride, dim]``; or of every stage, the first one first,
@@ -106,7 +111,8 @@ class Encoder(nn.Module):
         """
         x = self.standardise(frames)
         made = []
-        for number, layer in enumerate(self.layers, 1):
+        end = self.ends[-1 if stages is None else stages - 1]
+        for number, layer in enumerate(islice(self.layers, end), 1):
             x = layer(x)
             if number in self.ends:
                 made.append(x)

@@ -116,6 +116,11 @@ class NothingLearned(SongModel):
         return UNITS
 
     @property
+    def strides(self) -> list[int]:
+        """See ``SongModel.strides``."""
+        return [self.encoder.settings.stride]
+
+    @property
     def parts(self) -> list[Projection]:
         """See ``SongModel.parts``."""
         return [part for part in super().parts if part is not self.learned]

@@ -3,13 +3,15 @@
 Belongs here: pooling, projection, saving and loading. Does not: learning the encoder's weights.
 
 A song's vector has two halves that count the same. One is of features, their mean and standard
-deviation over time: those that the network learned, and as much of ``random_features``. The other
-tells how the mel bands move together (``timbre``). Each part is centred, projected to directions
-that tell songs apart (``projection``), and brought to unit length. All that was fitted once, so
-that a song added next year lands in the same space. Models of before lack the random features, and
-the oldest have learned ones alone; all models go on giving the vectors they gave.
+deviation over time: those that the network learned, of its first stage or of all of them, and as
+much of ``random_features``. The other tells how the mel bands move together (``timbre``). Each part
+is centred, projected to directions that tell songs apart (``projection``), and brought to unit
+length. All that was fitted once, so that a song added next year lands in the same space. Models of
+before lack the random features, and the oldest have learned ones alone; all models go on giving the
+vectors they gave.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +33,9 @@ from fastdino.training.settings import EncoderSettings
 from fastdino.training.timbre import Products, Timbre, merged, total
 
 SEGMENT_S = 10.0
+# Of positions, from which one up to which; or all.
+Span = tuple[int, int | None]
+WHOLE: Span = (0, None)
 
 
 @dataclass
@@ -88,7 +93,12 @@ class SongModel(nn.Module):
     """Frames to features to vectors."""
 
     def __init__(
-        self, settings: EncoderSettings, dim: int, timbre_dim: int = 0, random_dim: int = 0
+        self,
+        settings: EncoderSettings,
+        dim: int,
+        timbre_dim: int = 0,
+        random_dim: int = 0,
+        stages: int | None = None,
     ) -> None:
         """A model that is yet to be fitted.
 
@@ -97,26 +107,35 @@ class SongModel(nn.Module):
             dim: length of a vector.
             timbre_dim: how much of it tells how the bands move together; 0: nothing of it does.
             random_dim: how much of it is of random features; they come with a timbre only.
+            stages: it is of what so many of the encoder's stages make of a song; None: all.
         """
         super().__init__()
         self.encoder = Encoder(settings)
-        self.learned = Projection(2 * settings.dim, dim - timbre_dim - random_dim)
+        self.stages = stages or len(settings.widths)
+        self.learned = Projection(2 * self.channels, dim - timbre_dim - random_dim)
         self.random = (
             RandomFeatures(settings.n_mels, settings.stride, random_dim) if random_dim else None
         )
         self.timbre = Timbre(settings.n_mels, timbre_dim) if timbre_dim else None
 
     @classmethod
-    def of(cls, encoder: Encoder, dim: int) -> "SongModel":
+    def of(cls, encoder: Encoder, dim: int, stages: int | None = None) -> "SongModel":
         """A model, ready to be fitted, with the weights of ``encoder`` and vectors ``dim`` long."""
-        model = cls(encoder.settings, dim, -(-dim // 3), dim // 3)
+        model = cls(encoder.settings, dim, -(-dim // 3), dim // 3, stages)
         model.encoder.load_state_dict(encoder.state_dict())
         return model.eval()
 
     @property
     def channels(self) -> int:
         """Of the learned features."""
-        return self.encoder.settings.dim
+        return self.encoder.settings.widths[self.stages - 1]
+
+    @property
+    def strides(self) -> list[int]:
+        """Frames from one position to the next, of each kind of ``features``."""
+        strides = self.encoder.settings.strides
+        learned, every = math.prod(strides[: self.stages]), math.prod(strides)
+        return [learned, every] if self.random else [learned]
 
     @property
     def parts(self) -> list[Projection]:
@@ -141,12 +160,14 @@ class SongModel(nn.Module):
     def features(self, frames: Tensor) -> list[Tensor]:
         """Learned features of every position, then random ones if they count.
 
+        Those of few stages have more positions.
+
         Args:
             frames: uint8 ``[batch, frames, n_mels]``; padded with repeats of the last frame to one
                 position at least.
 
         Returns:
-            Each ``[batch, positions, channels]``.
+            Each ``[batch, its positions, its channels]``.
         """
         stride = self.encoder.settings.stride
         if frames.shape[1] < stride:
@@ -157,7 +178,7 @@ class SongModel(nn.Module):
 
     def of_positions(self, frames: Tensor) -> list[Tensor]:
         """See ``features``; of one position at least."""
-        made = [self.encoder(frames)]
+        made = [self.encoder(frames, stages=self.stages)]
         if self.random:
             made.append(self.random(self.encoder.standardise(frames)))
         return made
@@ -191,11 +212,14 @@ class SongModel(nn.Module):
         for piece in pieces:
             features = [each[0] for each in self.features(piece[None])]
             bands = merged(piece, stride) if self.timbre else None
-            here = _sums(features, bands, 0, None)
+            here = _sums(features, bands, [WHOLE] * len(features), WHOLE)
             song = here if song is None else song + here
             bounds = segment_bounds(len(piece), frames_per_s)
-            stretches = position_spans(len(features[0]), bounds, stride)
-            fresh = [_sums(features, bands, a, b) for a, b in stretches]
+            pairs = zip(features, self.strides, strict=True)
+            of_each = zip(*(position_spans(len(f), bounds, s) for f, s in pairs), strict=True)
+            of_bands = position_spans(max(1, len(piece) // stride), bounds, stride)
+            cuts = zip(of_each, of_bands, strict=True)
+            fresh = [_sums(features, bands, spans, span) for spans, span in cuts]
             times = [((begin + a) / frames_per_s, (begin + b) / frames_per_s) for a, b in bounds]
             if parts and _is_rest(len(piece), frames_per_s):
                 parts[-1] += fresh.pop()
@@ -218,9 +242,13 @@ class SongModel(nn.Module):
             part.fit_projection(own, songs)
 
 
-def _sums(features: Sequence[Tensor], bands: Tensor | None, begin: int, end: int | None) -> Sums:
-    moments = [Moments.of(each[begin:end]) for each in features]
-    return Sums(moments, None if bands is None else Products.of(bands[begin:end]))
+def _sums(
+    features: Sequence[Tensor], bands: Tensor | None, spans: Sequence[Span], of_bands: Span
+) -> Sums:
+    """Of each kind of features a span of its positions, and one of the bands'."""
+    pairs = zip(features, spans, strict=True)
+    moments = [Moments.of(each[slice(*span)]) for each, span in pairs]
+    return Sums(moments, None if bands is None else Products.of(bands[slice(*of_bands)]))
 
 
 def segment_bounds(n_frames: int, frames_per_s: float) -> list[tuple[int, int]]:
@@ -252,12 +280,13 @@ def position_spans(
 def save(folder: Path, model: SongModel, about: dict[str, Any]) -> None:
     """Write ``model.safetensors``, then ``model.json``.
 
-    The latter says ``about``, the encoder's shape, and the digest of the weights.
+    The latter says ``about``, the encoder's shape, how many of its stages a vector is of, and the
+    digest of the weights.
     """
     weights = tensor_file({name: t.contiguous().cpu() for name, t in model.state_dict().items()})
     with atomic_replace(folder / registry.WEIGHTS) as part:
         part.write_bytes(weights)
-    shape = {"encoder": asdict(model.encoder.settings), "dim": model.dim}
+    shape = {"encoder": asdict(model.encoder.settings), "dim": model.dim, "stages": model.stages}
     weights_digest = registry.weights_digest(weights)
     registry.write_metadata(folder, {**about, **shape, "weights_digest": weights_digest})
 
@@ -275,7 +304,8 @@ def load(folder: Path, device: torch.device) -> tuple[SongModel, dict[str, Any]]
             for name, value in about["encoder"].items()
         }
         weights = read_tensors(registry.read_weights(folder, about))
-        # Models of before lack parts of a vector, and had one projection without a name.
+        # Models of before are of all stages, lack parts of a vector, and had one projection without
+        # a name.
         dims = {
             f"{part}_dim": weights[f"{part}.projection"].shape[1]
             for part in ("timbre", "random")
@@ -283,7 +313,9 @@ def load(folder: Path, device: torch.device) -> tuple[SongModel, dict[str, Any]]
         }
         for name in {"center", "projection"} & weights.keys():
             weights[f"learned.{name}"] = weights.pop(name)
-        model = SongModel(EncoderSettings(**shape), about["dim"], **dims)
+        model = SongModel(
+            EncoderSettings(**shape), about["dim"], **dims, stages=about.get("stages")
+        )
         model.load_state_dict(weights)
     except Exception as error:
         if trouble := disk_trouble(error, folder):

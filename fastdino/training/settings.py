@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 # Raised with whatever lets the same numbers make other models: 2 asks FastDINO's positions for
 # songs that are alike, and every stage, and adds to a vector how the bands move together; 3 divides
-# directions by their spread within songs; 4 adds random features to it; 5 asks FastDINO's positions
-# which moment of their song they are.
+# directions by their spread within songs; 4 adds random features to it; 5 takes the learned ones
+# from the first stage, and draws a song fifty times at most.
 METHOD = 5
 
 
@@ -104,6 +104,7 @@ class TrainingSettings:
         preset: the name it goes by.
         encoder: the network's shape.
         dim: length of the finished vectors.
+        stages: vectors are of what so many of the encoder's stages make of a song; None: all.
         songs: songs in a batch.
         crops: crops of each song in a batch.
         crop_s: seconds of a crop.
@@ -124,6 +125,7 @@ class TrainingSettings:
     objective: str = "fastdino"
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
     dim: int = 256
+    stages: int | None = 1
     songs: int = 32
     crops: int = 2
     crop_s: float = 5.0

@@ -317,7 +317,7 @@ def finish(
     settings = training.settings
     songs = evaluation_sample(training.sampler)
     model, untrained = (
-        SongModel.of(encoder, settings.dim).to(training.device)
+        SongModel.of(encoder, settings.dim, settings.stages).to(training.device)
         for encoder in (training.result, training.untrained())
     )
     extractors: dict[str, FeatureExtractor] = {

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from fastdino.core.errors import UserError
+from fastdino.training.device import autocast
+from fastdino.training.encoder import Encoder
 from fastdino.training.model import Moments, SongModel, load, save, segment_bounds
 from fastdino.training.settings import EncoderSettings
 from fastdino.training.timbre import Products, merged
@@ -102,6 +104,34 @@ def test_a_saved_model_gives_the_same_vectors(model: SongModel, tmp_path: Path) 
     assert torch.equal(again.vectors(pooled), model.vectors(pooled))
 
 
+@pytest.mark.parametrize("stages", [1, 2, None])
+def test_a_vector_is_of_the_stages_that_were_asked_for(stages: int | None, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    encoder, cpu = Encoder(SMALL).eval(), torch.device("cpu")
+    model = SongModel.of(encoder, 12, stages)
+    model.fit_bands([frames(930)])
+    save(tmp_path, model, {"model_id": "m"})
+    again, _ = load(tmp_path, cpu)
+    pooled, _ = again.pool([frames(930)], 100.0)
+    with torch.inference_mode(), autocast(cpu):
+        made = encoder(frames(930)[None], every_stage=True)[(stages or 2) - 1][0].float()
+    width = made.shape[-1]
+    assert len(made) == 930 // (4 if stages == 1 else 8)
+    torch.testing.assert_close(pooled[0, :width], made.mean(0), atol=1e-4, rtol=1e-4)
+    # Of the one segment, which is all of the song.
+    torch.testing.assert_close(pooled[1], pooled[0], atol=1e-6, rtol=1e-6)
+
+
+def test_a_segment_of_few_stages_is_cut_where_one_of_all_is() -> None:
+    model = SongModel(SMALL, 12, 5, 3, stages=1).eval()
+    model.fit_bands([frames(3333)])
+    pooled, spans = model.pool([frames(3333)], 100.0)
+    assert len(pooled) == 1 + len(spans) == 4
+    alone, _ = model.pool([frames(3333)[1000:2000]], 100.0)
+    # But for what a position at the edge sees of the neighbour.
+    torch.testing.assert_close(pooled[2], alone[0], atol=0.2, rtol=0.2)
+
+
 def save_as_before(folder: Path, model: SongModel) -> None:
     """As models were written when the projection of learned features had no name."""
     save(folder, model, {"model_id": "m"})
@@ -109,7 +139,7 @@ def save_as_before(folder: Path, model: SongModel) -> None:
     weights = {name.removeprefix("learned."): value for name, value in weights.items()}
     save_file(weights, folder / "model.safetensors")
     about = json.loads((folder / "model.json").read_text())
-    del about["digest"], about["weights_digest"]
+    del about["digest"], about["weights_digest"], about["stages"]
     (folder / "model.json").write_text(json.dumps(about))
 
 

@@ -11,12 +11,9 @@ from fastdino.training.encoder import Encoder
 from fastdino.training.objectives import OBJECTIVES
 from fastdino.training.objectives.dino import DINO, multi_crop_loss, windows
 from fastdino.training.objectives.fastdino import (
-    LATER,
     LIKENESS,
     POSITIONS,
     TEMPERATURE,
-    moment_loss,
-    pairs_of_moments,
     position_loss,
 )
 from fastdino.training.objectives.published import published_loss
@@ -101,37 +98,11 @@ def test_a_collapsed_network_cannot_do_better_than_guess_the_song() -> None:
     assert float(position_loss(same, seeded())) == pytest.approx(expected)
 
 
-def test_a_position_has_to_find_the_moment_after_it_among_those_of_its_song() -> None:
-    now, later = torch.randn(2, 3, 5, 6, generator=seeded())
-    one, two = now / now.norm(dim=-1, keepdim=True), later / later.norm(dim=-1, keepdim=True)
-    costs = []
-    for song in range(3):
-        scores = (one[song] @ two[song].T / TEMPERATURE).tolist()
-        for ways in (scores, list(zip(*scores, strict=True))):
-            costs += [math.log(sum(map(math.exp, row))) - row[i] for i, row in enumerate(ways)]
-    assert float(moment_loss(now, later)) == pytest.approx(np.mean(costs), rel=1e-5)
-
-
-def test_a_network_that_knows_songs_only_by_name_can_but_guess_the_moment() -> None:
-    names = torch.randn(8, 1, 6, generator=seeded()).expand(-1, 32, -1)
-    assert float(moment_loss(names, names)) == pytest.approx(math.log(32))
-
-
-@pytest.mark.parametrize("n_positions", [1, 2, 5, 20, 62])
-def test_moments_are_pairs_of_one_crop_a_little_apart(n_positions: int) -> None:
-    place = torch.arange(3 * 2 * n_positions).reshape(3, 2, n_positions, 1)
-    now, later = pairs_of_moments(place, seeded())
-    assert (later - now == min(LATER, n_positions // 2)).all()
-    assert (later // n_positions == now // n_positions).all()
-    assert all(len(song.unique()) == len(song) for song in now)
-
-
 def test_every_stage_is_asked() -> None:
     network = encoder()
     objective = OBJECTIVES["fastdino"](network)
-    for head in (objective.heads[-1], objective.moment_head):  # type: ignore[union-attr, index]
-        for parameter in head.parameters():
-            nn.init.zeros_(parameter)
+    for parameter in objective.heads[-1].parameters():  # type: ignore[union-attr, index]
+        nn.init.zeros_(parameter)
     loss, _ = objective(network, crops(), seeded())
     loss.backward()
     assert network.layers[0].linear.weight.grad.abs().sum() > 0  # type: ignore[union-attr]

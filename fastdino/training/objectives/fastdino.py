@@ -10,12 +10,10 @@ cost nothing because a convolution sees only a window. What is new is the questi
 answer. The song is represented by the mean over its *other* crops, so a position must know what
 lasts through a song rather than what it can see of its own few seconds.
 
-Three things keep the question worth asking once it can be answered. Which *other* songs are like
+Two things keep the question worth asking once it can be answered. Which *other* songs are like
 its own, a position is asked as well: the answer is how the songs' means lie at the time, so that
-songs that sound alike are not driven apart for good. Which *moment* of its song it is: it has to
-find what comes shortly after it among other moments of the same song, and so cannot know the song
-by something that tells recordings apart and says nothing of what is played. And the stages before
-the last are asked for the song as well: they see less of it and keep more of what it shares.
+songs that sound alike are not driven apart for good. And the stages before the last are asked the
+same: they see less of a song and keep more of what it shares with others.
 """
 
 import torch
@@ -34,18 +32,17 @@ POSITIONS = 16
 LIKENESS = 0.5
 # ... and of what stages before the last are asked.
 EARLIER_STAGES = 0.5
-# How many positions later the moment is that a position has to find.
-LATER = 8
 
 
 class FastDINO(Objective):
-    """Positions against song means and each other, by cross-entropy over songs and moments."""
+    """Positions against song means, by cross-entropy over the songs of the batch."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__(encoder)
-        widths = encoder.settings.widths
-        self.heads = nn.ModuleList(map(_head, widths))
-        self.moment_head = _head(widths[-1])
+        self.heads = nn.ModuleList(
+            nn.Sequential(nn.Linear(width, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, WIDTH))
+            for width in encoder.settings.widths
+        )
 
     def forward(
         self, encoder: Encoder, crops: Tensor, generator: torch.Generator
@@ -55,13 +52,7 @@ class FastDINO(Objective):
         features = [stage.unflatten(0, crops.shape[:2]) for stage in made]
         pairs = zip(self.heads, features, strict=True)
         *earlier, last = [position_loss(head(each).float(), generator) for head, each in pairs]
-        moments = pairs_of_moments(features[-1], generator)
-        moment = moment_loss(*(self.moment_head(each).float() for each in moments))
-        return last + moment + EARLIER_STAGES * sum(earlier), features[-1]
-
-
-def _head(width: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(width, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, WIDTH))
+        return last + EARLIER_STAGES * sum(earlier), features[-1]
 
 
 def position_loss(local: Tensor, generator: torch.Generator) -> Tensor:
@@ -90,36 +81,6 @@ def position_loss(local: Tensor, generator: torch.Generator) -> Tensor:
     said = _without(logits, answers).log_softmax(-1)
     likeness = -(alike.repeat_interleave(len(drawn), 1) * said).sum(-1).mean()
     return own + LIKENESS * likeness
-
-
-def pairs_of_moments(features: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Positions drawn of every crop, and those ``LATER`` on (half way on, of a shorter crop).
-
-    Args:
-        features: ``[songs, crops, positions, width]``.
-        generator: of the positions, the same of every crop.
-
-    Returns:
-        Twice ``[songs, moments, width]``, a moment of the one and its own of the other in place.
-    """
-    positions = features.shape[2]
-    later = min(LATER, positions // 2)
-    drawn = torch.randperm(positions - later, generator=generator, device=features.device)
-    drawn = drawn[:POSITIONS]
-    return features[:, :, drawn].flatten(1, 2), features[:, :, drawn + later].flatten(1, 2)
-
-
-def moment_loss(now: Tensor, later: Tensor) -> Tensor:
-    """What vectors ``[songs, moments, width]`` do not know of which comes after which: a scalar.
-
-    Each way, and among the moments of the same song alone.
-    """
-    now, later = F.normalize(now, dim=-1), F.normalize(later, dim=-1)
-    logits = now @ later.mT / TEMPERATURE
-    songs, moments, _ = logits.shape
-    answers = torch.arange(moments, device=logits.device).expand(songs, -1)
-    after = F.cross_entropy(logits.mT, answers)
-    return (after + F.cross_entropy(logits, answers)) / 2
 
 
 def _without(logits: Tensor, own: Tensor) -> Tensor:

@@ -127,7 +127,9 @@ def model(home: Home, model_id: str) -> dict[str, Any] | None:
     about = dict(zip(names, row, strict=True))
     about["created_at"] = _time(about["created_at"])
     about |= {name: json.loads(about[name]) for name in ("settings", "metrics")}
-    return {**about, "encoder": about["settings"]["encoder"]}
+    settings = about["settings"]
+    # Models of before are of all stages, and do not say so.
+    return {**about, "encoder": settings["encoder"], "stages": settings.get("stages")}
 
 
 def _time(microseconds: int) -> str:
