@@ -13,7 +13,8 @@ lasts through a song rather than what it can see of its own few seconds.
 Two things keep the question worth asking once it can be answered. Which *other* songs are like
 its own, a position is asked as well: the answer is how the songs' means lie at the time, so that
 songs that sound alike are not driven apart for good. And the stages before the last are asked the
-same: they see less of a song and keep more of what it shares with others.
+same: they see less of a song and keep more of what it shares with others. Of the first of them
+vectors are made, once what comes after it has asked it the harder question.
 """
 
 import torch
