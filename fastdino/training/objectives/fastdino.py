@@ -14,7 +14,7 @@ Two things keep the question worth asking once it can be answered. Which *other*
 its own, a position is asked as well: the answer is how the songs' means lie at the time, so that
 songs that sound alike are not driven apart for good. And the stages before the last are asked the
 same: they see less of a song and keep more of what it shares with others. Of the first of them
-vectors are made, once what comes after it has asked it the harder question.
+vectors are made.
 """
 
 import torch
