@@ -11,7 +11,6 @@ before lack the random features, and the oldest have learned ones alone; all mod
 vectors they gave.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -128,14 +127,14 @@ class SongModel(nn.Module):
     @property
     def channels(self) -> int:
         """Of the learned features."""
-        return self.encoder.settings.widths[self.stages - 1]
+        return self.encoder.settings.first(self.stages).dim
 
     @property
     def strides(self) -> list[int]:
         """Frames from one position to the next, of each kind of ``features``."""
-        strides = self.encoder.settings.strides
-        learned, every = math.prod(strides[: self.stages]), math.prod(strides)
-        return [learned, every] if self.random else [learned]
+        settings = self.encoder.settings
+        learned = settings.first(self.stages).stride
+        return [learned, settings.stride] if self.random else [learned]
 
     @property
     def parts(self) -> list[Projection]:

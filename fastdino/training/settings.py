@@ -53,6 +53,15 @@ class EncoderSettings:
             product *= stride
         return product
 
+    def first(self, stages: int) -> "EncoderSettings":
+        """The shape of so many of the first stages, as if there were no others."""
+        return dataclasses.replace(
+            self,
+            widths=self.widths[:stages],
+            depths=self.depths[:stages],
+            strides=self.strides[:stages],
+        )
+
     @property
     def receptive_field(self) -> int:
         """Input frames that one output position sees."""

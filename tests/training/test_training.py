@@ -237,8 +237,8 @@ def test_a_model_of_a_method_before_is_kept_in_use_and_the_run_says_that_there_i
     del about["method"], about["digest"]
     if method:  # and none from when methods had no numbers
         about["method"] = method
-    # Nor had recipes this number then.
-    del about["settings"]["draws"]
+    # Nor had recipes these numbers then.
+    del about["settings"]["draws"], about["settings"]["stages"]
     path.write_text(json.dumps(about))
     again = run(trained, SETTINGS)
     assert not again.did_work
