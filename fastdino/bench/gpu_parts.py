@@ -237,7 +237,7 @@ class Bench:
         took = values["step_s"] = self.seconds(step)
         values["crops_per_s"] = crops / took
         if settings.objective in ONE_PASS:
-            values["flops"] = 3 * settings.encoder.flops(crops * run.crop_frames) / took
+            values["flops"] = settings.encoder.learning_flops(crops * run.crop_frames) / took
         values["pass_s"] = COLLECTION_HOURS * 3600 / settings.crop_s / values["crops_per_s"]
         if self.on_gpu:
             values["step_bytes"] = torch.cuda.max_memory_allocated(self.device) - before
@@ -430,7 +430,7 @@ def looks(bench: Bench, run: Run, shares: Sequence[float]) -> Iterator[float]:
 
 def finished(bench: Bench, run: Run) -> SongModel:
     """A model of what a run has learned so far; evaluating it fits its projection."""
-    return SongModel.of(run.result, run.settings.dim, run.settings.stages).to(bench.device)
+    return SongModel.of(run.result, run.settings.dim).to(bench.device)
 
 
 def kernels(bench: Bench) -> Iterator[Figures]:

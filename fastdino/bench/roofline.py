@@ -8,8 +8,6 @@ two times is what a program cannot go below that makes a kernel of each product 
 operations on single elements. A third bound is how fast the host hands over kernels: not counted.
 """
 
-import itertools
-import operator
 from dataclasses import dataclass
 
 from fastdino.training.settings import EncoderSettings, TrainingSettings
@@ -61,9 +59,9 @@ class StepCost:
     """What one step of the default objective costs.
 
     Attributes:
-        parameters: that are learned, encoder and heads.
+        parameters: that are learned, encoder and head.
         flops: operations of the encoder, forward and backward.
-        other_flops: those of the heads, the loss and the optimiser.
+        other_flops: those of the head, the loss and the optimiser.
         drawn_bytes: frames of the batch.
         moved_bytes: what goes to and from memory at the least, see ``BLOCK_BYTES``.
     """
@@ -89,23 +87,18 @@ def step_cost(settings: TrainingSettings, frames_per_s: float) -> StepCost:
     shape = settings.encoder
     crops = settings.songs * settings.crops
     frames = round(settings.crop_s * frames_per_s)
-    # Every stage has a head of its own.
-    heads = [[(width, HEAD_HIDDEN), (HEAD_HIDDEN, HEAD_WIDTH)] for width in shape.widths]
-    matrices = [*encoder_matrices(shape), *itertools.chain(*heads)]
+    head = [(shape.dim, HEAD_HIDDEN), (HEAD_HIDDEN, HEAD_WIDTH)]
+    matrices = [*encoder_matrices(shape), *head]
     parameters = sum(a * b + b for a, b in matrices) + _other_parameters(shape)
-    strides = itertools.accumulate(shape.strides, operator.mul)
-    head = sum(
-        2 * crops * (frames // stride) * sum(a * b for a, b in each)
-        for each, stride in zip(heads, strides, strict=True)
-    )
-    answers = 2 * crops * HEAD_POSITIONS * settings.songs * HEAD_WIDTH * len(heads)
+    projected = 2 * crops * (frames // shape.stride) * sum(a * b for a, b in head)
+    answers = 2 * crops * HEAD_POSITIONS * settings.songs * HEAD_WIDTH
     muon = sum(
         MUON_ITERATIONS * 2 * min(a, b) ** 2 * (2 * max(a, b) + min(a, b)) for a, b in matrices
     )
     return StepCost(
         parameters,
-        (1 + BACKWARD) * shape.flops(crops * frames),
-        (1 + BACKWARD) * (head + answers) + (muon if settings.optimizer == "muon" else 0),
+        shape.learning_flops(crops * frames),
+        (1 + BACKWARD) * (projected + answers) + (muon if settings.optimizer == "muon" else 0),
         crops * frames * shape.n_mels,
         _activation_bytes(shape, crops * frames)
         + 2 * crops * frames * shape.n_mels

@@ -29,7 +29,7 @@ SONGS, SONG_S = 64, 180
 # Of the collection that the method was first made for.
 COLLECTION_HOURS = 750
 STEPS = 8
-# A product takes a hundredth of a step.
+# A product takes a small part of a step.
 PRODUCTS = 10
 # The published step is long, and none of its time is per batch: fewer crops measure the same.
 PUBLISHED_CROPS = 8
@@ -80,10 +80,10 @@ def rows() -> Iterator[Row]:
             "encoder and loss as published",
             PUBLISHED_CROPS / statistics.median(theirs),
         )
-        speed = 3 * settings.encoder.flops(crops * run.crop_frames) / step_s
+        speed = settings.encoder.learning_flops(crops * run.crop_frames) / step_s
         yield Row("  the same", speed / 1e9, "GFLOP/s")
         plain_speed = PRODUCTS * product_flops / statistics.median(plain)
-        cost = step_cost(settings, spec.frames_per_s)  # heads and optimiser multiply, too
+        cost = step_cost(settings, spec.frames_per_s)  # head and optimiser multiply, too
         share = 100 * (cost.flops + cost.other_flops) / step_s / plain_speed
         yield Row("  of what plain matrix products do", share, "%", target=">= 75")
         crops_of_all = COLLECTION_HOURS * 3600 / settings.crop_s

@@ -122,8 +122,7 @@ def arms(base: TrainingSettings) -> dict[str, Arm]:
         return Arm(name, kind, dataclasses.replace(base, **changes))
 
     def baseline(name: str, *, objective: str = "", **changes: Any) -> Arm:
-        # Of DINO's stages the last finds more of an artist's songs than the first.
-        changes = {"objective": objective or name, "min_steps": NEVER, "stages": None, **changes}
+        changes = {"objective": objective or name, "min_steps": NEVER, **changes}
         return arm(name, "baseline", **changes)
 
     every = (
@@ -440,7 +439,7 @@ class _Experiment:
         )
 
     def _embed(self, encoder: Encoder, settings: TrainingSettings, seed: int) -> EvaluationVectors:
-        model = SongModel.of(encoder, settings.dim, settings.stages).to(self.device)
+        model = SongModel.of(encoder, settings.dim).to(self.device)
         return embed_sample(model, evaluation_sample(self.sampler(seed)), self.spec)
 
     def _folder(self, arm: Arm, minutes: float, seed: int) -> Path:

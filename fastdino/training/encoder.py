@@ -10,8 +10,6 @@ response normalisation over time, which would tell every position about the whol
 out on purpose.
 """
 
-from itertools import islice
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -80,8 +78,6 @@ class Encoder(nn.Module):
         self.register_buffer("band_mean", torch.zeros(settings.n_mels))
         self.register_buffer("band_deviation", torch.ones(settings.n_mels))
         layers: list[nn.Module] = []
-        # How many layers there are up to the end of each stage, whose last is its normalisation.
-        self.ends: list[int] = []
         width_in = settings.n_mels
         shape = zip(settings.widths, settings.depths, settings.strides, strict=True)
         for index, (width, depth, stride) in enumerate(shape):
@@ -90,33 +86,28 @@ class Encoder(nn.Module):
                 layers.append(nn.LayerNorm(width))
             layers.extend(Block(width, settings.kernel, settings.expansion) for _ in range(depth))
             layers.append(nn.LayerNorm(width))
-            self.ends.append(len(layers))
             width_in = width
         self.layers = nn.Sequential(*layers)
 
-    def forward(
-        self, frames: Tensor, *, every_stage: bool = False, stages: int | None = None
-    ) -> Tensor | list[Tensor]:
+    def forward(self, frames: Tensor) -> Tensor:
         """Encode frames.
 
         Args:
             frames: quantised or dB frames ``[batch, time, n_mels]``, any real dtype, on the scale
                 that ``band_mean`` and ``band_deviation`` were measured on.
-            every_stage: also give what the stages before the last make of them.
-            stages: go through so many of them only, as if there were no others; None: all.
 
         Returns:
-            Features ``[batch, time // stride, dim]``; or of every stage, the first one first,
-            ``[batch, its positions, its width]``, of which the last are the features.
+            Features ``[batch, time // stride, dim]``.
         """
-        x = self.standardise(frames)
-        made = []
-        end = self.ends[-1 if stages is None else stages - 1]
-        for number, layer in enumerate(islice(self.layers, end), 1):
-            x = layer(x)
-            if number in self.ends:
-                made.append(x)
-        return made if every_stage else x
+        features: Tensor = self.layers(self.standardise(frames))
+        return features
+
+    def first(self, stages: int) -> "Encoder":
+        """The same network up to the end of a stage, as if there were no others."""
+        cut = Encoder(self.settings.first(stages))
+        weights = self.state_dict()
+        cut.load_state_dict({name: weights[name] for name in cut.state_dict()})
+        return cut
 
     def standardise(self, frames: Tensor) -> Tensor:
         """The same frames with every band at zero mean and unit deviation over the collection."""

@@ -22,7 +22,7 @@ from fastdino.spectrograms import SpectrogramSettings
 from fastdino.spectrograms import shards as shard_files
 from fastdino.training import metrics
 from fastdino.training.labels import Labels
-from fastdino.training.model import Moments, SongModel, position_spans, segment_bounds
+from fastdino.training.model import STRIDE, Moments, SongModel, position_spans, segment_bounds
 from fastdino.training.projection import Projection
 from fastdino.training.random_features import UNITS
 from fastdino.training.sampler import CropSampler
@@ -118,7 +118,7 @@ class NothingLearned(SongModel):
     @property
     def strides(self) -> list[int]:
         """See ``SongModel.strides``."""
-        return [self.encoder.settings.stride]
+        return [STRIDE]
 
     @property
     def parts(self) -> list[Projection]:

@@ -3,8 +3,8 @@
 Belongs here: pooling, projection, saving and loading. Does not: learning the encoder's weights.
 
 A song's vector has two halves that count the same. One is of features, their mean and standard
-deviation over time: those that the network learned, of its first stage or of all of them, and as
-much of ``random_features``. The other tells how the mel bands move together (``timbre``). Each part
+deviation over time: those that the network learned, and as much of
+``random_features``. The other tells how the mel bands move together (``timbre``). Each part
 is centred, projected to directions that tell songs apart (``projection``), and brought to unit
 length. All that was fitted once, so that a song added next year lands in the same space. Models of
 before lack the random features, and the oldest have learned ones alone; all models go on giving the
@@ -32,6 +32,8 @@ from fastdino.training.settings import EncoderSettings
 from fastdino.training.timbre import Products, Timbre, merged, total
 
 SEGMENT_S = 10.0
+# Frames of one position of what is not learned, random features and bands: 80 ms.
+STRIDE = 8
 # Of positions, from which one up to which; or all.
 Span = tuple[int, int | None]
 WHOLE: Span = (0, None)
@@ -97,7 +99,6 @@ class SongModel(nn.Module):
         dim: int,
         timbre_dim: int = 0,
         random_dim: int = 0,
-        stages: int | None = None,
     ) -> None:
         """A model that is yet to be fitted.
 
@@ -106,35 +107,30 @@ class SongModel(nn.Module):
             dim: length of a vector.
             timbre_dim: how much of it tells how the bands move together; 0: nothing of it does.
             random_dim: how much of it is of random features; they come with a timbre only.
-            stages: it is of what so many of the encoder's stages make of a song; None: all.
         """
         super().__init__()
         self.encoder = Encoder(settings)
-        self.stages = stages or len(settings.widths)
         self.learned = Projection(2 * self.channels, dim - timbre_dim - random_dim)
-        self.random = (
-            RandomFeatures(settings.n_mels, settings.stride, random_dim) if random_dim else None
-        )
+        self.random = RandomFeatures(settings.n_mels, STRIDE, random_dim) if random_dim else None
         self.timbre = Timbre(settings.n_mels, timbre_dim) if timbre_dim else None
 
     @classmethod
-    def of(cls, encoder: Encoder, dim: int, stages: int | None = None) -> "SongModel":
+    def of(cls, encoder: Encoder, dim: int) -> "SongModel":
         """A model, ready to be fitted, with the weights of ``encoder`` and vectors ``dim`` long."""
-        model = cls(encoder.settings, dim, -(-dim // 3), dim // 3, stages)
+        model = cls(encoder.settings, dim, -(-dim // 3), dim // 3)
         model.encoder.load_state_dict(encoder.state_dict())
         return model.eval()
 
     @property
     def channels(self) -> int:
         """Of the learned features."""
-        return self.encoder.settings.first(self.stages).dim
+        return self.encoder.settings.dim
 
     @property
     def strides(self) -> list[int]:
         """Frames from one position to the next, of each kind of ``features``."""
-        settings = self.encoder.settings
-        learned = settings.first(self.stages).stride
-        return [learned, settings.stride] if self.random else [learned]
+        learned = self.encoder.settings.stride
+        return [learned, STRIDE] if self.random else [learned]
 
     @property
     def parts(self) -> list[Projection]:
@@ -152,32 +148,29 @@ class SongModel(nn.Module):
         Comes before ``pool``, which the projection is fitted to what came out of.
         """
         if self.timbre:
-            stride = self.encoder.settings.stride
-            self.timbre.fit_bands(total(Products.of(merged(each, stride)) for each in tracks))
+            self.timbre.fit_bands(total(Products.of(merged(each, STRIDE)) for each in tracks))
 
     @torch.inference_mode()
     def features(self, frames: Tensor) -> list[Tensor]:
         """Learned features of every position, then random ones if they count.
 
-        Those of few stages have more positions.
-
         Args:
             frames: uint8 ``[batch, frames, n_mels]``; padded with repeats of the last frame to one
-                position at least.
+                position of each kind at least.
 
         Returns:
             Each ``[batch, its positions, its channels]``.
         """
-        stride = self.encoder.settings.stride
-        if frames.shape[1] < stride:
-            last = frames[:, -1:].expand(-1, stride - frames.shape[1], -1)
+        lacking = max(self.strides) - frames.shape[1]
+        if lacking > 0:
+            last = frames[:, -1:].expand(-1, lacking, -1)
             frames = torch.cat([frames, last], 1)
         with autocast(frames.device):
             return [each.float() for each in self.of_positions(frames)]
 
     def of_positions(self, frames: Tensor) -> list[Tensor]:
         """See ``features``; of one position at least."""
-        made = [self.encoder(frames, stages=self.stages)]
+        made = [self.encoder(frames)]
         if self.random:
             made.append(self.random(self.encoder.standardise(frames)))
         return made
@@ -203,20 +196,19 @@ class SongModel(nn.Module):
             features, of random ones, then of the bands what ``timbre`` makes of them; and the
             segments' ``(start_s, end_s)``.
         """
-        stride = self.encoder.settings.stride
         song: Sums | None = None
         spans: list[tuple[float, float]] = []
         parts: list[Sums] = []
         begin = 0
         for piece in pieces:
             features = [each[0] for each in self.features(piece[None])]
-            bands = merged(piece, stride) if self.timbre else None
+            bands = merged(piece, STRIDE) if self.timbre else None
             here = _sums(features, bands, [WHOLE] * len(features), WHOLE)
             song = here if song is None else song + here
             bounds = segment_bounds(len(piece), frames_per_s)
             pairs = zip(features, self.strides, strict=True)
             of_each = zip(*(position_spans(len(f), bounds, s) for f, s in pairs), strict=True)
-            of_bands = position_spans(max(1, len(piece) // stride), bounds, stride)
+            of_bands = position_spans(max(1, len(piece) // STRIDE), bounds, STRIDE)
             cuts = zip(of_each, of_bands, strict=True)
             fresh = [_sums(features, bands, spans, span) for spans, span in cuts]
             times = [((begin + a) / frames_per_s, (begin + b) / frames_per_s) for a, b in bounds]
@@ -279,13 +271,12 @@ def position_spans(
 def save(folder: Path, model: SongModel, about: dict[str, Any]) -> None:
     """Write ``model.safetensors``, then ``model.json``.
 
-    The latter says ``about``, the encoder's shape, how many of its stages a vector is of, and the
-    digest of the weights.
+    The latter says ``about``, the encoder's shape, and the digest of the weights.
     """
     weights = tensor_file({name: t.contiguous().cpu() for name, t in model.state_dict().items()})
     with atomic_replace(folder / registry.WEIGHTS) as part:
         part.write_bytes(weights)
-    shape = {"encoder": asdict(model.encoder.settings), "dim": model.dim, "stages": model.stages}
+    shape = {"encoder": asdict(model.encoder.settings), "dim": model.dim}
     weights_digest = registry.weights_digest(weights)
     registry.write_metadata(folder, {**about, **shape, "weights_digest": weights_digest})
 
@@ -303,8 +294,8 @@ def load(folder: Path, device: torch.device) -> tuple[SongModel, dict[str, Any]]
             for name, value in about["encoder"].items()
         }
         weights = read_tensors(registry.read_weights(folder, about))
-        # Models of before are of all stages, lack parts of a vector, and had one projection without
-        # a name.
+        # Models of before lack parts of a vector, had one projection without a name, or a second
+        # stage that only training needed.
         dims = {
             f"{part}_dim": weights[f"{part}.projection"].shape[1]
             for part in ("timbre", "random")
@@ -312,9 +303,14 @@ def load(folder: Path, device: torch.device) -> tuple[SongModel, dict[str, Any]]
         }
         for name in {"center", "projection"} & weights.keys():
             weights[f"learned.{name}"] = weights.pop(name)
-        model = SongModel(
-            EncoderSettings(**shape), about["dim"], **dims, stages=about.get("stages")
-        )
+        settings = EncoderSettings(**shape)
+        if stages := about.get("stages"):
+            settings = settings.first(stages)
+        model = SongModel(settings, about["dim"], **dims)
+        if stages:
+            unused = {name for name in weights if name.startswith("encoder.layers.")}
+            for name in unused - model.state_dict().keys():
+                del weights[name]
         model.load_state_dict(weights)
     except Exception as error:
         if trouble := disk_trouble(error, folder):

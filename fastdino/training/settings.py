@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 # Raised with whatever lets the same numbers make other models: 2 asks FastDINO's positions for
 # songs that are alike, and every stage, and adds to a vector how the bands move together; 3 divides
 # directions by their spread within songs; 4 adds random features to it; 5 takes the learned ones
-# from the first stage, and draws a song fifty times at most.
-METHOD = 5
+# from the first stage, and draws a song fifty times at most; 6 has no other stage. Raised with
+# whatever number of a preset changes, too: a model of a method before is not held against them.
+METHOD = 6
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ class EncoderSettings:
     """
 
     n_mels: int = 80
-    widths: tuple[int, ...] = (128, 256)
-    depths: tuple[int, ...] = (2, 4)
-    strides: tuple[int, ...] = (4, 2)
+    widths: tuple[int, ...] = (128,)
+    depths: tuple[int, ...] = (2,)
+    strides: tuple[int, ...] = (4,)
     kernel: int = 7
     expansion: int = 4
 
@@ -73,10 +74,7 @@ class EncoderSettings:
         return frames
 
     def flops(self, n_frames: int) -> float:
-        """Floating-point operations of one forward pass over ``n_frames`` frames.
-
-        A backward pass costs twice as much again.
-        """
+        """Floating-point operations of one forward pass over ``n_frames`` frames."""
         total, positions, before = 0.0, float(n_frames), self.n_mels
         for width, depth, stride in zip(self.widths, self.depths, self.strides, strict=True):
             positions /= stride
@@ -84,6 +82,14 @@ class EncoderSettings:
             total += 2 * positions * depth * width * (self.kernel + 2 * self.expansion * width)
             before = width
         return total
+
+    def learning_flops(self, n_frames: int) -> float:
+        """Those of a forward and a backward pass over ``n_frames`` frames.
+
+        Backward, each product makes two, of what came in and of its weights; but nothing is learned
+        of the frames.
+        """
+        return 3 * self.flops(n_frames) - 2 * n_frames * self.n_mels * self.widths[0]
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,6 @@ class TrainingSettings:
         preset: the name it goes by.
         encoder: the network's shape.
         dim: length of the finished vectors.
-        stages: vectors are of what so many of the encoder's stages make of a song; None: all.
         songs: songs in a batch.
         crops: crops of each song in a batch.
         crop_s: seconds of a crop.
@@ -134,7 +139,6 @@ class TrainingSettings:
     objective: str = "fastdino"
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
     dim: int = 256
-    stages: int | None = 1
     songs: int = 32
     crops: int = 2
     crop_s: float = 5.0
@@ -190,7 +194,7 @@ PRESETS = {
     "cpu": TrainingSettings("cpu"),
     "gpu": TrainingSettings(
         "gpu",
-        encoder=EncoderSettings(widths=(192, 384), depths=(3, 6)),
+        encoder=EncoderSettings(widths=(192,), depths=(3,)),
         dim=384,
         songs=256,
         min_steps=300,
@@ -198,7 +202,7 @@ PRESETS = {
     # For tests: learns little, in seconds.
     "tiny": TrainingSettings(
         "tiny",
-        encoder=EncoderSettings(widths=(32, 48), depths=(1, 1)),
+        encoder=EncoderSettings(widths=(32,), depths=(1,)),
         dim=32,
         songs=8,
         crop_s=4.0,

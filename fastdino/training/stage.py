@@ -240,7 +240,7 @@ def _still_fits(home: Home, settings: TrainingSettings, spec_id: str, tracks: se
     fits = f"fits: {new} of {len(tracks)} songs are new to it"
     # Nothing is trained unasked because the program is another one.
     if about.get("method", 1) < METHOD and not waits:
-        fits += "; today's method makes better ones: 'fastdino train --afresh'"
+        fits += "; today's method is another one: 'fastdino train --afresh' makes a candidate by it"
     return Summary(
         "train",
         f"candidate {folder.name} {fits}; it waits for 'fastdino promote'"
@@ -280,7 +280,10 @@ def _misfit(
     length = {"minutes": None, "seed": 0}
     today = {**recipe.as_json(), **length}
     # What the program of before did not let one set is no change of what was.
-    if {**today, **about["settings"], **length} != today:
+    then = {**today, **about["settings"], **length}
+    # Nor are a preset's numbers, which change with the method.
+    of_before = about.get("method", 1) < METHOD
+    if then["preset"] != today["preset"] if of_before else then != today:
         return "the recipe has changed"
     known, new = staleness.known_and_new(home, about, tracks)
     if staleness.outgrown(known, new):
@@ -292,15 +295,17 @@ def _start(home: Home, settings: TrainingSettings, spec_id: str, current: str) -
     """The weights of the current model.
 
     Raises:
-        UserError: it cannot be read, or has not the shape that the recipe asks for.
+        UserError: it cannot be read, or does not begin with the shape that the recipe asks for.
     """
     model, about = models.load(home.model(current), torch.device("cpu"))
-    if about["spec_id"] != spec_id or model.encoder.settings != settings.encoder:
+    # Models of a method before have a second stage.
+    stages = len(settings.encoder.widths)
+    if about["spec_id"] != spec_id or model.encoder.settings.first(stages) != settings.encoder:
         raise UserError(
             f"training cannot begin with the weights of model {current}: it is of another size or "
             "of other spectrograms; leave --warm away, or give the preset that it was made with"
         )
-    return Start(current, model.encoder)
+    return Start(current, model.encoder.first(stages))
 
 
 def finish(
@@ -317,7 +322,7 @@ def finish(
     settings = training.settings
     songs = evaluation_sample(training.sampler)
     model, untrained = (
-        SongModel.of(encoder, settings.dim, settings.stages).to(training.device)
+        SongModel.of(encoder, settings.dim).to(training.device)
         for encoder in (training.result, training.untrained())
     )
     extractors: dict[str, FeatureExtractor] = {

@@ -45,6 +45,18 @@ def test_output_has_one_position_for_each_stride_of_frames(encoder: Encoder) -> 
     assert encoder(torch.rand(3, 100, 80)).shape == (3, 100 // SETTINGS.stride, SETTINGS.dim)
 
 
+def test_the_first_stages_are_a_network_of_their_own() -> None:
+    network, frames = Encoder(SETTINGS), torch.rand(2, 100, 80)
+    network.band_mean.fill_(0.5)
+    cut = network.first(1)
+    assert cut.settings == EncoderSettings(widths=(16,), depths=(1,), strides=(4,), kernel=5)
+    entered = []
+    network.layers[len(cut.layers)].register_forward_pre_hook(lambda _, x: entered.append(x[0]))
+    network(frames)
+    assert torch.equal(cut(frames), entered[0])
+    assert torch.equal(network.first(2)(frames), network(frames))
+
+
 def test_quantised_frames_are_brought_to_the_scale_of_the_collection(encoder: Encoder) -> None:
     frames = torch.randint(0, 256, (1, 64, 80), dtype=torch.uint8)
     assert torch.equal(encoder(frames), encoder(frames.float()))

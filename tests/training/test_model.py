@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -12,11 +13,13 @@ from safetensors.torch import load_file, save_file
 from fastdino.core.errors import UserError
 from fastdino.training.device import autocast
 from fastdino.training.encoder import Encoder
-from fastdino.training.model import Moments, SongModel, load, save, segment_bounds
+from fastdino.training.model import STRIDE, Moments, SongModel, load, save, segment_bounds
 from fastdino.training.settings import EncoderSettings
 from fastdino.training.timbre import Products, merged
 
-SMALL = EncoderSettings(widths=(16, 24), depths=(1, 1), strides=(4, 2))
+SMALL = EncoderSettings(widths=(16,), depths=(1,))
+# Models had a second one.
+OF_TWO_STAGES = EncoderSettings(widths=(16, 24), depths=(1, 1), strides=(4, 2))
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +28,8 @@ def model() -> SongModel:
     return fitted(5, 3)
 
 
-def fitted(timbre_dim: int = 0, random_dim: int = 0) -> SongModel:
-    model = SongModel(SMALL, 12, timbre_dim, random_dim).eval()
+def fitted(timbre_dim: int = 0, random_dim: int = 0, shape: EncoderSettings = SMALL) -> SongModel:
+    model = SongModel(shape, 12, timbre_dim, random_dim).eval()
     songs = [frames(n) for n in range(900, 1800, 100)]
     model.fit_bands(songs)
     pooled = [model.pool([each], 100.0)[0] for each in songs]
@@ -75,7 +78,7 @@ def test_a_rest_after_a_whole_piece_belongs_to_the_segment_before(
     pooled, spans = model.pool([frames(6000), frames(rest)], 100.0)
     assert spans[-1] == pytest.approx((50 if rest < 500 else 60, end_s))
     assert len(pooled) == 1 + len(spans)
-    assert (pooled[1:, 24:48].mean(1) > 0).all()
+    assert (pooled[1:, 16:32].mean(1) > 0).all()
 
 
 @pytest.mark.parametrize("n_frames", [1, 7, 8, 33])
@@ -104,26 +107,42 @@ def test_a_saved_model_gives_the_same_vectors(model: SongModel, tmp_path: Path) 
     assert torch.equal(again.vectors(pooled), model.vectors(pooled))
 
 
-@pytest.mark.parametrize("stages", [1, 2, None])
-def test_a_vector_is_of_the_stages_that_were_asked_for(stages: int | None, tmp_path: Path) -> None:
+def test_a_model_whose_second_stage_only_training_needed_gives_the_vectors_it_gave(
+    model: SongModel, tmp_path: Path
+) -> None:
+    whole = Encoder(OF_TWO_STAGES)
+    whole.load_state_dict({**whole.state_dict(), **model.encoder.state_dict()})
+    save(tmp_path, model, {"model_id": "m"})
+    # As it was written: with all of the encoder, and the number of stages that vectors are of.
+    weights = load_file(tmp_path / "model.safetensors")
+    weights |= {f"encoder.{name}": value for name, value in whole.state_dict().items()}
+    save_file(weights, tmp_path / "model.safetensors")
+    about = json.loads((tmp_path / "model.json").read_text())
+    del about["digest"], about["weights_digest"]
+    about |= {"encoder": dataclasses.asdict(OF_TWO_STAGES), "stages": 1}
+    (tmp_path / "model.json").write_text(json.dumps(about))
+    again, _ = load(tmp_path, torch.device("cpu"))
+    pooled, _ = again.pool([frames(1700)], 100.0)
+    assert torch.equal(pooled, model.pool([frames(1700)], 100.0)[0])
+    assert torch.equal(again.vectors(pooled), model.vectors(pooled))
+
+
+def test_learned_features_are_pooled_over_time() -> None:
     torch.manual_seed(0)
     encoder, cpu = Encoder(SMALL).eval(), torch.device("cpu")
-    model = SongModel.of(encoder, 12, stages)
+    model = SongModel.of(encoder, 12)
     model.fit_bands([frames(930)])
-    save(tmp_path, model, {"model_id": "m"})
-    again, _ = load(tmp_path, cpu)
-    pooled, _ = again.pool([frames(930)], 100.0)
+    pooled, _ = model.pool([frames(930)], 100.0)
     with torch.inference_mode(), autocast(cpu):
-        made = encoder(frames(930)[None], every_stage=True)[(stages or 2) - 1][0].float()
-    width = made.shape[-1]
-    assert len(made) == 930 // (4 if stages == 1 else 8)
-    torch.testing.assert_close(pooled[0, :width], made.mean(0), atol=1e-4, rtol=1e-4)
+        made = encoder(frames(930)[None])[0].float()
+    assert len(made) == 930 // 4
+    torch.testing.assert_close(pooled[0, :16], made.mean(0), atol=1e-4, rtol=1e-4)
     # Of the one segment, which is all of the song.
     torch.testing.assert_close(pooled[1], pooled[0], atol=1e-6, rtol=1e-6)
 
 
-def test_a_segment_of_few_stages_is_cut_where_one_of_all_is() -> None:
-    model = SongModel(SMALL, 12, 5, 3, stages=1).eval()
+def test_a_segment_is_cut_at_the_same_moment_whatever_a_position_lasts() -> None:
+    model = SongModel(SMALL, 12, 5, 3).eval()
     model.fit_bands([frames(3333)])
     pooled, spans = model.pool([frames(3333)], 100.0)
     assert len(pooled) == 1 + len(spans) == 4
@@ -139,7 +158,7 @@ def save_as_before(folder: Path, model: SongModel) -> None:
     weights = {name.removeprefix("learned."): value for name, value in weights.items()}
     save_file(weights, folder / "model.safetensors")
     about = json.loads((folder / "model.json").read_text())
-    del about["digest"], about["weights_digest"], about["stages"]
+    del about["digest"], about["weights_digest"]
     (folder / "model.json").write_text(json.dumps(about))
 
 
@@ -147,7 +166,7 @@ def save_as_before(folder: Path, model: SongModel) -> None:
 def test_a_model_of_before_there_were_other_parts_gives_the_vectors_it_gave(
     timbre_dim: int, tmp_path: Path
 ) -> None:
-    old = fitted(timbre_dim)
+    old = fitted(timbre_dim, shape=OF_TWO_STAGES)
     save_as_before(tmp_path, old)
     again, _ = load(tmp_path, torch.device("cpu"))
     pooled, _ = again.pool([frames(1700)], 100.0)
@@ -172,7 +191,7 @@ def test_a_vector_s_halves_count_the_same_and_so_do_learned_and_random_features(
 
 
 def test_a_song_in_pieces_is_pooled_to_what_it_is_in_one(model: SongModel) -> None:
-    whole = merged(frames(1800), SMALL.stride)
+    whole = merged(frames(1800), STRIDE)
     parts = Products.of(whole[:100]) + Products.of(whole[100:])
     assert model.timbre is not None
     assert torch.equal(model.timbre.pooled([parts]), model.timbre.pooled([Products.of(whole)]))

@@ -19,7 +19,7 @@ from fastdino.training.objectives.fastdino import (
 from fastdino.training.objectives.published import published_loss
 from fastdino.training.settings import EncoderSettings
 
-SHAPE = EncoderSettings(widths=(16, 24), depths=(1, 1))
+SHAPE = EncoderSettings(widths=(16, 24), depths=(1, 1), strides=(4, 2))
 
 
 def crops(songs: int = 5, n_crops: int = 2, n_frames: int = 160) -> torch.Tensor:
@@ -96,16 +96,6 @@ def test_a_collapsed_network_cannot_do_better_than_guess_the_song() -> None:
     same = torch.ones(8, 2, 20, 6)
     expected = math.log(8) + LIKENESS * math.log(7)
     assert float(position_loss(same, seeded())) == pytest.approx(expected)
-
-
-def test_every_stage_is_asked() -> None:
-    network = encoder()
-    objective = OBJECTIVES["fastdino"](network)
-    for parameter in objective.heads[-1].parameters():  # type: ignore[union-attr, index]
-        nn.init.zeros_(parameter)
-    loss, _ = objective(network, crops(), seeded())
-    loss.backward()
-    assert network.layers[0].linear.weight.grad.abs().sum() > 0  # type: ignore[union-attr]
 
 
 def test_two_clusters_are_nearly_the_best_that_the_published_loss_can_ask_for() -> None:

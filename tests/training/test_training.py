@@ -3,8 +3,10 @@ import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from song_shards import songs, write_songs
 
 from fastdino import embeddings
@@ -12,12 +14,18 @@ from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.storage import exclusive_lock, read_json
 from fastdino.reports import model_comparison
+from fastdino.training import model as models
 from fastdino.training import promotion, registry, stage
+from fastdino.training.encoder import Encoder
 from fastdino.training.evaluation import FIGURES
+from fastdino.training.loop import Run, Start
+from fastdino.training.model import SongModel
 from fastdino.training.settings import METHOD, PRESETS, Collection, EncoderSettings, settings_for
 from fastdino.training.stage import run
 
 SETTINGS = dataclasses.replace(PRESETS["tiny"], min_steps=5, crop_s=2.0)
+# What the preset was before.
+OF_TWO_STAGES = EncoderSettings(widths=(32, 48), depths=(1, 1), strides=(4, 2))
 
 
 def test_without_spectrograms_training_says_what_to_run_first(home: Home) -> None:
@@ -162,9 +170,30 @@ def test_a_warm_model_begins_where_the_current_one_ended_and_says_so(trained: Ho
     assert warm["metrics"]["steps"] == 2  # a third of five
     promotion.promote(trained)
     assert not run(trained, SETTINGS).did_work
-    wider = dataclasses.replace(SETTINGS, encoder=EncoderSettings(widths=(32, 56), depths=(1, 1)))
+    wider = dataclasses.replace(SETTINGS, encoder=EncoderSettings(widths=(56,), depths=(1,)))
     with pytest.raises(UserError, match="leave --warm away"):
         run(trained, wider, warm=True)
+
+
+def test_a_warm_model_begins_with_the_first_stage_of_one_that_has_two(trained: Home) -> None:
+    folder, cpu = model_of(trained), torch.device("cpu")
+    _, about = models.load(folder, cpu)
+    torch.manual_seed(5)
+    old = SongModel.of(Encoder(OF_TWO_STAGES), about["dim"])
+    models.save(folder, old, {**about, "method": 4})
+    begun: list[Start | None] = []
+
+    def watched(*args: Any, start: Start | None, **rest: Any) -> Run:
+        begun.append(start)
+        return Run(*args, start=start, **rest)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(stage, "Run", watched)
+        assert run(trained, SETTINGS, afresh=True, warm=True).did_work
+    (start,) = begun
+    assert start is not None
+    frames = torch.rand(2, 64, 80)
+    assert torch.equal(start.encoder(frames), old.encoder.first(1)(frames))
 
 
 @pytest.mark.parametrize("moment", ["_put_in_place", "make_current"])
@@ -237,8 +266,9 @@ def test_a_model_of_a_method_before_is_kept_in_use_and_the_run_says_that_there_i
     del about["method"], about["digest"]
     if method:  # and none from when methods had no numbers
         about["method"] = method
-    # Nor had recipes these numbers then.
-    del about["settings"]["draws"], about["settings"]["stages"]
+    # Nor had recipes this number then, and others were other ones.
+    del about["settings"]["draws"]
+    about["settings"] |= {"encoder": dataclasses.asdict(OF_TWO_STAGES), "passes": 3.0}
     path.write_text(json.dumps(about))
     again = run(trained, SETTINGS)
     assert not again.did_work

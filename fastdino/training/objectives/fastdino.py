@@ -10,11 +10,9 @@ cost nothing because a convolution sees only a window. What is new is the questi
 answer. The song is represented by the mean over its *other* crops, so a position must know what
 lasts through a song rather than what it can see of its own few seconds.
 
-Two things keep the question worth asking once it can be answered. Which *other* songs are like
-its own, a position is asked as well: the answer is how the songs' means lie at the time, so that
-songs that sound alike are not driven apart for good. And the stages before the last are asked the
-same: they see less of a song and keep more of what it shares with others. Of the first of them
-vectors are made.
+So that the question stays worth asking once it can be answered, a position is asked as well which
+*other* songs are like its own: the answer is how the songs' means lie at the time, and songs that
+sound alike are not driven apart for good.
 """
 
 import torch
@@ -23,16 +21,14 @@ from torch import Tensor, nn
 
 from fastdino.training import ranks
 from fastdino.training.encoder import Encoder
-from fastdino.training.objectives.base import Objective
+from fastdino.training.objectives.base import Objective, encode
 
 HIDDEN, WIDTH = 512, 128
 TEMPERATURE = 0.1
 # Neighbouring positions see nearly the same window: a few drawn at random say as much as all.
 POSITIONS = 16
-# Of "which songs are like yours" beside "which is yours", ...
+# Of "which songs are like yours" beside "which is yours".
 LIKENESS = 0.5
-# ... and of what stages before the last are asked.
-EARLIER_STAGES = 0.5
 
 
 class FastDINO(Objective):
@@ -40,20 +36,16 @@ class FastDINO(Objective):
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__(encoder)
-        self.heads = nn.ModuleList(
-            nn.Sequential(nn.Linear(width, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, WIDTH))
-            for width in encoder.settings.widths
+        self.head = nn.Sequential(
+            nn.Linear(encoder.settings.dim, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, WIDTH)
         )
 
     def forward(
         self, encoder: Encoder, crops: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """See ``Objective``; at least two crops of every song."""
-        made = encoder(crops.flatten(0, 1), every_stage=True)
-        features = [stage.unflatten(0, crops.shape[:2]) for stage in made]
-        pairs = zip(self.heads, features, strict=True)
-        *earlier, last = [position_loss(head(each).float(), generator) for head, each in pairs]
-        return last + EARLIER_STAGES * sum(earlier), features[-1]
+        features = encode(encoder, crops)
+        return position_loss(self.head(features).float(), generator), features
 
 
 def position_loss(local: Tensor, generator: torch.Generator) -> Tensor:

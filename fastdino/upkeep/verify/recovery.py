@@ -128,7 +128,7 @@ def model(home: Home, model_id: str) -> dict[str, Any] | None:
     about["created_at"] = _time(about["created_at"])
     about |= {name: json.loads(about[name]) for name in ("settings", "metrics")}
     settings = about["settings"]
-    # Models of before are of all stages, and do not say so.
+    # That vectors are of some of its stages only is said of models of one method alone.
     return {**about, "encoder": settings["encoder"], "stages": settings.get("stages")}
 
 
