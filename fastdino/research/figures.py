@@ -240,7 +240,7 @@ def receptive_field_figure(
     crop.plot((first + last) / 2, -8.55, "o", color=ours, markersize=7)
     crop.plot([first, last], [0.6, 0.6], "|-", color=ours, markersize=8, mew=1.6, linewidth=1.6)
     crop.text(
-        (first + last) / 2, 0.95, f"one position sees {last - first:.1f} s", ha="center",
+        (first + last) / 2, 1.2, f"one position sees {last - first:.1f} s", ha="center",
         fontsize=10, color=INK,
     )  # fmt: skip
     crop.set(xlim=(0, crop_s), ylim=(-9.1, 3.4))
