@@ -3,12 +3,11 @@
 Belongs here: pooling, projection, saving and loading. Does not: learning the encoder's weights.
 
 A song's vector has two halves that count the same. One is of features, their mean and standard
-deviation over time: those that the network learned, and as much of
-``random_features``. The other tells how the mel bands move together (``timbre``). Each part
-is centred, projected to directions that tell songs apart (``projection``), and brought to unit
-length. All that was fitted once, so that a song added next year lands in the same space. Models of
-before lack the random features, and the oldest have learned ones alone; all models go on giving the
-vectors they gave.
+deviation over time: those that the network learned, and as much of ``random_features``. The other
+tells how the mel bands move together (``timbre``). Each part is centred, projected to directions
+that tell songs apart (``projection``), and brought to unit length. All that was fitted once, so
+that a song added next year lands in the same space. Models of before lack the random features, and
+the oldest have learned ones alone; all models go on giving the vectors they gave.
 """
 
 from collections.abc import Iterable, Sequence
@@ -94,11 +93,7 @@ class SongModel(nn.Module):
     """Frames to features to vectors."""
 
     def __init__(
-        self,
-        settings: EncoderSettings,
-        dim: int,
-        timbre_dim: int = 0,
-        random_dim: int = 0,
+        self, settings: EncoderSettings, dim: int, timbre_dim: int = 0, random_dim: int = 0
     ) -> None:
         """A model that is yet to be fitted.
 
@@ -210,7 +205,7 @@ class SongModel(nn.Module):
             of_each = zip(*(position_spans(len(f), bounds, s) for f, s in pairs), strict=True)
             of_bands = position_spans(max(1, len(piece) // STRIDE), bounds, STRIDE)
             cuts = zip(of_each, of_bands, strict=True)
-            fresh = [_sums(features, bands, spans, span) for spans, span in cuts]
+            fresh = [_sums(features, bands, *cut) for cut in cuts]
             times = [((begin + a) / frames_per_s, (begin + b) / frames_per_s) for a, b in bounds]
             if parts and _is_rest(len(piece), frames_per_s):
                 parts[-1] += fresh.pop()

@@ -239,7 +239,7 @@ def _still_fits(home: Home, settings: TrainingSettings, spec_id: str, tracks: se
     folder = home.model(about["model_id"])
     fits = f"fits: {new} of {len(tracks)} songs are new to it"
     # Nothing is trained unasked because the program is another one.
-    if about.get("method", 1) < METHOD and not waits:
+    if _of_a_method_before(about) and not waits:
         fits += "; today's method is another one: 'fastdino train --afresh' makes a candidate by it"
     return Summary(
         "train",
@@ -270,6 +270,10 @@ def _why_train(
     return misfit
 
 
+def _of_a_method_before(about: Mapping[str, Any]) -> bool:
+    return bool(about.get("method", 1) < METHOD)
+
+
 def _misfit(
     home: Home, about: dict[str, Any], settings: TrainingSettings, spec_id: str, tracks: set[str]
 ) -> str | None:
@@ -282,8 +286,8 @@ def _misfit(
     # What the program of before did not let one set is no change of what was.
     then = {**today, **about["settings"], **length}
     # Nor are a preset's numbers, which change with the method.
-    of_before = about.get("method", 1) < METHOD
-    if then["preset"] != today["preset"] if of_before else then != today:
+    other_numbers = then != today and not _of_a_method_before(about)
+    if other_numbers or then["preset"] != today["preset"]:
         return "the recipe has changed"
     known, new = staleness.known_and_new(home, about, tracks)
     if staleness.outgrown(known, new):

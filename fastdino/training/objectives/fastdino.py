@@ -8,7 +8,7 @@ What is kept is what makes the idea quick: one forward pass, one backward, and l
 cost nothing because a convolution sees only a window. What is new is the question asked: not
 "predict your song's mean" but "which of these songs is yours", which no collapsed network can
 answer. The song is represented by the mean over its *other* crops, so a position must know what
-lasts through a song rather than what it can see of its own few seconds.
+lasts through a song rather than what it can see of its own moment.
 
 So that the question stays worth asking once it can be answered, a position is asked as well which
 *other* songs are like its own: the answer is how the songs' means lie at the time, and songs that
