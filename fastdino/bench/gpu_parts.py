@@ -237,7 +237,9 @@ class Bench:
         took = values["step_s"] = self.seconds(step)
         values["crops_per_s"] = crops / took
         if settings.objective in ONE_PASS:
-            values["flops"] = settings.encoder.learning_flops(crops * run.crop_frames) / took
+            values["flops"] = (
+                settings.encoder.learning_flops(crops * run.crop_frames, run.objective.every) / took
+            )
         values["pass_s"] = COLLECTION_HOURS * 3600 / settings.crop_s / values["crops_per_s"]
         if self.on_gpu:
             values["step_bytes"] = torch.cuda.max_memory_allocated(self.device) - before

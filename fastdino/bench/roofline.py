@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from fastdino.training.settings import EncoderSettings, TrainingSettings
 
 # Of the head of the default objective, see ``training.objectives.fastdino``.
-HEAD_HIDDEN, HEAD_WIDTH, HEAD_POSITIONS = 512, 128, 16
+HEAD_HIDDEN, HEAD_WIDTH, EVERY, HEAD_POSITIONS = 512, 128, 4, 16
 # Muon's iterations to make an update orthogonal.
 MUON_ITERATIONS = 5
 BACKWARD = 2  # times the operations of a forward pass
 # Bytes that a block moves for each position and channel if every chain of operations on single
-# elements is one kernel; the residual is in float32, what is multiplied in bfloat16. Forward:
-# convolution and norm read 4 and write 2, expanding reads 2 and writes 8, contracting reads 8 and
-# writes 2, the residual reads 6 and writes 4. Backward: each of the two products reads its
-# gradient twice and its input, and writes another (20 each), convolution and norm move 14, the
-# residual 8.
-BLOCK_BYTES = 36 + 62
+# elements is one kernel; the residual is in float32, what is multiplied in bfloat16. The perceptron
+# of the last block is only at positions that are asked for. Forward: convolution and norm read 4
+# and write 2, expanding reads 2 and writes 8, contracting reads 8 and writes 2, the residual reads
+# 6 and writes 4. Backward: each of the two products reads its gradient twice and its input, and
+# writes another (20 each), convolution and norm move 14, the residual 8.
+CONVOLUTION_BYTES, PERCEPTRON_BYTES = 6 + 14, 30 + 48
 # The same of what merges positions, for each number that goes in or comes out.
 MERGE_BYTES = 3 * 2
 # A parameter's weight, gradient and momentum are read, weight and momentum written, in float32;
@@ -63,7 +63,7 @@ class StepCost:
         flops: operations of the encoder, forward and backward.
         other_flops: those of the head, the loss and the optimiser.
         drawn_bytes: frames of the batch.
-        moved_bytes: what goes to and from memory at the least, see ``BLOCK_BYTES``.
+        moved_bytes: what goes to and from memory at the least, see ``CONVOLUTION_BYTES``.
     """
 
     parameters: int
@@ -90,14 +90,14 @@ def step_cost(settings: TrainingSettings, frames_per_s: float) -> StepCost:
     head = [(shape.dim, HEAD_HIDDEN), (HEAD_HIDDEN, HEAD_WIDTH)]
     matrices = [*encoder_matrices(shape), *head]
     parameters = sum(a * b + b for a, b in matrices) + _other_parameters(shape)
-    projected = 2 * crops * (frames // shape.stride) * sum(a * b for a, b in head)
+    projected = 2 * crops * (frames / shape.stride / EVERY) * sum(a * b for a, b in head)
     answers = 2 * crops * HEAD_POSITIONS * settings.songs * HEAD_WIDTH
     muon = sum(
         MUON_ITERATIONS * 2 * min(a, b) ** 2 * (2 * max(a, b) + min(a, b)) for a, b in matrices
     )
     return StepCost(
         parameters,
-        shape.learning_flops(crops * frames),
+        shape.learning_flops(crops * frames, EVERY),
         (1 + BACKWARD) * (projected + answers) + (muon if settings.optimizer == "muon" else 0),
         crops * frames * shape.n_mels,
         _activation_bytes(shape, crops * frames)
@@ -129,6 +129,7 @@ def _activation_bytes(shape: EncoderSettings, n_frames: int) -> float:
     total, positions, before = 0.0, float(n_frames), shape.n_mels
     for width, depth, stride in zip(shape.widths, shape.depths, shape.strides, strict=True):
         positions /= stride
-        total += positions * (depth * width * BLOCK_BYTES + (stride * before + width) * MERGE_BYTES)
+        block = width * (CONVOLUTION_BYTES + PERCEPTRON_BYTES)
+        total += positions * (depth * block + (stride * before + width) * MERGE_BYTES)
         before = width
-    return total
+    return total - (1 - 1 / EVERY) * positions * before * PERCEPTRON_BYTES

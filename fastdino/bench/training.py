@@ -80,7 +80,8 @@ def rows() -> Iterator[Row]:
             "encoder and loss as published",
             PUBLISHED_CROPS / statistics.median(theirs),
         )
-        speed = settings.encoder.learning_flops(crops * run.crop_frames) / step_s
+        frames = crops * run.crop_frames
+        speed = settings.encoder.learning_flops(frames, run.objective.every) / step_s
         yield Row("  the same", speed / 1e9, "GFLOP/s")
         plain_speed = PRODUCTS * product_flops / statistics.median(plain)
         cost = step_cost(settings, spec.frames_per_s)  # head and optimiser multiply, too

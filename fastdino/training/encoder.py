@@ -36,15 +36,18 @@ class Block(nn.Module):
         self.contract = nn.Linear(expansion * width, width)
         self.scale = nn.Parameter(torch.full((width,), 0.3))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``[batch, time, width]`` to the same."""
+    def forward(self, x: Tensor, every: int = 1) -> Tensor:
+        """``[batch, time, width]`` to the same, of each ``every``-th position, the first included.
+
+        The convolution is made at all of them: strided, it takes PyTorch several times as long.
+        """
         image = x.unsqueeze(2).permute(0, 3, 1, 2)
-        y = self.depthwise(image).permute(0, 2, 3, 1).squeeze(2)
+        y = self.depthwise(image).permute(0, 2, 3, 1).squeeze(2)[:, ::every]
         y = F.relu(self.expand(self.norm(y)))
         # The matrix is scaled instead of what it gives, which is so much larger.
         weight, bias = self.scale[:, None] * self.contract.weight, self.scale * self.contract.bias
         # Blocks add up in float32.
-        return x.float() + F.linear(y, weight, bias)
+        return x[:, ::every].float() + F.linear(y, weight, bias)
 
 
 class Merge(nn.Module):
@@ -89,17 +92,23 @@ class Encoder(nn.Module):
             width_in = width
         self.layers = nn.Sequential(*layers)
 
-    def forward(self, frames: Tensor) -> Tensor:
+    def forward(self, frames: Tensor, every: int = 1) -> Tensor:
         """Encode frames.
 
         Args:
             frames: quantised or dB frames ``[batch, time, n_mels]``, any real dtype, on the scale
                 that ``band_mean`` and ``band_deviation`` were measured on.
+            every: of the positions, each so manieth is wanted, the first included; what would be
+                computed for the others alone is left out.
 
         Returns:
-            Features ``[batch, time // stride, dim]``.
+            Features ``[batch, time // stride, dim]``, or as many of the positions as are wanted.
         """
-        features: Tensor = self.layers(self.standardise(frames))
+        *layers, block, norm = self.layers
+        x = self.standardise(frames)
+        for layer in layers:
+            x = layer(x)
+        features: Tensor = norm(block(x, every))
         return features
 
     def first(self, stages: int) -> "Encoder":

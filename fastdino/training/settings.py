@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 # Raised with whatever lets the same numbers make other models: 2 asks FastDINO's positions for
 # songs that are alike, and every stage, and adds to a vector how the bands move together; 3 divides
 # directions by their spread within songs; 4 adds random features to it; 5 takes the learned ones
-# from the first stage, and draws a song fifty times at most; 6 has no other stage. Raised with
-# whatever number of a preset changes, too: a model of a method before is not held against them.
-METHOD = 6
+# from the first stage, and draws a song fifty times at most; 6 has no other stage; 7 asks each
+# fourth position. Raised with whatever number of a preset changes, too: a model of a method before
+# is not held against them.
+METHOD = 7
 
 
 @dataclass(frozen=True)
@@ -73,23 +74,27 @@ class EncoderSettings:
             frames += depth * (self.kernel - 1) * step
         return frames
 
-    def flops(self, n_frames: int) -> float:
-        """Floating-point operations of one forward pass over ``n_frames`` frames."""
+    def flops(self, n_frames: int, every: int = 1) -> float:
+        """Floating-point operations of one forward pass over ``n_frames`` frames.
+
+        Where each ``every``-th position is asked for, the last block's perceptron is left out at
+        the others.
+        """
         total, positions, before = 0.0, float(n_frames), self.n_mels
         for width, depth, stride in zip(self.widths, self.depths, self.strides, strict=True):
             positions /= stride
             total += 2 * positions * before * stride * width
             total += 2 * positions * depth * width * (self.kernel + 2 * self.expansion * width)
             before = width
-        return total
+        return total - 4 * (1 - 1 / every) * positions * self.expansion * self.dim**2
 
-    def learning_flops(self, n_frames: int) -> float:
+    def learning_flops(self, n_frames: int, every: int = 1) -> float:
         """Those of a forward and a backward pass over ``n_frames`` frames.
 
         Backward, each product makes two, of what came in and of its weights; but nothing is learned
         of the frames.
         """
-        return 3 * self.flops(n_frames) - 2 * n_frames * self.n_mels * self.widths[0]
+        return 3 * self.flops(n_frames, every) - 2 * n_frames * self.n_mels * self.widths[0]
 
 
 @dataclass(frozen=True)

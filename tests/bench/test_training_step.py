@@ -6,6 +6,7 @@ import pytest
 
 from fastdino.bench import training
 from fastdino.spectrograms import SpectrogramSettings
+from fastdino.training.objectives.fastdino import EVERY
 from fastdino.training.settings import PRESETS
 
 
@@ -22,7 +23,7 @@ def test_a_step_is_held_against_matrix_products_and_the_published_method(
     crops = settings.songs * settings.crops
     frames = crops * round(settings.crop_s * SpectrogramSettings().frames_per_s)
     # Crops a second, and the operations of a crop.
-    operations = settings.encoder.learning_flops(frames) / crops
+    operations = settings.encoder.learning_flops(frames, EVERY) / crops
     assert flops.unit == "GFLOP/s"
     assert flops.ours == pytest.approx(step.ours * operations / 1e9)
     assert "matrix products" in share.measure

@@ -45,6 +45,19 @@ def test_output_has_one_position_for_each_stride_of_frames(encoder: Encoder) -> 
     assert encoder(torch.rand(3, 100, 80)).shape == (3, 100 // SETTINGS.stride, SETTINGS.dim)
 
 
+@pytest.mark.parametrize("every", [2, 4, 7])
+def test_of_each_so_manieth_position_features_and_gradients_are_what_they_are_of_all(
+    encoder: Encoder, every: int
+) -> None:
+    frames = torch.rand(2, 200, 80)
+    found = []
+    for wanted in (encoder(frames)[:, ::every], encoder(frames, every)):
+        gradients = torch.autograd.grad(wanted.square().sum(), list(encoder.parameters()))
+        found.append([wanted, *gradients])
+    for of_all, of_some in zip(*found, strict=True):
+        torch.testing.assert_close(of_some, of_all, rtol=1e-3, atol=1e-4)
+
+
 def test_the_first_stages_are_a_network_of_their_own() -> None:
     network, frames = Encoder(SETTINGS), torch.rand(2, 100, 80)
     network.band_mean.fill_(0.5)
@@ -62,10 +75,11 @@ def test_quantised_frames_are_brought_to_the_scale_of_the_collection(encoder: En
     assert torch.equal(encoder(frames), encoder(frames.float()))
 
 
-def test_flops_agree_with_what_pytorch_counts() -> None:
+@pytest.mark.parametrize("every", [1, 4])
+def test_flops_agree_with_what_pytorch_counts(every: int) -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
     settings = EncoderSettings()
     with FlopCounterMode(display=False) as counter:
-        Encoder(settings)(torch.rand(2, 800, 80))
-    assert settings.flops(2 * 800) == pytest.approx(counter.get_total_flops(), rel=0.01)
+        Encoder(settings)(torch.rand(2, 800, 80), every)
+    assert settings.flops(2 * 800, every) == pytest.approx(counter.get_total_flops(), rel=0.01)

@@ -46,7 +46,7 @@ def test_every_objective_gives_a_finite_loss_that_reaches_the_whole_encoder(name
     loss, features = objective(network, crops(), seeded())
     assert loss.shape == ()
     assert torch.isfinite(loss)
-    assert features.shape == (5, 2, 160 // SHAPE.stride, SHAPE.dim)
+    assert features.shape == (5, 2, 160 // SHAPE.stride // objective.every, SHAPE.dim)
     loss.backward()
     for parameter_name, parameter in network.named_parameters():
         assert parameter.grad is not None, parameter_name

@@ -14,7 +14,12 @@ class Objective(nn.Module):
 
     Made with the encoder it is to train (for its shape, or to copy it); parameters that are not to
     be learned by gradients have ``requires_grad`` off.
+
+    Attributes:
+        every: of the encoder's positions, each so manieth is asked for.
     """
+
+    every = 1
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -45,6 +50,9 @@ class Objective(nn.Module):
         return encoder
 
 
-def encode(encoder: Encoder, crops: Tensor) -> Tensor:
-    """``[songs, crops, frames, n_mels]`` to features ``[songs, crops, positions, dim]``."""
-    return encoder(crops.flatten(0, 1)).unflatten(0, crops.shape[:2])
+def encode(encoder: Encoder, crops: Tensor, every: int = 1) -> Tensor:
+    """``[songs, crops, frames, n_mels]`` to features ``[songs, crops, positions, dim]``.
+
+    Of each ``every``-th position, see ``Encoder.forward``.
+    """
+    return encoder(crops.flatten(0, 1), every).unflatten(0, crops.shape[:2])
