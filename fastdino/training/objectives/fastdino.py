@@ -26,7 +26,7 @@ from fastdino.training.objectives.base import Objective, encode
 HIDDEN, WIDTH = 512, 128
 TEMPERATURE = 0.1
 # Neighbouring positions see nearly the same window: each fourth tells a crop's mean as well as all,
-# in half of a step's time, and a few of those, drawn at random, ask as much.
+# in two thirds of a step's time, and a few of those, drawn at random, ask as much.
 EVERY, POSITIONS = 4, 16
 # Of "which songs are like yours" beside "which is yours".
 LIKENESS = 0.5
