@@ -27,7 +27,7 @@ import torch._inductor.config
 from torch._dynamo.utils import counters
 from torch.profiler import ProfilerActivity, profile
 
-from fastdino.bench.gpu import COLLECTION_HOURS, PARTS, Figures
+from fastdino.bench.gpu_tables import COLLECTION_HOURS, PARTS, Figures
 from fastdino.core.home import Home
 from fastdino.spectrograms import SpectrogramSettings
 from fastdino.spectrograms import shards as shard_files

@@ -1,8 +1,8 @@
 """Settings from outside: environment variables, and lines in the file ``.env``.
 
 Belongs here: every ``FASTDINO_*`` variable, that is its name, what it means, what it may be, and
-reading it. Does not: options of a command, which go before them (``fastdino.steps``); numbers that
-change what is computed, which are the settings of a stage.
+reading it; where stores are. Does not: options of a command, which go before them
+(``fastdino.steps``); numbers that change what is computed, which are the settings of a stage.
 """
 
 import difflib
@@ -321,6 +321,12 @@ VARIABLES: tuple[Variable[Any], ...] = (
 )  # fmt: skip
 # Printed nowhere, and told to no other computer, where they would be in a cluster's logs.
 SECRETS = (SERVER_PASSWORD,)
+
+
+def store_endpoint() -> str | None:
+    """Where stores are, if not at Amazon; by the variables that all programs for stores read."""
+    names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+    return next((os.environ[name] for name in names if os.environ.get(name)), None)
 
 
 def load() -> None:

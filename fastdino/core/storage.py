@@ -17,13 +17,13 @@ import os
 import re
 import shutil
 import stat
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from fastdino.core import environment
-from fastdino.core.errors import UserError, disk_trouble
+from fastdino.core.errors import UserError
+from fastdino.core.files import PART, Stamp, part_of
 
 if TYPE_CHECKING:
     from fastdino.core.store import Store
@@ -31,20 +31,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOCK = ".lock"
-# A file that ``atomic_replace`` had begun, or what a library put beside it, such as a database's
-# log.
-PART = re.compile(r"\..+\.[0-9a-f]{8}\.part(\..+)?", re.DOTALL)
 # Where a home says which store it is mounted on.
 ADDRESS = Path(".store", "address")
 
 _mounted: dict[Path, "Store"] = {}
-
-
-class Stamp(NamedTuple):
-    """What tells a file from what it was before: bytes, and when it was written or its version."""
-
-    size: int
-    version: str
 
 
 def mount(root: Path) -> None:
@@ -59,7 +49,7 @@ def mount(root: Path) -> None:
         UserError: what is set cannot be, or the home was mounted on another store before.
     """
     url, file = environment.STORE.value(), root / ADDRESS
-    at = re.sub("//.*@", "//", endpoint() or "Amazon")
+    at = re.sub("//.*@", "//", environment.store_endpoint() or "Amazon")
     address = f"{url} at {at}" if url else None
     before = file.read_text(encoding="utf-8").strip() if file.exists() else None
     if before not in (None, address):
@@ -86,12 +76,6 @@ def mount(root: Path) -> None:
             part.write_text(f"{address}\n", encoding="utf-8")
 
 
-def endpoint() -> str | None:
-    """Where stores are, if not at Amazon."""
-    names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
-    return next((os.environ[name] for name in names if os.environ.get(name)), None)
-
-
 def mounted() -> list[Path]:
     """The homes that are mounted in this process."""
     return list(_mounted)
@@ -103,8 +87,12 @@ def take_in(root: Path) -> None:
     Raises:
         StoreTrouble: the store cannot be used.
     """
-    if store := _mounted.get(root):
-        store.take_in()
+    store = _mounted.get(root)
+    if store and (folders := store.folders_with_strangers()):
+        with contextlib.ExitStack() as held:
+            for folder in folders:
+                held.enter_context(exclusive_lock(folder))
+            store.take_in()
 
 
 def _store_of(path: Path) -> "Store | None":
@@ -231,28 +219,6 @@ def atomic_replace(target: Path) -> Iterator[Path]:
             store.put(part, target)
         else:
             os.replace(part, target)
-
-
-@contextlib.contextmanager
-def part_of(target: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``target``, which is for the caller to put in its place.
-
-    Raises:
-        OSError: see ``atomic_replace``.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}.part"
-    try:
-        yield part
-    except Exception as error:
-        trouble = disk_trouble(error, target)
-        if trouble is None:
-            raise
-        if trouble.filename == str(part):
-            trouble.filename = str(target)
-        raise trouble from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -39,8 +39,9 @@ from obstore.exceptions import (
 )
 from obstore.store import S3Store
 
-from fastdino.core import environment, storage
+from fastdino.core import environment
 from fastdino.core.errors import StoreTrouble, UserError
+from fastdino.core.files import Stamp, part_of
 from fastdino.core.progress import progress
 
 log = logging.getLogger(__name__)
@@ -101,7 +102,7 @@ class Store:
             and not (below and below[-1] in OWN)
         )
 
-    def stamps(self, folder: Path, pattern: str) -> dict[Path, storage.Stamp]:
+    def stamps(self, folder: Path, pattern: str) -> dict[Path, Stamp]:
         """See ``storage.stamps``."""
         depth = len(PurePosixPath(pattern).parts)
         found = {}
@@ -109,7 +110,7 @@ class Store:
             path = self.root / meta["path"]
             below = path.relative_to(folder)
             if len(below.parts) == depth and below.match(pattern) and self.holds(path):
-                found[path] = storage.Stamp(meta["size"], str(meta["e_tag"]))
+                found[path] = Stamp(meta["size"], str(meta["e_tag"]))
         return dict(sorted(found.items()))
 
     def folders(self, folder: Path) -> list[Path]:
@@ -141,7 +142,7 @@ class Store:
         aside = None
         with self._record(path) as record:
             have = record.version()
-            with storage.part_of(path) as part:
+            with part_of(path) as part:
                 try:
                     version = self.ask(lambda: self._receive(path, part, have), path)
                 except NotModifiedError:
@@ -228,32 +229,33 @@ class Store:
                 if record.version():
                     path.unlink()
 
+    def folders_with_strangers(self) -> list[Path]:
+        """The folders, by whose locks they are written to, where ``take_in`` has something to do.
+
+        In the order in which they are locked.
+        """
+        return sorted({self._locked_as(path) for path in self._strangers()})
+
     def take_in(self) -> None:
         """Put into the store what the home has and it has not, such as all of before it was set.
 
         Of what both have, the store's is used from now on; a file that differs from it is kept in
-        another folder.
+        another folder. The folders' locks are held meanwhile.
         """
-        if not (strangers := self._strangers()):
-            return
-        folders = sorted({self._locked_as(path) for path in strangers})
         aside = []
-        with contextlib.ExitStack() as held:
-            for folder in folders:
-                held.enter_context(storage.exclusive_lock(folder))
-            strangers = self._strangers()
-            megabytes = sum(path.stat().st_size for path in strangers) / 1e6
-            log.info("Putting %d files (%.0f MB) into %s", len(strangers), megabytes, self.url)
-            with progress("Putting into the store", megabytes, "MB") as shown:
-                for path in strangers:
-                    size = path.stat().st_size
-                    try:
-                        kept = self._fetch(path)
-                        aside += [kept] if kept else []
-                    except FileNotFoundError:
-                        with self._record(path) as record:
-                            record.note(self._send(path, path))
-                    shown.advance(size / 1e6)
+        strangers = self._strangers()
+        megabytes = sum(path.stat().st_size for path in strangers) / 1e6
+        log.info("Putting %d files (%.0f MB) into %s", len(strangers), megabytes, self.url)
+        with progress("Putting into the store", megabytes, "MB") as shown:
+            for path in strangers:
+                size = path.stat().st_size
+                try:
+                    kept = self._fetch(path)
+                    aside += [kept] if kept else []
+                except FileNotFoundError:
+                    with self._record(path) as record:
+                        record.note(self._send(path, path))
+                shown.advance(size / 1e6)
         if aside:
             log.warning("%s", self._put_aside_says(aside))
 
@@ -433,7 +435,7 @@ def _connected(url: str, limit: str, retries: int) -> S3Store:
         UserError: what is set for it makes no sense.
     """
     _, _, bucket, *prefix = url.split("/")
-    endpoint = storage.endpoint() or ""
+    endpoint = environment.store_endpoint() or ""
     nonsense = UserError(
         f"no connection to {url} can be made with what is set: look at AWS_ENDPOINT_URL, which "
         "begins with https:// or http://, and the other AWS_* settings"

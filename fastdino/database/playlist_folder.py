@@ -19,9 +19,10 @@ import duckdb
 
 from fastdino.core import environment
 from fastdino.core.errors import UserError
+from fastdino.core.files import PART
 from fastdino.core.home import Home, expanded
 from fastdino.core.paths import to_path
-from fastdino.core.storage import PART, atomic_replace, exclusive_lock
+from fastdino.core.storage import atomic_replace, exclusive_lock
 from fastdino.core.summary import Summary
 from fastdino.database import playlists
 from fastdino.database.connection import connect, rows

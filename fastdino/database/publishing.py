@@ -18,8 +18,9 @@ import duckdb
 
 from fastdino import __version__
 from fastdino.core.errors import UserError
+from fastdino.core.files import Stamp, part_of
 from fastdino.core.home import Home
-from fastdino.core.storage import Stamp, exclusive_lock, part_of, stamps
+from fastdino.core.storage import exclusive_lock, stamps
 from fastdino.core.summary import Summary
 from fastdino.database import described, standby
 from fastdino.database.connection import connect

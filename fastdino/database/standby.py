@@ -19,8 +19,9 @@ import signal
 from pathlib import Path
 from typing import BinaryIO
 
+from fastdino.core.files import part_of
 from fastdino.core.home import Home
-from fastdino.core.storage import part_of, read_json, stamps, write_json
+from fastdino.core.storage import read_json, stamps, write_json
 
 log = logging.getLogger(__name__)
 

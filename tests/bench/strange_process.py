@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from fastdino.bench.gpu import Figures
+from fastdino.bench.gpu_tables import Figures
 from fastdino.core.home import Home
 
 

@@ -13,8 +13,8 @@ from song_shards import songs, write_songs
 from test_architecture import NOT_THERE
 
 from fastdino.__main__ import main
-from fastdino.bench import gpu, gpu_parts
-from fastdino.bench.gpu import PARTS
+from fastdino.bench import gpu, gpu_parts, gpu_tables
+from fastdino.bench.gpu_tables import PARTS
 from fastdino.core.home import Home
 from fastdino.core.storage import read_json
 from fastdino.steps import Ingest, Spectrograms
@@ -84,7 +84,7 @@ def test_it_is_measured_on_its_own(home: Home, capsys: pytest.CaptureFixture[str
 
 
 def test_what_a_step_is_on_paper_stands_in_the_documentation() -> None:
-    for row in gpu.paper().rows:
+    for row in gpu_tables.paper().rows:
         assert f"| {' | '.join(row)} |" in DOCUMENTATION
 
 
