@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fastdino.core.home import Home
-from fastdino.core.storage import atomic_replace, read_json, stamps
+from fastdino.core.storage import atomic_replace, exclusive_lock, read_json, stamps
 from fastdino.core.summary import Column, Relation, Summary
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Outcome:
 
 def keep(home: Home, step: str, outcome: Outcome) -> None:
     """Put ``outcome`` in the place of what the step did before."""
-    with atomic_replace(_file(home, step)) as part:
+    with exclusive_lock(home.outcomes), atomic_replace(_file(home, step)) as part:
         part.write_text(json.dumps(_plain(outcome), default=str), encoding="utf-8")
 
 

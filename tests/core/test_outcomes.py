@@ -25,6 +25,14 @@ def test_what_a_step_did_is_read_as_it_was_kept(home: Home) -> None:
     assert outcomes.last(home, ["map"]) == [Outcome(DONE, 1.5)]
 
 
+def test_what_a_killed_run_was_keeping_is_deleted_by_the_next(home: Home) -> None:
+    outcomes.keep(home, "map", Outcome(DONE, 1.5))
+    half = home.outcomes / ".publish.json.0123abcd.part"
+    half.write_text("{")
+    outcomes.keep(home, "map", Outcome(DONE, 2.5))
+    assert not half.exists()
+
+
 def test_of_steps_that_go_together_one_of_another_time_is_left_out(home: Home) -> None:
     for step, ended_s in (("embed", 2.0), ("candidate", 1.0), ("map", 3.0)):
         outcomes.keep(home, step, Outcome(Summary(step, step, True), ended_s))
