@@ -232,12 +232,16 @@ class CropSampler:
     def _read(self, key: int) -> _Slot:
         track_ids: list[str] = []
         starts: list[int] = []
+        number = key % len(self._queue)
         first = at = self._place(key)
-        for piece in shard_files.iter_pieces(self._queue[key % len(self._queue)]):
+        for piece in shard_files.iter_pieces(self._queue[number]):
+            n = len(piece.frames)
+            # Songs may be written to the shard meanwhile: there is no place for those.
+            if at + n > first + self._lengths[number]:
+                break
             if not track_ids or piece.track_id != track_ids[-1]:
                 track_ids.append(piece.track_id)
                 starts.append(at)
-            n = len(piece.frames)
             # Copied before it is handed to torch, which would warn of memory it may not write to.
             self._frames[at : at + n] = torch.from_numpy(piece.frames.copy())
             at += n

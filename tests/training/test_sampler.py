@@ -78,6 +78,17 @@ def test_a_narrow_window_moves_over_the_whole_collection_within_its_budget(
     assert seen == set(range(12))
 
 
+def test_songs_that_a_shard_gains_meanwhile_change_nothing(shards: list[Path]) -> None:
+    first = CropSampler(shards, device=CPU, budget_bytes=500_000, seed=0, steps_per_shard=1)
+    undisturbed = [first.batch(step, 4, 2, 50) for step in range(12)]
+    grown = CropSampler(shards, device=CPU, budget_bytes=500_000, seed=0, steps_per_shard=1)
+    for number, shard in enumerate(shards):
+        late = np.full((4000, 80), 200 + number, np.uint8)
+        write_songs(Home(shard.parents[2]), {f"late-{number}": late})
+    for step, batch in enumerate(undisturbed):
+        assert torch.equal(grown.batch(step, 4, 2, 50), batch)
+
+
 def test_a_resumed_narrow_window_draws_what_an_undisturbed_one_draws(shards: list[Path]) -> None:
     def sampler() -> CropSampler:
         return CropSampler(shards, device=CPU, budget_bytes=500_000, seed=3, steps_per_shard=2)
