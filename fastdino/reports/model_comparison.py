@@ -141,11 +141,11 @@ def compare(
     for role, about in pair.items():
         ids, vectors[role] = read_songs(home, about["model_id"], set(known))
         have[role] = np.array(ids, object)
-    both = np.intersect1d(have["current"], have["candidate"])
+    both, *places = np.intersect1d(have["current"], have["candidate"], return_indices=True)
     if len(both) < 2:
         return None
-    for role in pair:
-        vectors[role] = vectors[role][np.isin(have[role], both)]
+    for role, found in zip(pair, places, strict=True):
+        vectors[role] = vectors[role][found]
     asked = np.arange(len(both))
     if len(asked) > SAMPLE:
         asked = np.sort(np.random.default_rng(SEED).choice(asked, SAMPLE, replace=False))
