@@ -41,7 +41,8 @@ def mostly_new_neighbors(
     Returns:
         bool [m].
     """
-    by = np.unique(np.array(artists), return_inverse=True)[1]
+    numbers: dict[str, int] = {}
+    by = np.array([numbers.setdefault(artist, len(numbers)) for artist in artists])
     asked = np.flatnonzero(new)
     if len(asked) > SAMPLE:
         asked = np.random.default_rng(SEED).choice(asked, SAMPLE, replace=False)
