@@ -186,7 +186,7 @@ def new_songs_are_of_a_known_kind(home: HomeFolder) -> dg.AssetCheckResult:
     """
     try:
         model = registry.current(home.open())
-        trained = registry.trained_on(home.open(), model["model_id"])
+        trained = registry.trained_on(home.open().model(model["model_id"]))
         tracks = files_catalog.tracks(files_catalog.read(home.open()))
         ids, vectors = read_songs(home.open(), model["model_id"], set(tracks["track_id"]))
     except UserError as error:

@@ -124,7 +124,8 @@ class Train(Step):
     afresh: bool = option(False, "train even if there is a model that fits the collection")
     warm: bool = option(
         False,
-        "begin with the weights of the current model, not with random ones; takes a third",
+        "begin with the weights of the current model, not with random ones, and take a third of "
+        "the steps",
     )
     ranks: int = option(
         1,
@@ -136,8 +137,8 @@ class Train(Step):
         _check_preset(self.preset)
         if self.minutes is not None:
             _check_minutes(self.minutes)
-        if self.seed < 0:
-            raise UserError(f"{self.seed} is no seed: give 0 or more")
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"{self.seed} is no seed: give 0 or more, of at most 18 digits")
         if self.ranks < 1:
             raise UserError(f"{self.ranks} ranks are none: give 1 or more")
 

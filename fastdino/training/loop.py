@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 LOG_EVERY_S = 1.0
 CHECKPOINT_EVERY_S = 30.0
 BAND_SAMPLE = 100_000
+CHECKPOINT = "checkpoint.safetensors"
 # What a row of ``metrics.jsonl`` has at least.
 MEASURED = ("step", "elapsed_s", "loss", "rank")
 
@@ -83,8 +84,8 @@ class Run:
             collection: how much there is, which decides how long to train.
             frames_per_s: of the spectrograms.
             device: to train on.
-            folder: for ``checkpoint.safetensors`` and ``metrics.jsonl``. A checkpoint found there
-                is continued if it is of the same recipe and start, and is as it was written.
+            folder: for the checkpoint and ``metrics.jsonl``. A checkpoint found there is continued
+                if it is of the same recipe and start, and is as it was written.
             start: what to begin with; None: random weights. Its encoder has the recipe's shape.
         """
         self.settings, self.sampler, self.device, self.folder = settings, sampler, device, folder
@@ -134,7 +135,7 @@ class Run:
     @property
     def checkpoint(self) -> Path:
         """The file an interrupted run goes on from."""
-        return self.folder / "checkpoint.safetensors"
+        return self.folder / CHECKPOINT
 
     @property
     def metrics(self) -> Path:
@@ -248,7 +249,8 @@ class Run:
     def _forward(self) -> tuple[Tensor, Tensor]:
         settings = self.settings
         crops = self.sampler.batch(self.step, settings.songs, settings.crops, self.crop_frames)
-        generator = torch.Generator(self.device).manual_seed(settings.seed * 1_000_003 + self.step)
+        seed = (settings.seed * 1_000_003 + self.step) % 2**63
+        generator = torch.Generator(self.device).manual_seed(seed)
         with autocast(self.device):
             loss, features = self._averaged(crops, generator)
         return loss, features

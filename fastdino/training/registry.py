@@ -228,12 +228,12 @@ def write_trained_on(folder: Path, track_ids: set[str]) -> None:
         pq.write_table(table, part, compression="zstd", write_page_checksum=True)
 
 
-def trained_on(home: Home, model_id: str) -> set[str] | None:
-    """The tracks that a model was trained on; None if that is not known.
+def trained_on(folder: Path) -> set[str] | None:
+    """The tracks that the model in ``folder`` was trained on; None if that is not known.
 
     It was not kept at first, and a damaged list is as good as none.
     """
-    path = home.model(model_id) / TRACKS
+    path = folder / TRACKS
     try:
         return read_trained_on(path)
     except (OSError, ValueError, LookupError, pa.ArrowException) as error:

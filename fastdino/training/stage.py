@@ -17,7 +17,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import torch
 
 from fastdino import __version__
@@ -40,7 +39,7 @@ from fastdino.training.evaluation import (
     evaluation_sample,
 )
 from fastdino.training.labels import Labels
-from fastdino.training.loop import Run, Start
+from fastdino.training.loop import CHECKPOINT, Run, Start
 from fastdino.training.model import SongModel
 from fastdino.training.sampler import CropSampler
 from fastdino.training.settings import METHOD, Collection, TrainingSettings
@@ -89,22 +88,26 @@ def run(
                 "there are no spectrograms to train on: run 'fastdino ingest FOLDER' and "
                 "'fastdino spectrograms' first"
             )
-        current = _in_use(home)
-        if not _is_finished(_work(home)):
-            decoded, labels = set(index["track_id"].to_pylist()), label_files.read(home.catalog)
-            # Where only training runs there is no catalogue.
-            tracks = decoded & labels.keys() if labels else decoded
-            reason = (
-                "asked for" if afresh else _why_train(home, settings, spec.spec_id, tracks, current)
-            )
-            if reason is None:
-                return _still_fits(home, settings, spec.spec_id, tracks)
-            start = _start(home, settings, spec.spec_id, current) if warm and current else None
-            log.info("Training on %d tracks: %s", len(decoded), reason)
-            recipe = settings.warm() if start else settings
-            collection = Collection.of(index, spec.frames_per_s)
-            say(warm=start is not None, collection=dataclasses.asdict(collection))
-            _train(home, recipe, spec, index, labels, collection, start)
+        current, made = _in_use(home), None
+        recipe = settings.warm() if warm and current else settings
+        if (finished := _finished(_work(home))) is not None:
+            log.info("Putting in place model %s, which an ended run had made", finished["model_id"])
+            made, current = _put_in_place(home, current), _in_use(home)
+            afresh = afresh and finished["settings"] != recipe.as_json()
+        decoded, labels = set(index["track_id"].to_pylist()), label_files.read(home.catalog)
+        # Where only training runs there is no catalogue.
+        tracks = decoded & labels.keys() if labels else decoded
+        reason = (
+            "asked for" if afresh else _why_train(home, settings, spec.spec_id, tracks, current)
+        )
+        if reason is None:
+            return made or _still_fits(home, settings, spec.spec_id, tracks)
+        start = _start(home, settings, spec.spec_id, current) if warm and current else None
+        log.info("Training on %d tracks: %s", len(decoded), reason)
+        recipe = settings.warm() if start else settings
+        collection = Collection.of(index, spec.frames_per_s)
+        say(warm=start is not None, collection=dataclasses.asdict(collection))
+        _train(home, recipe, spec, decoded, labels, collection, start)
         return _put_in_place(home, current)
 
 
@@ -113,13 +116,12 @@ def _work(home: Home) -> Path:
     return home.models / ".training"
 
 
-def _is_finished(work: Path) -> bool:
-    """Whether a killed run had only to put its model in place: its description is written last."""
+def _finished(work: Path) -> dict[str, Any] | None:
+    """What is said of a model that a killed run had only to put in place; it is written last."""
     try:
-        registry.read_metadata(work / "model.json")
+        return registry.read_metadata(work / "model.json")
     except UserError:
-        return False
-    return True
+        return None
 
 
 def _in_use(home: Home) -> str | None:
@@ -141,7 +143,7 @@ def _train(
     home: Home,
     settings: TrainingSettings,
     spec: SpectrogramSettings,
-    index: pa.Table,
+    tracks: set[str],
     labels: Mapping[str, Labels],
     collection: Collection,
     start: Start | None,
@@ -149,9 +151,15 @@ def _train(
     """Train and judge a model, and write it into the folder of the one that is being made."""
     work = _work(home)
     work.mkdir(parents=True, exist_ok=True)
+    begun = registry.trained_on(work) or set()
+    if staleness.outgrown(len(tracks & begun), len(tracks - begun)):
+        (work / CHECKPOINT).unlink(missing_ok=True)
     training = _training(home, settings, spec, collection, start)
     if training.step:
         log.info("Going on from step %d of an interrupted run", training.step)
+        # What has come since is heard too late to count as known.
+        tracks = begun
+    registry.write_trained_on(work, tracks)
     training.train()
 
     model, quality = finish(training, spec, labels)
@@ -159,7 +167,7 @@ def _train(
     metrics |= {"steps": training.step, "training_s": round(training.elapsed_s, 1)}
     heard_s = training.step * settings.songs * settings.crops * settings.crop_s
     metrics["passes"] = round(heard_s / 3600 / collection.hours, 2)
-    made_at, tracks = _now(home), set(index["track_id"].to_pylist())
+    made_at = _now(home)
     about = {
         "model_id": f"{made_at:%Y%m%dT%H%M%S}-{settings.preset}-{uuid.uuid4().hex[:4]}",
         "created_at": made_at.isoformat(timespec="seconds"),
@@ -174,7 +182,6 @@ def _train(
     }
     with atomic_replace(work / CURVE) as part:
         part.write_bytes(_plot(_measured(work)))
-    registry.write_trained_on(work, tracks)
     models.save(work, model, about)
 
 
@@ -210,7 +217,7 @@ def _put_in_place(home: Home, current: str | None) -> Summary:
     work = _work(home)
     about = registry.read_metadata(work / "model.json")
     # Nothing is left to go on from it for.
-    (work / "checkpoint.safetensors").unlink(missing_ok=True)
+    (work / CHECKPOINT).unlink(missing_ok=True)
     folder = home.model(about["model_id"])
     move_folder(work, folder, last="model.json")
     _in_use(home)

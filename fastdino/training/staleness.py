@@ -19,7 +19,7 @@ def known_and_new(home: Home, described: dict[str, Any], tracks: set[str]) -> tu
 
     Where its own tracks are not known, as many as it was trained on count as known.
     """
-    trained = trained_on(home, described["model_id"])
+    trained = trained_on(home.model(described["model_id"]))
     known = (
         min(described["trained_tracks"], len(tracks)) if trained is None else len(tracks & trained)
     )

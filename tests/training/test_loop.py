@@ -185,6 +185,13 @@ def test_a_checkpoint_of_another_recipe_is_not_continued(
     assert start(shards, tmp_path, learning_rate=1e-4).step == 0
 
 
+@pytest.mark.parametrize("seed", [20_261_128_104_330, 2**63 - 1])
+def test_any_seed_will_do(shards: list[Path], tmp_path: Path, seed: int) -> None:
+    run = start(shards, tmp_path, seed=seed)
+    run.train(stop=lambda: run.step == 1)
+    assert run.step == 1
+
+
 def test_time_ends_a_run_that_has_steps_left(shards: list[Path], tmp_path: Path) -> None:
     run = start(shards, tmp_path, min_steps=100_000, minutes=1 / 60)
     run.train()

@@ -77,4 +77,4 @@ def test_what_a_model_was_trained_on_is_kept_and_damage_to_it_found(home: Home) 
     spoilt = bytearray(path.read_bytes())
     spoilt[20] ^= 1
     path.write_bytes(spoilt)
-    assert registry.trained_on(home, "a") is None
+    assert registry.trained_on(home.model("a")) is None

@@ -58,6 +58,46 @@ def test_a_collection_grown_by_a_tenth_keeps_its_model_and_by_a_third_gets_anoth
     assert run(trained, SETTINGS).did_work
 
 
+def interrupted(home: Home) -> None:
+    """A first training that is killed once its last step is saved."""
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(stage, "finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(home, SETTINGS)
+
+
+def test_a_training_that_goes_on_says_that_it_heard_the_songs_it_began_with(
+    home_with_shards: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    interrupted(home_with_shards)
+    late = songs(artists=4, each=1)["03-00"]
+    write_songs(home_with_shards, {"late": late})
+    with caplog.at_level("INFO"):
+        model = run(home_with_shards, SETTINGS).paths["model"]
+    assert "Going on from step" in caplog.text
+    assert registry.trained_on(model) == songs().keys()
+    assert "1 of 13 songs are new to it" in run(home_with_shards, SETTINGS).headline
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_training_that_the_collection_has_outgrown_begins_anew(
+    home_with_shards: Home, known: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    interrupted(home_with_shards)
+    if known:
+        write_songs(home_with_shards, {f"new-{k}": v for k, v in songs(artists=1).items()})
+    else:  # as a program of before left it, or damaged
+        (home_with_shards.models / ".training" / registry.TRACKS).unlink()
+    with caplog.at_level("INFO"):
+        model = run(home_with_shards, SETTINGS).paths["model"]
+    assert "Going on from step" not in caplog.text
+    assert len(registry.trained_on(model) or ()) == (16 if known else 12)
+
+
 @pytest.fixture(scope="module")
 def once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A home with a model, and one with a candidate as well. Made once: only read them."""
@@ -119,8 +159,8 @@ def test_a_second_model_is_a_candidate_trained_once_and_embedded_beside_the_firs
     assert any("fastdino promote" in warning for warning in compared.warnings)
     assert not embeddings.run(trained).did_work
 
-    assert len(registry.trained_on(trained, first.name) or ()) == 12
-    assert len(registry.trained_on(trained, candidate_of(trained).name) or ()) == 16
+    assert len(registry.trained_on(first) or ()) == 12
+    assert len(registry.trained_on(candidate_of(trained)) or ()) == 16
     promotion.promote(trained)
     assert "candidate" not in run(trained, SETTINGS).headline
     assert not embeddings.run(trained).warnings
@@ -194,6 +234,27 @@ def test_a_warm_model_begins_with_the_first_stage_of_one_that_has_two(trained: H
     assert start is not None
     frames = torch.rand(2, 64, 80)
     assert torch.equal(start.encoder(frames), old.encoder.first(1)(frames))
+
+
+def test_what_a_killed_run_had_made_is_put_in_place_and_does_not_stand_for_what_is_asked_for(
+    trained: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def kill_and_ask_for(**changes: object) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(stage, "_put_in_place", killed)
+            with pytest.raises(KeyboardInterrupt):
+                run(trained, SETTINGS, afresh=True)
+        run(trained, dataclasses.replace(SETTINGS, **changes), afresh=True)  # type: ignore[arg-type]
+
+    kill_and_ask_for()
+    assert len(registry.model_ids(trained)) == 2
+    kill_and_ask_for(seed=7)
+    assert len(registry.model_ids(trained)) == 4
+    seeds = [about["settings"]["seed"] for about in registry.models(trained)[0]]
+    assert seeds == [0, 0, 0, 7]
 
 
 @pytest.mark.parametrize("moment", ["_put_in_place", "make_current"])
@@ -322,15 +383,9 @@ def test_of_two_trainings_at_once_the_second_waits_and_finds_the_model_made(
 
 
 def test_a_training_killed_after_its_last_step_is_finished_without_training_again(
-    home_with_shards: Home, monkeypatch: pytest.MonkeyPatch
+    home_with_shards: Home,
 ) -> None:
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(stage, "finish", killed)
-        with pytest.raises(KeyboardInterrupt):
-            run(home_with_shards, SETTINGS)
+    interrupted(home_with_shards)
     before = (home_with_shards.models / ".training" / "metrics.jsonl").read_text()
     finished = run(home_with_shards, SETTINGS)
     assert (finished.paths["model"] / "metrics.jsonl").read_text() == before
