@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fastdino.core import workers
+from fastdino.core import machine
 
 ROOT = Path(__file__).parents[1]
 # What ``os``, ``select``, ``resource`` and ``signal`` of macOS do not have.
@@ -65,7 +65,7 @@ def test_cores_are_counted_where_no_one_says_which_may_be_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    assert 1 <= workers.available_cores() <= (os.cpu_count() or 1)
+    assert 1 <= machine.available_cores() <= (os.cpu_count() or 1)
 
 
 @needs_mounts

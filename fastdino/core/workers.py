@@ -26,6 +26,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from fastdino.core.errors import UserError
 from fastdino.core.failures import FILE, MACHINE
+from fastdino.core.machine import available_cores
 from fastdino.core.text import one_line
 
 log = logging.getLogger(__name__)
@@ -53,17 +54,6 @@ class WorkerFailure:
 
     reason: str
     kind: str = FILE
-
-
-def available_cores() -> int:
-    """Cores that this process may use: an affinity mask or a container may allow fewer."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        allowed = max(1, int(quota) // int(period))
-    except (OSError, ValueError):  # no such limit, or it says "max"
-        return cores or 1
-    return min(cores or 1, allowed)
 
 
 def map_in_workers(

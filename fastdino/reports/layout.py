@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from fastdino.core.machine import available_cores
 from fastdino.core.progress import progress
-from fastdino.core.workers import available_cores
 from fastdino.reports.neighbors import Neighbors, nearest
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,6 @@ takes its slice. Where it does not fit, they share it out instead: every rank ha
 own over its own shards, and draws its part of the songs from there.
 """
 
-import os
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastdino.core.machine import available_memory
 from fastdino.spectrograms import shards as shard_files
 from fastdino.training import ranks
 
@@ -258,7 +258,7 @@ def frame_budget(device: torch.device) -> int:
         # What PyTorch holds back and does not use is free, too.
         free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return min(free * 2 // 3, max(free - STEP_BYTES, free // 4))
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 3 // ranks.on_this_machine()
+    return available_memory() // 3 // ranks.on_this_machine()
 
 
 def window(lengths: Sequence[int], budget: int) -> int:
