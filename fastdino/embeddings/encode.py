@@ -168,15 +168,12 @@ class Embedder(Work[Parcel, tuple[str, float]]):
             UserError: it cannot be read.
         """
         # Only here: most nights there is nothing to do, and loading torch takes longest of all.
-        import torch
-
         from fastdino.training import model as models
-        from fastdino.training.device import best_device
+        from fastdino.training.device import best_device, use_cores
 
         self.folder = home.vectors(model_id)
         self.device = best_device()
-        if cores:
-            torch.set_num_threads(cores)
+        use_cores(cores)
         self.model, _ = models.load(home.model(model_id), self.device)
 
     def __call__(self, pieces: Iterable[Parcel]) -> Iterator[tuple[str, float]]:

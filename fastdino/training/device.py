@@ -1,13 +1,15 @@
 """What there is to compute on.
 
-Belongs here: choosing the device, naming it, how it multiplies and keeps memory. Does not: anything
-that is computed on it.
+Belongs here: choosing the device and its cores, naming it, how it multiplies and keeps memory. Does
+not: anything that is computed on it.
 """
 
 import contextlib
 import ctypes
 
 import torch
+
+from fastdino.core.machine import available_cores
 
 # Of GNU's ``mallopt``, and the most that it takes.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -40,6 +42,14 @@ def multiplies_in(device: torch.device) -> torch.dtype:
     one = torch.ones(1, 1, device=device)
     with autocast(device):
         return (one @ one).dtype
+
+
+def use_cores(cores: int | None = None) -> None:
+    """Have PyTorch compute on so many cores; if none are given, on those that this process may use.
+
+    By itself it looks at how many there are, and not at what a container may use of them.
+    """
+    torch.set_num_threads(cores or min(torch.get_num_threads(), available_cores()))
 
 
 def keep_freed_memory() -> None:

@@ -24,7 +24,7 @@ from fastdino import __version__
 from fastdino.core.progress import Progress, progress
 from fastdino.core.storage import atomic_replace
 from fastdino.training import ranks
-from fastdino.training.device import autocast, keep_freed_memory
+from fastdino.training.device import autocast, keep_freed_memory, use_cores
 from fastdino.training.encoder import Encoder
 from fastdino.training.metrics import effective_rank
 from fastdino.training.muon import Muon
@@ -93,6 +93,7 @@ class Run:
         self.steps = settings.steps(collection)
         self.seconds = settings.seconds(collection)
         self.crop_frames = round(settings.crop_s * frames_per_s)
+        use_cores()
         keep_freed_memory()
         self._begin()
         if ranks.rank() == 0 and self.checkpoint.exists():

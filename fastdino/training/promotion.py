@@ -28,8 +28,10 @@ def promote(home: Home, wanted: str = CANDIDATE) -> Summary:
         wanted: a model's name, "candidate", or "previous": the one before the last promotion.
 
     Raises:
-        UserError: there is no such model, or it cannot be used.
+        UserError: there is no such model, or it cannot be used; or the candidate is another one by
+            the time that a training has ended, which nobody has compared yet.
     """
+    seen = registry.candidate(home) if wanted == CANDIDATE else None
     with exclusive_lock(home.models):
         # A damaged choice is no reason to make no other.
         current = previous = None
@@ -38,6 +40,11 @@ def promote(home: Home, wanted: str = CANDIDATE) -> Summary:
         if wanted == CANDIDATE:
             candidate = registry.candidate(home)
             chosen = candidate["model_id"] if candidate else None
+            if chosen and chosen != (seen and seen["model_id"]):
+                raise UserError(
+                    f"model {chosen} was made while this waited and is the candidate now: run "
+                    "'fastdino promote' again for that one, or with the name of another"
+                )
         else:
             chosen = previous if wanted == PREVIOUS else wanted
         if chosen is None or chosen == current:

@@ -1,4 +1,5 @@
 import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -48,6 +49,19 @@ def test_the_same_promotion_given_twice_is_made_once(two: Home, wanted: str) -> 
     again = promote(two, wanted)
     assert not again.did_work
     assert (two.models / "current.json").read_bytes() == chosen
+
+
+def test_a_candidate_that_comes_while_a_promotion_waits_is_not_what_was_asked_for(
+    two: Home,
+) -> None:
+    with ThreadPoolExecutor() as pool:
+        with exclusive_lock(two.models):
+            promoted = pool.submit(promote, two)
+            time.sleep(0.5)  # so that it has begun to wait
+            synthetic.write_model(two, "c", current=False, created_at="2025-03-03T00:00:00+00:00")
+        with pytest.raises(UserError, match="model c was made while this waited"):
+            promoted.result()
+    assert registry.current_id(two) == "a"
 
 
 @pytest.mark.parametrize("name", ["c", "../b", ".", ""])
