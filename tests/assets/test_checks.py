@@ -15,9 +15,11 @@ import synthetic
 
 from assets import database, embeddings, ingestion, spectrograms, training
 from assets.stage import HomeFolder
+from fastdino.core import tables
 from fastdino.core.home import Home
 from fastdino.database import publish
 from fastdino.ingestion import catalog as files_catalog
+from fastdino.spectrograms import stage
 from fastdino.spectrograms.settings import SpectrogramSettings
 from fastdino.spectrograms.shards import ShardWriter, TrackInfo, name_of
 from fastdino.training import registry
@@ -113,9 +115,19 @@ def test_a_catalogue_without_a_usable_file_stops_the_run(home: Home) -> None:
 def test_a_track_that_is_in_no_shard_needs_a_reason(made: Home) -> None:
     synthetic.write_catalog(made, [synthetic.song(i) for i in range(SONGS + 1)])
     assert not look(spectrograms.every_track_is_accounted_for, made).passed
-    failures = pl.DataFrame({"track_id": [synthetic.track_id(SONGS)]})
-    failures.write_parquet(made.shards(SHARDS) / "failures.parquet")
+    row = {**dict.fromkeys(stage.FAILURES), "track_id": synthetic.track_id(SONGS)}
+    tables.write(made.shards(SHARDS) / stage.FAILED, pl.DataFrame([row], stage.FAILURES))
     assert look(spectrograms.every_track_is_accounted_for, made).passed
+
+
+@pytest.mark.parametrize(
+    "check", [spectrograms.every_track_is_accounted_for, spectrograms.few_files_failed]
+)
+def test_a_damaged_list_of_failures_stops_no_check(
+    check: dg.AssetChecksDefinition, made: Home
+) -> None:
+    (made.shards(SHARDS) / stage.FAILED).write_bytes(b"torn")
+    assert look(check, made).passed
 
 
 def test_many_failed_files_are_worth_a_warning(made: Home) -> None:

@@ -23,7 +23,7 @@ from fastdino.core.home import Home
 from fastdino.database.publishing import COUNTED
 from fastdino.embeddings.vectors import read_vectors, write_vectors
 from fastdino.ingestion import catalog
-from fastdino.spectrograms import SpectrogramSettings, shards
+from fastdino.spectrograms import SpectrogramSettings, shards, stage
 from fastdino.training import registry
 from fastdino.training.loop import Run
 from fastdino.training.settings import PRESETS, Collection
@@ -517,6 +517,26 @@ def test_a_damaged_list_of_failures_is_tried_again(collection: tuple[Home, Path]
     home, _ = collection
     cut(home.shards(SPEC.spec_id) / "failures.parquet")
     assert spectrograms.run(home).counts["failures"] == 1
+
+
+def test_a_damaged_list_of_failures_is_written_anew_though_nothing_fails(
+    collection: tuple[Home, Path],
+) -> None:
+    home, _ = collection
+    folder = home.shards(SPEC.spec_id)
+    (failed,) = stage.read_failures(folder)["path"]
+    catalog.write(home, catalog.read(home).filter(pl.col("path") != failed))
+    cut(folder / "failures.parquet")
+    spectrograms.run(home)
+    assert stage.sound_failures(folder).is_empty()
+    assert not spectrograms.run(home).did_work
+
+
+def test_a_list_of_failures_of_old_is_not_damaged(collection: tuple[Home, Path]) -> None:
+    home, _ = collection
+    path = home.shards(SPEC.spec_id) / "failures.parquet"
+    pl.read_parquet(path).drop(stage.ADDED).write_parquet(path)
+    assert path not in {finding.path for finding in found(home)}
 
 
 def test_damaged_ids_of_old_are_named_and_taken_out(collection: tuple[Home, Path]) -> None:
