@@ -292,13 +292,30 @@ def test_one_spoiled_number_among_the_vectors_is_found(spoiled: float, made: Hom
     numbers[synthetic.DIM + 5] = spoiled
     vectors = pa.FixedSizeListArray.from_arrays(numbers, synthetic.DIM)
     pq.write_table(table.set_column(3, "vec", vectors), file)
-    assert look(embeddings.vectors_are_sound, made).metadata["not unit"].value == 1
-    assert not look(embeddings.vectors_are_sound, made).passed
+    result = look(embeddings.vectors_are_sound, made)
+    assert not result.passed
+    assert f"{file}: they are not finite or not of unit length" in str(result.description)
 
 
 def test_vectors_of_another_dimension_are_found(made: Home) -> None:
     edit_model(made, dim=synthetic.DIM + 1)
     assert not look(embeddings.vectors_are_sound, made).passed
+
+
+def test_damaged_bytes_among_the_vectors_are_found_and_it_is_said_what_to_do(made: Home) -> None:
+    (file,) = made.vectors(synthetic.MODEL_ID).glob("*.parquet")
+    content = bytearray(file.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 200] = bytes(200)
+    file.write_bytes(content)
+    result = look(embeddings.vectors_are_sound, made)
+    assert not result.passed
+    assert re.search(f"{file}: .*fastdino verify --repair", str(result.description))
+    file.write_bytes(b"torn")
+    for check in (embeddings.vectors_are_sound, embeddings.every_track_has_a_vector):
+        result = look(check, made)
+        assert not result.passed
+        assert re.search(f"{file}.*fastdino verify --repair", str(result.description))
 
 
 def test_a_lost_vector_is_found(made: Home) -> None:
@@ -315,3 +332,10 @@ def test_a_database_older_than_the_catalogue_is_found(made: Home) -> None:
     result = look(database.database_matches_the_files, made)
     assert not result.passed
     assert "tracks: 12 of 11 rows" in str(result.description)
+
+
+def test_a_damaged_database_is_told_with_what_to_do(made: Home) -> None:
+    made.database.write_bytes(b"torn" * 5_000)
+    result = look(database.database_matches_the_files, made)
+    assert not result.passed
+    assert re.search(f"{made.database} .*materialise music_duckdb", str(result.description))
