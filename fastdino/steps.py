@@ -477,7 +477,8 @@ def perform(step: Step, home: Home) -> Outcome | None:
 def data_version(home: Home, names: Sequence[str]) -> str | None:
     """What stands for all that the steps of these names leave behind; None if that is nothing."""
     steps = [STEPS[name] for name in names]
-    return outcomes.version(FILES[step](home) for step in steps if step in FILES)
+    # Each once: several steps of an asset may leave the same.
+    return outcomes.version(dict.fromkeys(FILES[step](home) for step in steps if step in FILES))
 
 
 def named_file(given: str) -> tuple[str, Path]:
