@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from fastdino.core.errors import UserError, disk_trouble
 from fastdino.core.home import Home
-from fastdino.core.storage import atomic_replace, fetched, listed
+from fastdino.core.storage import atomic_replace, fetched, listed, lists_again
 from fastdino.spectrograms.shards import UNREADABLE
 from fastdino.training import registry
 
@@ -109,6 +109,7 @@ def write_vectors(path: Path, table: pa.Table) -> None:
         file.write_table(table.filter(pc.invert(is_song)))
 
 
+@lists_again
 def song_ids(home: Home, model_id: str, track_ids: set[str]) -> list[str]:
     """Those of ``track_ids`` that have a song vector, sorted: what ``read_songs`` would return."""
     found: set[str] = set()
@@ -117,6 +118,7 @@ def song_ids(home: Home, model_id: str, track_ids: set[str]) -> list[str]:
     return sorted(found)
 
 
+@lists_again
 def read_songs(home: Home, model_id: str, track_ids: set[str]) -> tuple[list[str], np.ndarray]:
     """Song vectors of the tracks in ``track_ids`` that have one, in order of their ids.
 
