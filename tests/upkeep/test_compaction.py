@@ -174,6 +174,24 @@ def test_whenever_it_is_killed_no_song_is_lost_or_computed_again_and_the_next_on
     assert spared > 10
 
 
+def test_vectors_left_by_one_that_was_killed_are_work_for_the_next_one(
+    full: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_only(full, [i for i in range(N) if i % 4 == 0])
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(compaction, "_drop_left_over_vectors", killed)
+        with pytest.raises(KeyboardInterrupt):
+            compaction.run(full)
+    summary = compaction.run(full)
+    assert summary.did_work
+    assert summary.headline.startswith("0 songs dropped that left the collection, ")
+    assert not compaction.run(full).did_work
+
+
 @pytest.mark.parametrize(
     ("module", "read"),
     [
