@@ -124,6 +124,9 @@ def read_songs(home: Home, model_id: str, track_ids: set[str]) -> tuple[list[str
 
     Returns:
         The track ids, and their unit-length vectors as float32 of shape (songs, dim).
+
+    Raises:
+        UserError: a file is damaged, or vectors are not numbers.
     """
     rows: dict[str, int] = {}
     parts: list[np.ndarray] = []
@@ -138,5 +141,11 @@ def read_songs(home: Home, model_id: str, track_ids: set[str]) -> tuple[list[str
     ids = sorted(rows)
     if not ids:
         return [], np.empty((0, int(registry.metadata(home, model_id)["dim"])), np.float32)
-    vectors = np.concatenate(parts).reshape(start, -1)
-    return ids, vectors[[rows[track_id] for track_id in ids]].astype(np.float32, copy=False)
+    vectors = np.concatenate(parts).reshape(start, -1)[[rows[track_id] for track_id in ids]]
+    # Whatever is computed of them would fail somewhere, or come out wrong.
+    if not np.isfinite(vectors).all():
+        raise UserError(
+            f"vectors of model {model_id} are not finite: train another with "
+            "`fastdino train --afresh`"
+        )
+    return ids, vectors.astype(np.float32, copy=False)

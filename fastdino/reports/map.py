@@ -148,11 +148,6 @@ def _read_tags(home: Home, model_id: str) -> pl.DataFrame:
 
 def _read_songs(home: Home, model_id: str, tags: pl.DataFrame) -> Songs:
     _, vectors = read_songs(home, model_id, set(tags["track_id"]))
-    if not np.isfinite(vectors).all():
-        raise UserError(
-            f"vectors of model {model_id} are not finite: train another with "
-            "`fastdino train --afresh`"
-        )
     return Songs(vectors, tags)
 
 
