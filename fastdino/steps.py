@@ -409,7 +409,8 @@ STEPS: dict[str, type[Step]] = {
 FILES: dict[type[Step], Callable[[Home], tuple[Path, str]]] = {
     Ingest: lambda home: (home.catalog.parent, "*.parquet"),
     Spectrograms: lambda home: (home.root / "shards", "*/*.parquet"),
-    Train: lambda home: (home.models, "*/model.json"),
+    # Not of one that is being trained, or on its way out.
+    Train: lambda home: (home.models, "[!.]*/model.json"),
     Embed: lambda home: (home.root / "vectors", "*/*.parquet"),
     DrawMap: lambda home: (home.root / "maps", "*/current.json"),
     Publish: lambda home: (home.database.parent, home.database.name),
