@@ -65,8 +65,12 @@ def database_matches_the_files(home: HomeFolder) -> dg.AssetCheckResult:
         expected["current_embeddings"] = len(wanted_tracks(home.open()))
     except UserError as error:
         return failed(error)
-    with duckdb.connect(str(home.open().database), read_only=True) as database:
-        found = {name: database.table(name).count("*").fetchall()[0][0] for name in expected}
+    path = home.open().database
+    try:
+        with duckdb.connect(str(path), read_only=True) as database:
+            found = {name: database.table(name).count("*").fetchall()[0][0] for name in expected}
+    except duckdb.Error as error:
+        return failed(UserError(f"{path} cannot be read ({error}): materialise music_duckdb"))
     return dg.AssetCheckResult(
         passed=found == expected,
         description="; ".join(f"{n}: {found[n]} of {expected[n]} rows" for n in expected),

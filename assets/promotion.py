@@ -17,6 +17,7 @@ class PromotionConfig(config_of(Promote, model_id="")):  # type: ignore[misc]
 
 @stage_asset(
     ListModels,
+    Promote,
     deps=[embedding_vectors],
     kinds={"json"},
     pool=GPU_POOL,

@@ -1,7 +1,7 @@
 """Research: which way of learning is worth its time, on these songs.
 
 Belongs here: the asset ``comparison`` and its options. Does not: the arms, their training
-(``fastdino.research.compare``), the table and the page (``fastdino.research.comparison``).
+(``fastdino.research.compare``), the table and the page (``fastdino.research.table``, ``page``).
 """
 
 from pathlib import Path

@@ -22,6 +22,7 @@ from fastdino.core.home import Home
 from fastdino.ingestion import catalog as files_catalog
 from fastdino.spectrograms.settings import SpectrogramSettings
 from fastdino.spectrograms.shards import read_index
+from fastdino.spectrograms.stage import read_failures
 from fastdino.steps import Spectrograms
 
 # About one file in a hundred of a real collection is damaged; many more point at something else.
@@ -79,8 +80,7 @@ def wanted_tracks(home: Home) -> set[str]:
 
 def failed_tracks(home: Home) -> set[str]:
     """The ids of the tracks that could not be decoded."""
-    failures = home.shards(SpectrogramSettings().spec_id) / "failures.parquet"
-    return set(pl.read_parquet(failures, glob=False)["track_id"]) if failures.exists() else set()
+    return set(read_failures(home.shards(SpectrogramSettings().spec_id))["track_id"])
 
 
 @dg.asset_check(

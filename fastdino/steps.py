@@ -410,7 +410,8 @@ STEPS: dict[str, type[Step]] = {
 FILES: dict[type[Step], Callable[[Home], tuple[Path, str]]] = {
     Ingest: lambda home: (home.catalog.parent, "*.parquet"),
     Spectrograms: lambda home: (home.root / "shards", "*/*.parquet"),
-    Train: lambda home: (home.models, "*/model.json"),
+    # Not of one that is being trained, or on its way out.
+    Train: lambda home: (home.models, "[!.]*/model.json"),
     Embed: lambda home: (home.root / "vectors", "*/*.parquet"),
     DrawMap: lambda home: (home.root / "maps", "*/current.json"),
     Publish: lambda home: (home.database.parent, home.database.name),
@@ -478,7 +479,8 @@ def perform(step: Step, home: Home) -> Outcome | None:
 def data_version(home: Home, names: Sequence[str]) -> str | None:
     """What stands for all that the steps of these names leave behind; None if that is nothing."""
     steps = [STEPS[name] for name in names]
-    return outcomes.version(FILES[step](home) for step in steps if step in FILES)
+    # Each once: several steps of an asset may leave the same.
+    return outcomes.version(dict.fromkeys(FILES[step](home) for step in steps if step in FILES))
 
 
 def named_file(given: str) -> tuple[str, Path]:

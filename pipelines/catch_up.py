@@ -17,6 +17,7 @@ from assets import run_report
 from assets.child import ENDED, together
 from assets.database import music_duckdb
 from assets.playlists import playlists
+from assets.promotion import promotion
 from assets.research import comparison
 from assets.servers import server_ids
 from assets.stage import HomeFolder, steps_of
@@ -48,6 +49,8 @@ def catch_up(home: Home, instance: dg.DagsterInstance) -> list[str]:
     for key in graph.toposorted_asset_keys:
         steps = steps_of(graph.get(key).metadata)
         done, version = outcomes.last(home, steps), data_version(home, steps)
+        if key == promotion.key:
+            done = done[-1:]  # each of its steps says by itself which model is in use
         shown: Mapping[str, dg.MetadataValue]
         if done:
             shown = metadata_map_from_external(together(done))

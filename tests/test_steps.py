@@ -1,17 +1,19 @@
 """Which folders a run looks in, and which options a step takes, however it was started."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import synthetic
 
 from fastdino import demo
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.summary import Summary
 from fastdino.ingestion import catalog
-from fastdino.steps import COMMANDS, STEPS, Ingest, Step, Train, made, music_folders
+from fastdino.steps import COMMANDS, STEPS, Ingest, Step, Train, data_version, made, music_folders
 
 
 @pytest.fixture(autouse=True)
@@ -128,3 +130,13 @@ def test_a_user_there_is_not_and_a_list_longer_than_any_name_are_no_crash(home: 
         music_folders(home, ["~nobody-of-that-name/Music"])
     many = ":".join(f"/music/{number}" for number in range(2_000))
     assert len(music_folders(home, [many])) == 2_000
+
+
+def test_a_model_that_is_being_trained_is_no_new_version_of_the_models(home: Home) -> None:
+    synthetic.write_model(home)
+    before = data_version(home, [Train.name])
+    for beside in (".training", ".forgotten"):
+        shutil.copytree(home.model(synthetic.MODEL_ID), home.models / beside)
+    assert data_version(home, [Train.name]) == before
+    synthetic.write_model(home, "model-b")
+    assert data_version(home, [Train.name]) != before

@@ -11,15 +11,16 @@ through here. Of any other file these are what they are everywhere.
 
 import contextlib
 import fcntl
+import functools
 import json
 import logging
 import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from fastdino.core import environment
 from fastdino.core.errors import UserError
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from fastdino.core.store import Store
 
 log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 LOCK = ".lock"
 # Where a home says which store it is mounted on.
@@ -135,6 +139,24 @@ def folders(folder: Path) -> list[Path]:
     if store := _store_of(folder):
         return store.folders(folder)
     return sorted(path for path in folder.glob("[!.]*") if path.is_dir())
+
+
+def lists_again(read: Callable[P, T]) -> Callable[P, T]:
+    """Let ``read`` begin once more where a file that it has listed is gone when it comes to it.
+
+    Who only reads holds no lock, and whoever holds it may join files and delete what is in others.
+    """
+
+    @functools.wraps(read)
+    def again(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return read(*args, **kwargs)
+        except UserError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+        return read(*args, **kwargs)
+
+    return again
 
 
 def exists(path: Path) -> bool:

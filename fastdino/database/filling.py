@@ -167,6 +167,7 @@ def _models(models: list[dict[str, Any]], current: dict[str, Any]) -> pl.DataFra
             "code_version": each.get("code_version"),
             "settings": json.dumps(each.get("settings")),
             "metrics": json.dumps(each.get("metrics")),
+            "described": json.dumps(each),
         }
         for each in models
     ]

@@ -20,7 +20,7 @@ from fastdino import __version__
 from fastdino.core.errors import UserError
 from fastdino.core.files import Stamp, part_of
 from fastdino.core.home import Home
-from fastdino.core.storage import exclusive_lock, stamps
+from fastdino.core.storage import exclusive_lock, lists_again, stamps
 from fastdino.core.summary import Summary
 from fastdino.database import described, standby
 from fastdino.database.connection import connect
@@ -47,6 +47,7 @@ COUNTED = (
 WORN = 0.3
 
 
+@lists_again
 def publish(home: Home) -> Summary:
     """Bring ``music.duckdb`` up to date, unless the standing one is.
 

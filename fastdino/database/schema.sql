@@ -139,7 +139,8 @@ CREATE TABLE models (
     trained_tracks INTEGER,
     code_version VARCHAR,
     settings JSON,
-    metrics JSON
+    metrics JSON,
+    described JSON
 );
 COMMENT ON TABLE models IS 'Trained models';
 COMMENT ON COLUMN models.model_id IS 'Name of the model; a model is never changed after it was made';
@@ -152,6 +153,7 @@ COMMENT ON COLUMN models.trained_tracks IS 'Number of tracks it was trained on';
 COMMENT ON COLUMN models.code_version IS 'Version of FastDINO that trained it';
 COMMENT ON COLUMN models.settings IS 'Training settings';
 COMMENT ON COLUMN models.metrics IS 'Quality figures at the end of training';
+COMMENT ON COLUMN models.described IS 'All that its model.json says, so that verify can give that back: also by which method and from which model it was trained';
 
 CREATE TABLE embeddings (
     track_id VARCHAR NOT NULL,

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from fastdino.core.errors import UserError, disk_trouble
 from fastdino.core.home import Home
-from fastdino.core.storage import atomic_replace, fetched, listed
+from fastdino.core.storage import atomic_replace, fetched, listed, lists_again
 from fastdino.spectrograms.shards import UNREADABLE
 from fastdino.training import registry
 
@@ -109,6 +109,7 @@ def write_vectors(path: Path, table: pa.Table) -> None:
         file.write_table(table.filter(pc.invert(is_song)))
 
 
+@lists_again
 def song_ids(home: Home, model_id: str, track_ids: set[str]) -> list[str]:
     """Those of ``track_ids`` that have a song vector, sorted: what ``read_songs`` would return."""
     found: set[str] = set()
@@ -117,11 +118,15 @@ def song_ids(home: Home, model_id: str, track_ids: set[str]) -> list[str]:
     return sorted(found)
 
 
+@lists_again
 def read_songs(home: Home, model_id: str, track_ids: set[str]) -> tuple[list[str], np.ndarray]:
     """Song vectors of the tracks in ``track_ids`` that have one, in order of their ids.
 
     Returns:
         The track ids, and their unit-length vectors as float32 of shape (songs, dim).
+
+    Raises:
+        UserError: a file is damaged, or vectors are not numbers.
     """
     rows: dict[str, int] = {}
     parts: list[np.ndarray] = []
@@ -136,5 +141,11 @@ def read_songs(home: Home, model_id: str, track_ids: set[str]) -> tuple[list[str
     ids = sorted(rows)
     if not ids:
         return [], np.empty((0, int(registry.metadata(home, model_id)["dim"])), np.float32)
-    vectors = np.concatenate(parts).reshape(start, -1)
-    return ids, vectors[[rows[track_id] for track_id in ids]].astype(np.float32, copy=False)
+    vectors = np.concatenate(parts).reshape(start, -1)[[rows[track_id] for track_id in ids]]
+    # Whatever is computed of them would fail somewhere, or come out wrong.
+    if not np.isfinite(vectors).all():
+        raise UserError(
+            f"vectors of model {model_id} are not finite: train another with "
+            "`fastdino train --afresh`"
+        )
+    return ids, vectors.astype(np.float32, copy=False)

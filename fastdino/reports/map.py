@@ -91,8 +91,8 @@ def draw_map(home: Home) -> Summary:
     tags = _read_tags(home, model_id)
     standing = read_standing(home, model_id)
     fingerprint = _fingerprint(model_id, tags)
-    is_same = standing is not None and standing.described["fingerprint"] == fingerprint
-    if standing and is_same and standing.has_neighbors():
+    lists = _fingerprint_of_lists(tags)
+    if standing and _is_of(standing, fingerprint, lists) and standing.has_neighbors():
         shown = f"the map of {len(tags)} songs is up to date"
         folder = home.maps(model_id) / standing.described["map_id"]
         return Summary("map", shown, False, plots=read_pictures(folder), paths={"map": folder})
@@ -124,6 +124,7 @@ def draw_map(home: Home) -> Summary:
         "next_cluster_id": max(next_id, int(drawn.labels.max()) + 1),
         "version": VERSION,
         "fingerprint": fingerprint,
+        "lists": lists,
         "quality": quality,
     }
     records = _records(described, now, songs, drawn, clusters, standing)
@@ -147,20 +148,29 @@ def _read_tags(home: Home, model_id: str) -> pl.DataFrame:
 
 def _read_songs(home: Home, model_id: str, tags: pl.DataFrame) -> Songs:
     _, vectors = read_songs(home, model_id, set(tags["track_id"]))
-    if not np.isfinite(vectors).all():
-        raise UserError(
-            f"vectors of model {model_id} are not finite: train another with "
-            "`fastdino train --afresh`"
-        )
     return Songs(vectors, tags)
 
 
 def _fingerprint(model_id: str, tags: pl.DataFrame) -> str:
-    """Hash over all that a map depends on; a model's vector of a track never changes."""
-    # Without the lists: they are another form of the same tags, and older catalogues lack them.
-    tags = tags.select("track_id", *NAMING)
-    text = json.dumps([VERSION, model_id, tags.rows()])
+    """Hash over all but lists that a map depends on; a model's vector of a track never changes."""
+    return _hash([VERSION, model_id, tags.select("track_id", *NAMING).rows()])
+
+
+def _fingerprint_of_lists(tags: pl.DataFrame) -> str:
+    """Hash over every artist and genre by itself, of which clusters are named; not their order."""
+    return _hash(tags.select(pl.col("artists", "genres").list.unique().list.sort()).rows())
+
+
+def _hash(value: Any) -> str:
+    text = json.dumps(value)
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def _is_of(standing: Standing, fingerprint: str, lists: str) -> bool:
+    """Whether a map was drawn of these."""
+    # One by itself, for older maps do not say of which lists they are: they stand all the same.
+    said = standing.described
+    return said["fingerprint"] == fingerprint and said.get("lists", lists) == lists
 
 
 def _draw(songs: Songs, standing: Standing | None) -> Drawn:

@@ -50,14 +50,16 @@ class Comparison:
 def list_models(home: Home) -> Summary:
     """List all models, and compare the candidate with the current one.
 
+    What is wrong with the candidate is a warning: it can be forgotten by its name.
+
     Raises:
-        UserError: there is no model, which one is in use cannot be told, or vectors are damaged.
+        UserError: there is no model, or which one is in use cannot be told.
     """
     current, candidate = registry.current(home), registry.candidate(home)
     roles = {current["model_id"]: "current"}
     if candidate:
         roles[candidate["model_id"]] = "candidate"
-    found, damaged = registry.models(home)
+    found, warnings = registry.models(home)
     rows = [
         {
             "model": about["model_id"],
@@ -71,7 +73,8 @@ def list_models(home: Home) -> Summary:
     tables: dict[str, Sequence[Mapping[str, Scalar]]] = {"models": rows}
     headline = f"model {current['model_id']} is in use; no candidate is waiting"
     if candidate:
-        compared = compare(home, current, candidate)
+        compared, wrong = _compared(home, current, candidate)
+        warnings += wrong
         tables["candidate beside current"] = compared.rows if compared else []
         headline = f"{waiting(current, candidate, compared)}: {CHOICE}"
     return Summary(
@@ -79,7 +82,7 @@ def list_models(home: Home) -> Summary:
         headline,
         did_work=False,
         tables=tables,
-        warnings=damaged,
+        warnings=warnings,
     )
 
 
@@ -94,11 +97,7 @@ def compare_candidate(home: Home) -> Summary | None:
     current, candidate = registry.current(home), registry.candidate(home)
     if candidate is None or candidate["spec_id"] != SpectrogramSettings().spec_id:
         return None
-    compared, warnings = None, []
-    try:
-        compared = compare(home, current, candidate)
-    except UserError as error:
-        warnings.append(f"candidate {candidate['model_id']}: {error}")
+    compared, warnings = _compared(home, current, candidate)
     warnings.append(
         f"{waiting(current, candidate, compared)}: 'fastdino models' compares them, {CHOICE}"
     )
@@ -109,6 +108,16 @@ def compare_candidate(home: Home) -> Summary | None:
         tables={"candidate beside current": compared.rows} if compared else {},
         warnings=warnings,
     )
+
+
+def _compared(
+    home: Home, current: Mapping[str, Any], candidate: Mapping[str, Any]
+) -> tuple[Comparison | None, list[str]]:
+    """What ``compare`` gives, or a warning in its place."""
+    try:
+        return compare(home, current, candidate), []
+    except UserError as error:
+        return None, [f"candidate {candidate['model_id']}: {error}"]
 
 
 def waiting(
@@ -133,7 +142,7 @@ def compare(
         None if they have not two songs of the catalogue in common yet.
 
     Raises:
-        UserError: the catalogue or vectors are damaged.
+        UserError: the catalogue or vectors are damaged, or vectors are not numbers.
     """
     known = labels.read(home.catalog)
     pair = {"current": current, "candidate": candidate}

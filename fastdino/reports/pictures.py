@@ -74,7 +74,7 @@ def of_history(history: pl.DataFrame) -> bytes:
     """What is known of all maps of a model, from left to right; PNG.
 
     Args:
-        history: as ``map.RECORDS`` has it. Maps that were laid out anew are marked by a line.
+        history: as ``map_files.RECORDS`` has it. Maps that were laid out anew are marked by a line.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

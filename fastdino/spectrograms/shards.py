@@ -17,7 +17,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fastdino.core.errors import UserError, disk_trouble
-from fastdino.core.storage import atomic_replace, exists, fetched, listed, stamps, unlink
+from fastdino.core.storage import (
+    atomic_replace,
+    exists,
+    fetched,
+    listed,
+    lists_again,
+    stamps,
+    unlink,
+)
 
 SCHEMA = pa.schema(
     [
@@ -95,6 +103,7 @@ def number_of(name: str) -> int:
     return int(name.removesuffix(".parquet").rpartition("-")[2])
 
 
+@lists_again
 def read_index(folder: Path) -> pa.Table:
     """Every column of every piece but the spectrogram itself, and ``shard``, its file's name.
 

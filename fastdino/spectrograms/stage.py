@@ -106,7 +106,7 @@ def run(
         failed = [_failure(*each, tried) for each in done.failed]
         known = _still_true(failures, files, done.files)
         known = pl.concat([known, pl.DataFrame(failed, FAILURES, orient="row")])
-        changed = not known.equals(failures)
+        changed = _is_damaged(folder) or not known.equals(failures)
         if changed:
             tables.write(_failures_path(folder), known)
     new = index.filter(FIRST).filter(~pl.col("track_id").is_in(list(had)))
@@ -120,13 +120,22 @@ def read_failures(folder: Path) -> pl.DataFrame:
 
     None if there is no such file, or it is damaged: then all of them are tried again.
     """
-    path = _failures_path(folder)
     try:
-        failures = tables.read(path, FAILURES, ADDED)
-    except FileNotFoundError:
-        return FAILURES.to_frame()
+        return sound_failures(folder)
     except ValueError as error:
         log.warning("%s; what failed is tried again", error)
+        return FAILURES.to_frame()
+
+
+def sound_failures(folder: Path) -> pl.DataFrame:
+    """The same, where damage is to be told of.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    try:
+        failures = tables.read(_failures_path(folder), FAILURES, ADDED)
+    except FileNotFoundError:
         return FAILURES.to_frame()
     return failures.with_columns(pl.col("kind").fill_null(FILE), pl.col("attempts").fill_null(1))
 
@@ -227,6 +236,15 @@ def _scratch(folder: Path) -> Iterator[Path]:
 
 def _failures_path(folder: Path) -> Path:
     return folder / FAILED
+
+
+def _is_damaged(folder: Path) -> bool:
+    """Whether the list of failures is, so that it would be told of each night until one fails."""
+    try:
+        sound_failures(folder)
+    except ValueError:
+        return True
+    return False
 
 
 def _failure(

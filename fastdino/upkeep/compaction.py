@@ -6,7 +6,8 @@ files themselves (``spectrograms.shards``, ``embeddings.vectors``).
 Songs that leave keep their spectrograms and vectors, so that they can come back without any work;
 nothing but a person knows that they will not. Whatever this is interrupted by, no song that is in
 the collection loses a spectrogram or a vector: files are written anew before others are deleted,
-and what is in two files until then is told by the next compaction.
+and what is in two files until then is dropped by the next compaction. But for vectors of a shard
+whose name another one has got meanwhile: ``verify`` finds those.
 """
 
 import contextlib
@@ -61,7 +62,8 @@ def run(home: Home) -> Summary:
             _drop_left_over_vectors(home, model_id, folder, known)
         freed = before - _megabytes(home, folder, models)
     n_shards = len(shards.list_shards(folder))
-    did_work = bool(groups or emptied)
+    # Of one that was killed there may be vectors left and nothing else.
+    did_work = bool(groups or emptied or freed)
     headline = "there is nothing to drop or to join"
     if did_work:
         headline = (

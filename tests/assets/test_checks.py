@@ -15,9 +15,11 @@ import synthetic
 
 from assets import database, embeddings, ingestion, spectrograms, training
 from assets.stage import HomeFolder
+from fastdino.core import tables
 from fastdino.core.home import Home
 from fastdino.database import publish
 from fastdino.ingestion import catalog as files_catalog
+from fastdino.spectrograms import stage
 from fastdino.spectrograms.settings import SpectrogramSettings
 from fastdino.spectrograms.shards import ShardWriter, TrackInfo, name_of
 from fastdino.training import registry
@@ -113,9 +115,19 @@ def test_a_catalogue_without_a_usable_file_stops_the_run(home: Home) -> None:
 def test_a_track_that_is_in_no_shard_needs_a_reason(made: Home) -> None:
     synthetic.write_catalog(made, [synthetic.song(i) for i in range(SONGS + 1)])
     assert not look(spectrograms.every_track_is_accounted_for, made).passed
-    failures = pl.DataFrame({"track_id": [synthetic.track_id(SONGS)]})
-    failures.write_parquet(made.shards(SHARDS) / "failures.parquet")
+    row = {**dict.fromkeys(stage.FAILURES), "track_id": synthetic.track_id(SONGS)}
+    tables.write(made.shards(SHARDS) / stage.FAILED, pl.DataFrame([row], stage.FAILURES))
     assert look(spectrograms.every_track_is_accounted_for, made).passed
+
+
+@pytest.mark.parametrize(
+    "check", [spectrograms.every_track_is_accounted_for, spectrograms.few_files_failed]
+)
+def test_a_damaged_list_of_failures_stops_no_check(
+    check: dg.AssetChecksDefinition, made: Home
+) -> None:
+    (made.shards(SHARDS) / stage.FAILED).write_bytes(b"torn")
+    assert look(check, made).passed
 
 
 def test_many_failed_files_are_worth_a_warning(made: Home) -> None:
@@ -280,13 +292,30 @@ def test_one_spoiled_number_among_the_vectors_is_found(spoiled: float, made: Hom
     numbers[synthetic.DIM + 5] = spoiled
     vectors = pa.FixedSizeListArray.from_arrays(numbers, synthetic.DIM)
     pq.write_table(table.set_column(3, "vec", vectors), file)
-    assert look(embeddings.vectors_are_sound, made).metadata["not unit"].value == 1
-    assert not look(embeddings.vectors_are_sound, made).passed
+    result = look(embeddings.vectors_are_sound, made)
+    assert not result.passed
+    assert f"{file}: they are not finite or not of unit length" in str(result.description)
 
 
 def test_vectors_of_another_dimension_are_found(made: Home) -> None:
     edit_model(made, dim=synthetic.DIM + 1)
     assert not look(embeddings.vectors_are_sound, made).passed
+
+
+def test_damaged_bytes_among_the_vectors_are_found_and_it_is_said_what_to_do(made: Home) -> None:
+    (file,) = made.vectors(synthetic.MODEL_ID).glob("*.parquet")
+    content = bytearray(file.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 200] = bytes(200)
+    file.write_bytes(content)
+    result = look(embeddings.vectors_are_sound, made)
+    assert not result.passed
+    assert re.search(f"{file}: .*fastdino verify --repair", str(result.description))
+    file.write_bytes(b"torn")
+    for check in (embeddings.vectors_are_sound, embeddings.every_track_has_a_vector):
+        result = look(check, made)
+        assert not result.passed
+        assert re.search(f"{file}.*fastdino verify --repair", str(result.description))
 
 
 def test_a_lost_vector_is_found(made: Home) -> None:
@@ -303,3 +332,10 @@ def test_a_database_older_than_the_catalogue_is_found(made: Home) -> None:
     result = look(database.database_matches_the_files, made)
     assert not result.passed
     assert "tracks: 12 of 11 rows" in str(result.description)
+
+
+def test_a_damaged_database_is_told_with_what_to_do(made: Home) -> None:
+    made.database.write_bytes(b"torn" * 5_000)
+    result = look(database.database_matches_the_files, made)
+    assert not result.passed
+    assert re.search(f"{made.database} .*materialise music_duckdb", str(result.description))

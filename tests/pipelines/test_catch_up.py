@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 import pytest
 import stages
+import synthetic
 from dagster._core.definitions.data_version import (
     CachingStaleStatusResolver,
     StaleStatus,
@@ -18,7 +19,9 @@ from assets.ingestion import catalog
 from assets.pipes import pipes_client
 from assets.stage import HomeFolder
 from fastdino.core.home import Home
-from fastdino.steps import perform
+from fastdino.steps import ListModels, Promote, perform
+from fastdino.steps import data_version as data_version_of
+from fastdino.training import registry
 from pipelines.catch_up import NOT_KEPT, catch_up
 from pipelines.definitions import build_defs, defs
 
@@ -117,6 +120,29 @@ def test_what_was_made_before_outcomes_were_kept_shows_without_them(
         assert {"catalog", "music_duckdb"} <= set(catch_up(home, instance))
         assert shown(instance, "catalog") == {"summary": NOT_KEPT}
         assert catch_up(home, instance) == []
+
+
+def test_which_model_is_in_use_is_told_by_whatever_said_it_last(home: Home) -> None:
+    synthetic.write_home(home, 3)
+    newer = "2026-01-01T00:00:00+00:00"
+    synthetic.write_model(home, "model-b", current=False, created_at=newer)
+    (home.model("model-b") / registry.WEIGHTS).write_bytes(b"weights")
+    with dg.DagsterInstance.ephemeral() as instance:
+        for step, said in (
+            (ListModels(), "candidate model-b is waiting beside model-a"),
+            (Promote(), "model model-b is in use instead of model-a"),
+            (ListModels(), "model model-b is in use; no candidate is waiting"),
+        ):
+            perform(step, home)
+            assert "promotion" in catch_up(home, instance)
+            assert shown(instance, "promotion")["summary"].startswith(said)
+            assert catch_up(home, instance) == []
+
+
+def test_the_version_of_which_model_is_in_use_is_that_of_one_file(home: Home) -> None:
+    synthetic.write_model(home)
+    both = data_version_of(home, [ListModels.name, Promote.name])
+    assert both == data_version_of(home, [ListModels.name])
 
 
 def test_an_empty_home_is_nothing_to_tell(home: Home) -> None:

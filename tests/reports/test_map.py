@@ -53,6 +53,46 @@ def test_a_map_whose_songs_turn_out_to_have_several_artists_moves_none_of_them(h
     assert after.select(columns).equals(before.select(columns))
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"artist": "A feat. B", "artists": ["A feat. B"]}, ["A", "B"]),
+        ({"artist": "A; B", "artists": ["A; B"]}, ["A", "B"]),
+    ],
+)
+def test_clusters_get_new_names_when_only_the_lists_are_retagged(home, before, after):
+    def retagged(**tags: object) -> None:
+        rows = [{**with_lists(i), "genre": None, "genres": []} for i in range(72)]
+        synthetic.write_catalog(home, [*(row | tags for row in rows[::6]), *rows[1::6]])
+
+    synthetic.write_home(home, 72)
+    retagged(**before)
+    reports.draw_map(home)
+    _, old, clusters = current(home)
+    assert any(before["artists"] == names.to_list() for names in clusters["top_artists"])
+    retagged(**(before | {"artists": after}))
+    assert reports.draw_map(home).counts["drawn_by"] == "transform"
+    _, songs, clusters = current(home)
+    assert songs.equals(old)
+    assert any(after == names.to_list() for names in clusters["top_artists"])
+
+    retagged(**(before | {"artists": after[::-1]}))
+    assert not reports.draw_map(home).did_work
+
+
+def test_a_map_that_does_not_say_of_which_lists_it_is_stands(home):
+    synthetic.write_home(home, 12)
+    reports.draw_map(home)
+    described, *_ = current(home)
+    # As it was before there was one of the lists.
+    assert described["fingerprint"] == "a577abc32a6cdf90b1c6a99b6514159e"
+    path = home.maps(synthetic.MODEL_ID) / described["map_id"] / "map.json"
+    path.write_text(json.dumps({k: said for k, said in described.items() if k != "lists"}))
+    several = {"artists": ["A", "B"]}
+    synthetic.write_catalog(home, ({**with_lists(i), **several} for i in range(12)))
+    assert not reports.draw_map(home).did_work
+
+
 def records(home: Home, name: str) -> pl.DataFrame:
     """What the standing map says of the past."""
     maps = home.maps(synthetic.MODEL_ID)

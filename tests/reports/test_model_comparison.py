@@ -3,14 +3,17 @@ import polars as pl
 import pytest
 import synthetic
 
+from fastdino import reports
 from fastdino.core import tables
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.storage import write_json
+from fastdino.database import publish
 from fastdino.reports import map_files
 from fastdino.reports.model_comparison import (
     cluster_agreement,
     compare,
+    compare_candidate,
     list_models,
     neighbors_of,
     overlap,
@@ -105,6 +108,21 @@ def test_a_candidate_of_other_vectors_shares_fewer_neighbours(home: Home) -> Non
     assert 0.1 < shared < 0.9
     assert f"{shared:.0%} of the same nearest songs" in summary.headline
     assert "'fastdino promote'" in summary.headline
+
+
+def test_a_candidate_whose_vectors_are_not_numbers_stops_nothing(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synthetic.write_home(home, 20)
+    synthetic.write_model(home, "model-b", current=False, created_at=NEWER)
+    monkeypatch.setattr(synthetic, "vector", lambda i, *_: np.full(32, np.nan, np.float32))
+    synthetic.write_vectors(home, range(20), "model-b")
+    for summary in (compare_candidate(home), list_models(home)):
+        assert summary
+        assert "candidate model-b: vectors of model model-b are not finite" in summary.warnings[0]
+        assert not summary.tables.get("candidate beside current")
+    reports.draw_map(home)
+    publish(home)
 
 
 def test_models_are_listed_without_a_candidate_and_without_vectors(home: Home) -> None:

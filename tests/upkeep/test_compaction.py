@@ -4,16 +4,26 @@ import contextlib
 import itertools
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from fastdino.core import storage
 from fastdino.core.home import Home
 from fastdino.database.publishing import publish
 from fastdino.embeddings import encode
-from fastdino.embeddings.vectors import read_vectors, vector_files, write_vectors
+from fastdino.embeddings import vectors as vector_store
+from fastdino.embeddings.vectors import (
+    read_songs,
+    read_vectors,
+    song_ids,
+    vector_files,
+    write_vectors,
+)
 from fastdino.spectrograms import SpectrogramSettings, shards
 from fastdino.spectrograms.shards import ShardWriter, TrackInfo
 from fastdino.upkeep import compaction
@@ -22,6 +32,8 @@ from tests import synthetic
 SPEC = SpectrogramSettings()
 FRAMES = 300
 N = 24
+# Of those that the catalogue is to keep in some tests.
+TRACKS = {synthetic.track_id(i) for i in range(0, N, 4)}
 
 
 @pytest.fixture
@@ -160,6 +172,49 @@ def test_whenever_it_is_killed_no_song_is_lost_or_computed_again_and_the_next_on
         assert len(shards.read_index(folder_of(home))) == len(kept)
         assert not missing(home)
     assert spared > 10
+
+
+def test_vectors_left_by_one_that_was_killed_are_work_for_the_next_one(
+    full: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_only(full, [i for i in range(N) if i % 4 == 0])
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(compaction, "_drop_left_over_vectors", killed)
+        with pytest.raises(KeyboardInterrupt):
+            compaction.run(full)
+    summary = compaction.run(full)
+    assert summary.did_work
+    assert summary.headline.startswith("0 songs dropped that left the collection, ")
+    assert not compaction.run(full).did_work
+
+
+@pytest.mark.parametrize(
+    ("module", "read"),
+    [
+        (vector_store, lambda home: len(read_songs(home, synthetic.MODEL_ID, TRACKS)[0])),
+        (vector_store, lambda home: len(song_ids(home, synthetic.MODEL_ID, TRACKS))),
+        (vector_store, lambda home: publish(home).counts["songs_with_vectors"]),
+        (shards, lambda home: len(shards.read_index(folder_of(home)))),
+    ],
+    ids=["read_songs", "song_ids", "publish", "read_index"],
+)
+def test_who_reads_while_files_are_joined_lists_them_again(
+    full: Home, monkeypatch: pytest.MonkeyPatch, module: ModuleType, read: Callable[[Home], int]
+) -> None:
+    keep_only(full, [i for i in range(N) if i % 4 == 0])
+
+    def first_join(path: Path) -> Path:
+        if path.name != shards.INDEX:
+            monkeypatch.undo()
+            compaction.run(full)
+        return storage.fetched(path)
+
+    monkeypatch.setattr(module, "fetched", first_join)
+    assert read(full) == len(TRACKS)
 
 
 def test_vectors_of_a_song_whose_spectrogram_is_lost_are_kept(full: Home) -> None:

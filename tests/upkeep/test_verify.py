@@ -23,7 +23,7 @@ from fastdino.core.home import Home
 from fastdino.database.publishing import COUNTED
 from fastdino.embeddings.vectors import read_vectors, write_vectors
 from fastdino.ingestion import catalog
-from fastdino.spectrograms import SpectrogramSettings, shards
+from fastdino.spectrograms import SpectrogramSettings, shards, stage
 from fastdino.training import registry
 from fastdino.training.loop import Run
 from fastdino.training.settings import PRESETS, Collection
@@ -513,10 +513,55 @@ def test_a_damaged_shard_ends_a_stage_with_its_name_and_the_way_out(tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == [shard.name]
 
 
+def test_a_models_description_is_given_back_whole(collection: tuple[Home, Path]) -> None:
+    home, _ = collection
+    before = registry.current(home)
+    cut(home.model(before["model_id"]) / "model.json")
+    (finding,) = found(home, repair=True)
+    assert "not known" not in finding.mend
+    assert registry.current(home) == before
+    assert found(home) == []
+
+
+def test_what_an_older_version_has_published_does_not_tell_of_a_model_is_said(
+    collection: tuple[Home, Path],
+) -> None:
+    home, _ = collection
+    before = registry.current(home)
+    with duckdb.connect(home.database) as db:
+        db.execute("ALTER TABLE models DROP COLUMN described")
+    cut(home.model(before["model_id"]) / "model.json")
+    (finding,) = (each for each in found(home, repair=True) if each.mender is Mender.REPAIR)
+    assert "by which method it was trained and how good it was is not known" in finding.mend
+    after = registry.current(home)
+    assert set(before) - set(after) == {"method", "started_from", "quality", "weights_digest"}
+    assert {name: said for name, said in before.items() if name in after}.items() <= after.items()
+
+
 def test_a_damaged_list_of_failures_is_tried_again(collection: tuple[Home, Path]) -> None:
     home, _ = collection
     cut(home.shards(SPEC.spec_id) / "failures.parquet")
     assert spectrograms.run(home).counts["failures"] == 1
+
+
+def test_a_damaged_list_of_failures_is_written_anew_though_nothing_fails(
+    collection: tuple[Home, Path],
+) -> None:
+    home, _ = collection
+    folder = home.shards(SPEC.spec_id)
+    (failed,) = stage.read_failures(folder)["path"]
+    catalog.write(home, catalog.read(home).filter(pl.col("path") != failed))
+    cut(folder / "failures.parquet")
+    spectrograms.run(home)
+    assert stage.sound_failures(folder).is_empty()
+    assert not spectrograms.run(home).did_work
+
+
+def test_a_list_of_failures_of_old_is_not_damaged(collection: tuple[Home, Path]) -> None:
+    home, _ = collection
+    path = home.shards(SPEC.spec_id) / "failures.parquet"
+    pl.read_parquet(path).drop(stage.ADDED).write_parquet(path)
+    assert path not in {finding.path for finding in found(home)}
 
 
 def test_damaged_ids_of_old_are_named_and_taken_out(collection: tuple[Home, Path]) -> None:

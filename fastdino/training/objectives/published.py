@@ -1,6 +1,7 @@
 """FastDINO's loss as it was first published, kept as a baseline.
 
-Belongs here: that loss. Does not: the encoder it was published with (``training.published``).
+Belongs here: that loss. Does not: the encoder it was published with
+(``training.published_encoder``).
 
 It collapses: one of its global optima is a collection in two clusters, and training finds it. See
 ``fastdino`` beside this for what replaced it, and ``docs/method.md`` for why.

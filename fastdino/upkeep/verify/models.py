@@ -13,7 +13,7 @@ from typing import Any
 
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
-from fastdino.core.storage import exists, folders, rename, unlink, write_json
+from fastdino.core.storage import exists, folders, rename, unlink
 from fastdino.training import registry
 from fastdino.training.promotion import GOING
 from fastdino.upkeep.verify import recovery
@@ -78,12 +78,15 @@ def _check_description(home: Home, folder: Path, *, repair: bool) -> Findings:
             Mender.PERSON,
         )
         return
-    found = Finding(path, wrong, "written anew from what music.duckdb knows of the model")
+    known = "written anew from what music.duckdb knows of the model"
+    if "method" not in about:
+        known += "; by which method it was trained and how good it was is not known"
+    found = Finding(path, wrong, known)
 
     def mend() -> None:
         if exists(path):
             rename(path, path.with_name(path.name + ".damaged"))
-        write_json(path, about)
+        registry.write_metadata(folder, about)
 
     yield found.settled(mend, repair=repair)
 

@@ -108,13 +108,12 @@ def current_model(home: Home) -> str | None:
 
 
 def model(home: Home, model_id: str) -> dict[str, Any] | None:
-    """What ``model.json`` said, but for figures that only the training page shows."""
-    query = """
-        SELECT
-            model_id, epoch_us(created_at) AS created_at, dim, spec_id, trained_tracks,
-            code_version, settings, metrics
-        FROM models WHERE model_id = ?
+    """What ``model.json`` said; None if that was not published.
+
+    Versions of before published no more of it than columns of their own: its ``method``, which
+    model it ``started_from``, its ``quality`` and ``weights_digest`` are missing then.
     """
+    query = "SELECT * REPLACE (epoch_us(created_at) AS created_at) FROM models WHERE model_id = ?"
     try:
         with _published(home) as db:
             found = db.execute(query, [model_id])
@@ -125,11 +124,14 @@ def model(home: Home, model_id: str) -> dict[str, Any] | None:
     if row is None:
         return None
     about = dict(zip(names, row, strict=True))
+    if "described" in about:
+        return dict(json.loads(about["described"]))
     about["created_at"] = _time(about["created_at"])
     about |= {name: json.loads(about[name]) for name in ("settings", "metrics")}
     settings = about["settings"]
     # That vectors are of some of its stages only is said of models of one method alone.
-    return {**about, "encoder": settings["encoder"], "stages": settings.get("stages")}
+    about |= {"encoder": settings["encoder"], "stages": settings.get("stages")}
+    return {name: said for name, said in about.items() if name not in ("is_current", "has_vectors")}
 
 
 def _time(microseconds: int) -> str:

@@ -14,13 +14,12 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fastdino.core import tables
 from fastdino.core.home import Home
 from fastdino.core.progress import Progress
 from fastdino.core.storage import fetched, folders, read_json, write_json
 from fastdino.spectrograms import SpectrogramSettings
 from fastdino.spectrograms import shards as shard_files
-from fastdino.spectrograms.stage import FAILURES, read_failures
+from fastdino.spectrograms.stage import FAILED, read_failures, sound_failures
 from fastdino.upkeep.verify.finding import DAMAGE, Finding, Mender, noting, reason, songs
 
 Findings = Generator[Finding, None, None]
@@ -95,10 +94,9 @@ def _check_folder(folder: Path, spec: SpectrogramSettings, *, repair: bool) -> F
     if not matches:
         found = Finding(described, "it does not say what the shards are made with", "written anew")
         yield found.settled(lambda: write_json(described, dataclasses.asdict(spec)), repair=repair)
-    failures = folder / "failures.parquet"
+    failures = folder / FAILED
     try:
-        if failures.exists():
-            tables.read(failures, FAILURES)
+        sound_failures(folder)
     except ValueError as error:
         found = Finding(
             failures, reason(failures, error), "deleted; the next run tries those files again"
