@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,13 @@ HOLDS: dict[str, Callable[[Rows], bool]] = {
     "What is new near my favourites.": lambda rows: (
         len([row for row in rows if row["title"] == "Untitled"]) == 10
     ),
+    "Artists most alike.": lambda rows: (
+        not any("Orchard" in row["artist"] and "Orchard" in row["other"] for row in rows)
+    ),
+    "Found each other.": lambda rows: (
+        not any("Orchard" in row["artist"] and "Orchard" in row["other_artist"] for row in rows)
+    ),
+    "Similar, but by others.": lambda rows: not any("Orchard" in row["artist"] for row in rows),
 }
 
 
@@ -202,6 +210,20 @@ def test_a_recipe_holds_where_titles_are_shared_and_tags_have_several_names(
     with duckdb.connect(str(odd_home.database), read_only=True) as db:
         rows = ask(db, COOKBOOK[recipe])
     assert HOLDS[recipe](rows), rows
+
+
+def test_artists_alike_are_counted_whoever_of_them_has_the_other_near(odd_home: Home) -> None:
+    with duckdb.connect(str(odd_home.database), read_only=True) as db:
+        rows = ask(db, COOKBOOK["Artists most alike."])
+        near = ask(
+            db,
+            "SELECT a.artist, b.artist AS other FROM current_neighbors AS n "
+            "JOIN songs AS a USING (track_id) JOIN songs AS b ON b.track_id = n.neighbor_id "
+            "WHERE n.rank <= 10",
+        )
+    seen = Counter(frozenset(row.values()) for row in near)
+    assert rows
+    assert all(row["times"] == seen[frozenset((row["artist"], row["other"]))] for row in rows)
 
 
 def test_the_duckdb_shell_that_is_installed_runs_the_cookbook(demo_home) -> None:
