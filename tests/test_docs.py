@@ -200,6 +200,13 @@ HOLDS: dict[str, Callable[[Rows], bool]] = {
         not any("Orchard" in row["artist"] and "Orchard" in row["other_artist"] for row in rows)
     ),
     "Similar, but by others.": lambda rows: not any("Orchard" in row["artist"] for row in rows),
+    "Wrong genre?": lambda rows: [row["genre"] for row in rows] == ["Polka"],
+    "A genre's neighbours.": lambda rows: (
+        [row["genre"] for row in rows] == ["(none)", "Jazz", "Soul"]
+    ),
+    "Songs nobody tagged whose neighbours agree on a genre.": lambda rows: (
+        [(row["genre"], row["of_ten"]) for row in rows] == [("Folk", 10)]
+    ),
 }
 
 
