@@ -157,13 +157,16 @@ def _chosen(
 
 
 def file_of(db: duckdb.DuckDBPyConnection, track_id: str) -> Path | None:
-    """Of all files that hold a song the first one that is there, if any is."""
+    """Of all files that hold a song the first one that is there, if any is.
+
+    What cannot be looked at, in a folder that is closed or on a disk that is gone, is not there.
+    """
     query = """
         SELECT files.path FROM files JOIN tracks USING (track_id) WHERE track_id = $track_id
         ORDER BY files.path <> tracks.path, files.path
     """
     paths = (Path(to_path(path)) for (path,) in rows(db, query, {"track_id": track_id}))
-    return next((path for path in paths if path.is_file()), None)
+    return next((path for path in paths if os.path.isfile(path)), None)
 
 
 def _nothing(example: Path | None) -> str:

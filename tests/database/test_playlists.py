@@ -1,5 +1,6 @@
 """Playlists: which songs in which order, what is left out, and files that players can read."""
 
+import errno
 import os
 import re
 from collections import Counter
@@ -156,6 +157,26 @@ def test_a_song_whose_file_is_gone_makes_room_for_another_and_is_named(demo_home
     finally:
         for path in paths:
             path.touch()
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE, errno.ENOTCONN])
+def test_a_file_that_its_disk_or_folder_does_not_give_is_one_that_is_not_there(
+    db, monkeypatch, number
+):
+    usual = playlists.like(db, "Paper Bridge", 6)
+    refused = usual.songs[2].path
+    of_system = os.stat
+
+    def stat(path, *args, **options):
+        if os.fspath(path) == str(refused):
+            raise OSError(number, os.strerror(number), str(path))
+        return of_system(path, *args, **options)
+
+    monkeypatch.setattr(os, "stat", stat)
+    made = playlists.like(db, "Paper Bridge", 6)
+    assert made.missing == [refused]
+    assert len(made.songs) == 6
+    assert playlists.file_of(db, usual.songs[2].track_id) is None
 
 
 def test_paths_are_absolute_or_relative_to_the_playlist(tmp_path):
