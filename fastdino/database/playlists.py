@@ -200,8 +200,7 @@ def _entry(path: Path, folder: Path | None, prefixes: Prefixes) -> str:
         if path.is_relative_to(here):
             path = Path(there, path.relative_to(here))
             break
-    # Of a folder that is a link, players go up from where it leads.
-    text = os.path.relpath(path, os.path.realpath(folder)) if folder else str(path)
+    text = _way(folder, path) if folder else str(path)
     # Bytes that are not UTF-8 go into an address too, for players that want all of the file to be
     # UTF-8; but there are no relative ones.
     plain = shown(text) if folder else text
@@ -209,6 +208,20 @@ def _entry(path: Path, folder: Path | None, prefixes: Prefixes) -> str:
     if any(map(steers, plain)) or text != text.strip() or text.startswith("#") or "://" in text:
         return path.as_uri()
     return text
+
+
+def _way(folder: Path, path: Path) -> str:
+    """The relative path from a folder to a file: of those that lead there the one least far up.
+
+    Both may be known by links, and of a folder that is one, players go up from where it leads. So
+    each part of ``path`` is also followed, and the names below it stay as they are.
+    """
+    real = os.path.realpath(folder)
+    ways = [
+        os.path.relpath(Path(os.path.realpath(top), path.relative_to(top)), real)
+        for top in reversed(path.parents)
+    ]
+    return min(ways, key=lambda way: way.split(os.sep).count(os.pardir))
 
 
 def file_name(playlist: Playlist) -> str:
@@ -242,8 +255,7 @@ def write(playlist: Playlist, target: Path, *, relative: bool = False) -> None:
 
 def outside(playlist: Playlist, folder: Path) -> int:
     """How many of its songs do not lie below ``folder``."""
-    real = os.path.realpath(folder)
-    return sum(os.path.relpath(s.path, real).startswith(os.pardir + os.sep) for s in playlist.songs)
+    return sum(_way(folder, song.path).startswith(os.pardir + os.sep) for song in playlist.songs)
 
 
 def _is_playlist(path: Path) -> bool:

@@ -188,6 +188,25 @@ def test_paths_are_absolute_or_relative_to_the_playlist(tmp_path):
     assert relative == "../../music/ä b.mp3"
 
 
+@pytest.mark.parametrize("music", ["Music", "nas/Music"])
+@pytest.mark.parametrize("folder", ["Music/Lists", "nas/Music/Lists", "Lists"])
+def test_a_relative_path_stays_in_the_music_folder_whatever_links_it_and_the_playlist_go_by(
+    tmp_path, music, folder
+):
+    (tmp_path / "nas" / "Music" / "Lists").mkdir(parents=True)
+    (tmp_path / "Music").symlink_to(tmp_path / "nas" / "Music")
+    (tmp_path / "Lists").symlink_to(tmp_path / "Music" / "Lists")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "Music" / "linked").symlink_to(tmp_path / "other")
+    (tmp_path / "other" / "a.mp3").touch()
+    made = Playlist("P", [song(tmp_path / music / "linked" / "a.mp3")], [])
+    assert entries(playlists.m3u8(made, tmp_path / folder)) == ["../linked/a.mp3"]
+    assert (tmp_path / folder / "../linked/a.mp3").is_file()
+    assert playlists.outside(made, tmp_path / "Music") == 0
+    assert playlists.outside(made, tmp_path / "nas" / "Music") == 0
+    assert playlists.outside(made, tmp_path / folder) == 1
+
+
 @pytest.mark.parametrize(
     "name", ["a\nb.mp3", "a\rb.mp3", "a\u2028b.mp3", "a.mp3 ", "\x1b[2J.mp3", "a\u202eb.mp3"]
 )
