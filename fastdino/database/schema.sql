@@ -780,7 +780,7 @@ WITH unwanted AS MATERIALIZED (
         PARTITION BY coalesce(lower(t.artist), t.track_id), lower(t.title)
         ORDER BY t.added_at DESC NULLS LAST, t.track_id) = 1
 ), frame AS (
-    SELECT greatest((k - count(*)) // count(*), 1) AS room FROM pool WHERE is_new
+    SELECT greatest((k - count(*)) // nullif(count(*), 0), 1) AS room FROM pool WHERE is_new
 ), liked AS (
     -- Each older song goes with the new one that it is most like.
     SELECT n.track_id AS new_id, n.neighbor_id AS like_id, n.similarity AS nearness

@@ -95,6 +95,10 @@ def test_a_surprise_is_another_one_each_time_and_can_be_had_again(db):
         assert len(playlists.surprise(db, 6, seed).songs) == 6
 
 
+def test_what_is_new_since_the_newest_song_is_nothing(db):
+    assert db.execute("FROM playlist_new(now())").fetchall() == []
+
+
 def test_all_songs_are_heard_where_more_are_asked_for_and_artists_take_turns(db):
     made = playlists.like(db, "Paper Bridge", 1_000)
     assert len({s.track_id for s in made.songs}) == len(made.songs) == 59  # one has no vector
