@@ -65,11 +65,29 @@ class Playlist:
     missing: Sequence[Path]
 
 
+class NoneThere(UserError):
+    """None of the songs that would be on a playlist is there.
+
+    Attributes:
+        missing: their paths.
+    """
+
+    def __init__(self, missing: Sequence[Path]) -> None:
+        super().__init__(
+            f"none of the songs is there, {missing[0]} for instance: is the disk mounted?"
+            if missing
+            else "there is no song to play: run `fastdino embed`, it tells which have no vectors "
+            "and why"
+        )
+        self.missing = missing
+
+
 def like(db: duckdb.DuckDBPyConnection, song: str, n: int = LENGTH) -> Playlist:
     """A song, by ``track_id`` or title, and those that sound like it.
 
     Raises, as the others below:
-        UserError: none of the songs' files is there, or the database is damaged.
+        NoneThere: none of the songs' files is there.
+        UserError: the database is damaged.
     """
     query = "playlist_like($song, k := $k, without := $without)"
     found, missing = _chosen(db, query, n, song=song)
@@ -148,12 +166,12 @@ def _chosen(
                 songs.append(Song(track_id, title, artist, duration_s, there, *place))
             else:
                 gone.append((track_id, Path(to_path(path))))
+        missing += [path for _, path in gone]
         if not songs:
-            raise UserError(_nothing(gone[0][1] if gone else None))
+            raise NoneThere(missing)
         if not gone:
             return songs, missing
         without += [track_id for track_id, _ in gone]
-        missing += [path for _, path in gone]
 
 
 def file_of(db: duckdb.DuckDBPyConnection, track_id: str) -> Path | None:
@@ -167,12 +185,6 @@ def file_of(db: duckdb.DuckDBPyConnection, track_id: str) -> Path | None:
     """
     paths = (Path(to_path(path)) for (path,) in rows(db, query, {"track_id": track_id}))
     return next((path for path in paths if os.path.isfile(path)), None)
-
-
-def _nothing(example: Path | None) -> str:
-    if example:
-        return f"none of the songs is there, {example} for instance: is the disk mounted?"
-    return "there is no song to play: run `fastdino embed`, it tells which have no vectors and why"
 
 
 def m3u8(playlist: Playlist, folder: Path | None = None, prefixes: Prefixes = ()) -> str:
