@@ -104,6 +104,32 @@ def test_a_home_in_which_no_database_can_be_written_is_told_before_anything_is_d
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        ["playlist", "--surprise", "-o", "{name}.m3u8"],
+        ["export", "parquet", "-o", "{name}"],
+        ["demo", "{name}"],
+        ["similar", "x", "--home", "{name}"],
+    ],
+)
+def test_a_name_that_no_file_system_takes_is_one_line(
+    words: list[str],
+    demo_home: tuple[Home, list[Path]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FASTDINO_HOME", str(demo_home[0].root))
+    name = "x" * 300
+    assert main([word.format(name=name) for word in words]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert name in told
+    assert "File name too long" in told
+
+
+@pytest.mark.parametrize(
     "name", ["my music's results", "100%25 [a-z]* #1; {x} ~ $HOME & co.", "ä ö"]
 )
 def test_the_commands_that_are_printed_at_the_end_open_the_home_that_was_named(

@@ -141,9 +141,9 @@ def atlas_command(target: Path) -> str:
 
 def _check(kind: str, target: Path) -> None:
     """See that no file is replaced that was not made here."""
-    if target.is_dir():
-        raise UserError(f"{target} is a folder: name a file in it with -o")
     try:
+        if target.is_dir():
+            raise UserError(f"{target} is a folder: name a file in it with -o")
         if target.exists() and not _is_export(kind, target):
             raise UserError(
                 f"{target} is there and was not made by `fastdino export {kind}`: choose another "

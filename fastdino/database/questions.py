@@ -261,7 +261,7 @@ def playlist(
         sys.stdout.buffer.write(os.fsencode(text))
         return 0
     target = target or Path(playlists.file_name(made))
-    replaced = " (in place of the one that was there)" if target.exists() else ""
+    replaced = " (in place of the one that was there)" if os.path.exists(target) else ""
     playlists.write(made, target, relative=relative)
     outside = playlists.outside(made, target.parent) if relative else 0
     if outside:
