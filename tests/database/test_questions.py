@@ -198,6 +198,28 @@ def test_what_is_no_time_or_number_is_refused_at_once(ask, words) -> None:
     assert ended.value.code == 2
 
 
+@pytest.mark.parametrize("given", ["abc", "1.5", ""])
+def test_what_is_no_number_is_called_so(ask, given: str, capsys: Out) -> None:
+    for words in (["similar", "x"], ["playlist", "--surprise"]):
+        with pytest.raises(SystemExit):
+            ask(*words, "-n", given)
+        assert f"argument -n: {given!r} is no whole number" in capsys.readouterr().err
+
+
+def test_a_number_that_no_database_knows_is_no_damage(ask, capsys: Out) -> None:
+    for words in (
+        ["similar", "Paper Bridge"],
+        ["similar", "Paper Bridge", "--at", "5"],
+        ["playlist", "--like", "Paper Bridge"],
+    ):
+        for number in (2**63 - 1, 10**20):
+            if ask(*words, "-n", str(number)):
+                told = capsys.readouterr().err
+                assert "damaged" not in told
+                assert "give a smaller number" in told
+    assert ask("similar", "Paper Bridge", "-n", str(10**20)) == 2
+
+
 def test_without_a_database_the_user_is_told_what_to_run(tmp_path: Path, capsys: Out) -> None:
     assert main(["similar", "x", "--home", str(tmp_path)]) == 2
     assert "run `make run`" in capsys.readouterr().err
