@@ -291,27 +291,23 @@ def _moment(text: str) -> float:
 def show(summary: Summary, seconds: float) -> None:
     """Print what a step did, for people."""
     from rich.console import Console
+    from rich.text import Text
 
-    console = Console(highlight=False)
-    mark = "[green]✓[/]" if summary.did_work else "[dim]·[/]"
-    console.print(f"{mark} [bold]{summary.stage:<13}[/]", end=" ")
-    console.print(
-        f"{one_line(runnable(summary.headline))} ({seconds:.1f} s)", markup=False, soft_wrap=True
-    )
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    mark = ("✓", "green") if summary.did_work else ("·", "dim")
+    told = f"{one_line(runnable(summary.headline))} ({seconds:.1f} s)"
+    console.print(Text.assemble(mark, " ", (f"{summary.stage:<13}", "bold"), " ", told))
     for warning in summary.warnings:
-        console.print(
-            f"  ! {one_line(runnable(warning))}", style="yellow", markup=False, soft_wrap=True
-        )
+        console.print(f"  ! {one_line(runnable(warning))}", style="yellow")
 
 
 def show_tables(summary: Summary) -> None:
     """Print a step's tables, for people."""
     from rich import box
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     for rows in summary.tables.values():
         if not rows:
             continue
@@ -319,11 +315,9 @@ def show_tables(summary: Summary) -> None:
         for name in rows[0]:
             # What may be copied from here, such as a name, is never cut short.
             text = any(isinstance(row[name], str) for row in rows)
-            table.add_column(escape(name), justify="left" if text else "right", no_wrap=True)
+            table.add_column(name, justify="left" if text else "right", no_wrap=True)
         for row in rows:
-            table.add_row(
-                *("–" if cell is None else escape(one_line(str(cell))) for cell in row.values())
-            )
+            table.add_row(*("–" if cell is None else one_line(str(cell)) for cell in row.values()))
         print_table(console, table)
 
 

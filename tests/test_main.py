@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from fastdino.__main__ import main, parser
+from fastdino.__main__ import main, parser, show, show_tables
 from fastdino.core.environment import VARIABLES
 from fastdino.core.home import Home
+from fastdino.core.summary import Summary
 from fastdino.steps import COMMANDS
 
 
@@ -101,6 +102,24 @@ def test_a_home_in_which_no_database_can_be_written_is_told_before_anything_is_d
     assert (out, err.count("\n")) == ("", 1)
     assert f"{name}, whose name has a {'?' if '?' in name else chr(92)} in it" in err
     assert not list(tmp_path.rglob("*/*"))
+
+
+@pytest.mark.parametrize("columns", ["200", "20"])
+@pytest.mark.parametrize("name", [":x:", "a\\", "[bold]b[/bold]\\", "[/]"])
+def test_names_are_printed_as_they_are(
+    name: str, columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    rows = [{name: name, "file": name}, {name: "x", "file": "y"}]
+    summary = Summary("playlists", name, True, warnings=[name], tables={"t": rows})
+    show(summary, 1.0)
+    show_tables(summary)
+    told = capsys.readouterr().out.splitlines()
+    assert f"{name} (1.0 s)" in told[0]
+    assert told[1] == f"  ! {name}"
+    table = "".join("".join(told[2:]).split())
+    assert table.count(name) >= 3
+    assert name + "\\" not in table
 
 
 @pytest.mark.parametrize(
