@@ -1,8 +1,8 @@
 """The command line: every stage without Dagster.
 
 Belongs here: arguments, what is printed, exit codes. Does not: any of the work.
-Exit codes: 0 done, 1 a bug (with traceback), 2 something the user can mend, 3 ``verify`` found
-something wrong, 130 interrupted.
+Exit codes: 0 done, 1 a bug (with traceback) or no one reads what is printed, 2 something the user
+can mend, 3 ``verify`` found something wrong, 130 interrupted.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import dataclasses
 import io
 import logging
 import os
+import select
 import shlex
 import sys
 import textwrap
@@ -270,7 +271,10 @@ def _settings() -> str:
 
 
 def _number(text: str) -> int:
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is less than 1")
     return number
@@ -288,27 +292,23 @@ def _moment(text: str) -> float:
 def show(summary: Summary, seconds: float) -> None:
     """Print what a step did, for people."""
     from rich.console import Console
+    from rich.text import Text
 
-    console = Console(highlight=False)
-    mark = "[green]✓[/]" if summary.did_work else "[dim]·[/]"
-    console.print(f"{mark} [bold]{summary.stage:<13}[/]", end=" ")
-    console.print(
-        f"{one_line(runnable(summary.headline))} ({seconds:.1f} s)", markup=False, soft_wrap=True
-    )
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    mark = ("✓", "green") if summary.did_work else ("·", "dim")
+    told = f"{one_line(runnable(summary.headline))} ({seconds:.1f} s)"
+    console.print(Text.assemble(mark, " ", (f"{summary.stage:<13}", "bold"), " ", told))
     for warning in summary.warnings:
-        console.print(
-            f"  ! {one_line(runnable(warning))}", style="yellow", markup=False, soft_wrap=True
-        )
+        console.print(f"  ! {one_line(runnable(warning))}", style="yellow")
 
 
 def show_tables(summary: Summary) -> None:
     """Print a step's tables, for people."""
     from rich import box
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     for rows in summary.tables.values():
         if not rows:
             continue
@@ -316,11 +316,9 @@ def show_tables(summary: Summary) -> None:
         for name in rows[0]:
             # What may be copied from here, such as a name, is never cut short.
             text = any(isinstance(row[name], str) for row in rows)
-            table.add_column(escape(name), justify="left" if text else "right", no_wrap=True)
+            table.add_column(name, justify="left" if text else "right", no_wrap=True)
         for row in rows:
-            table.add_row(
-                *("–" if cell is None else escape(one_line(str(cell))) for cell in row.values())
-            )
+            table.add_row(*("–" if cell is None else one_line(str(cell)) for cell in row.values()))
         print_table(console, table)
 
 
@@ -444,6 +442,13 @@ def _what_next(home: Home, given: str | None) -> str:
     return "\n".join(lines)
 
 
+def _is_unread() -> bool:
+    """Whether what is printed goes to a program that reads no further, such as ``head``."""
+    poll = select.poll()
+    poll.register(sys.stdout, 0)
+    return any(events & select.POLLERR for _, events in poll.poll(0))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of the console script and of ``python -m fastdino``."""
     printed = logging.StreamHandler()
@@ -455,7 +460,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     try:
         environment.load()
-        return execute(options)
+        code = execute(options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        if not _is_unread():
+            raise
+        # Else what is left would be tried again on the way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except UserError as error:
         print(f"fastdino: {one_line(runnable(str(error)))}", file=sys.stderr)
         return 2

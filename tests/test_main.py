@@ -1,16 +1,19 @@
 """The command line: ``compare``, and what is printed to be copied."""
 
 import dataclasses
+import os
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from fastdino.__main__ import main, parser
+from fastdino.__main__ import main, parser, show, show_tables
 from fastdino.core.environment import VARIABLES
 from fastdino.core.home import Home
+from fastdino.core.summary import Summary
 from fastdino.steps import COMMANDS
 
 
@@ -101,6 +104,78 @@ def test_a_home_in_which_no_database_can_be_written_is_told_before_anything_is_d
     assert (out, err.count("\n")) == ("", 1)
     assert f"{name}, whose name has a {'?' if '?' in name else chr(92)} in it" in err
     assert not list(tmp_path.rglob("*/*"))
+
+
+@pytest.mark.parametrize(
+    "words", ["playlist --surprise -o -", "playlist --surprise", "similar Paper Bridge", "settings"]
+)
+def test_who_reads_no_further_ends_a_command_without_a_word(
+    words: str, demo_home: tuple[Home, list[Path]], tmp_path: Path
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    home = str(demo_home[0].root)
+    command = [sys.executable, "-m", "fastdino", "--home", home, *words.split()]
+    done = subprocess.run(
+        command, stdout=writer, stderr=subprocess.PIPE, cwd=tmp_path, timeout=60, check=False
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_another_pipe_that_breaks_is_a_bug_with_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def breaks(options: object) -> int:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("fastdino.__main__.execute", breaks)
+    with capfd.disabled(), pytest.raises(BrokenPipeError):
+        main(["settings"])
+
+
+@pytest.mark.parametrize("columns", ["200", "20"])
+@pytest.mark.parametrize("name", [":x:", "a\\", "[bold]b[/bold]\\", "[/]"])
+def test_names_are_printed_as_they_are(
+    name: str, columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    rows = [{name: name, "file": name}, {name: "x", "file": "y"}]
+    summary = Summary("playlists", name, True, warnings=[name], tables={"t": rows})
+    show(summary, 1.0)
+    show_tables(summary)
+    told = capsys.readouterr().out.splitlines()
+    assert f"{name} (1.0 s)" in told[0]
+    assert told[1] == f"  ! {name}"
+    table = "".join("".join(told[2:]).split())
+    assert table.count(name) >= 3
+    assert name + "\\" not in table
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["playlist", "--surprise", "-o", "{name}.m3u8"],
+        ["export", "parquet", "-o", "{name}"],
+        ["demo", "{name}"],
+        ["similar", "x", "--home", "{name}"],
+    ],
+)
+def test_a_name_that_no_file_system_takes_is_one_line(
+    words: list[str],
+    demo_home: tuple[Home, list[Path]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FASTDINO_HOME", str(demo_home[0].root))
+    name = "x" * 300
+    assert main([word.format(name=name) for word in words]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert name in told
+    assert "File name too long" in told
 
 
 @pytest.mark.parametrize(

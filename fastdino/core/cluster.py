@@ -6,6 +6,7 @@ Does not: what the work is. Ray is imported only where such an address is set.
 
 import logging
 import math
+import os
 import signal
 import socket
 import threading
@@ -82,7 +83,7 @@ def everywhere(
         with make(None) as work:
             yield from work(pieces)
     elif pieces:
-        yield from _on_cluster(make, pieces, cores, gpus, [path for path in sees if path.is_dir()])
+        yield from _on_cluster(make, pieces, cores, gpus, list(filter(os.path.isdir, sees)))
 
 
 def connect() -> ModuleType:
@@ -217,7 +218,7 @@ class _Worker:
                 storage.mount(root)
             # Otherwise every file there would be one that cannot be read.
             needed = (path for path in self._sees if not storage.in_store(path))
-            if unseen := next((path for path in needed if not path.is_dir()), None):
+            if unseen := next((path for path in needed if not os.path.isdir(path)), None):
                 raise UserError(f"{here} does not see {unseen}: mount it there at the same place")
             self._work = self._make(self._cores).__enter__()
         told: list[object] = []

@@ -52,6 +52,7 @@ MENDED_BY = {
     errno.ENOTCONN: LOOK_AT_IT,
     errno.ENOTDIR: ANOTHER_FOLDER,
     errno.EEXIST: ANOTHER_FOLDER,
+    errno.ENAMETOOLONG: "choose a shorter name",
 }
 
 

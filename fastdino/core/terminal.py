@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-# No table is wider.
+# No table is wider, and what is not a terminal has no width: nothing is cut there.
 ENDLESS = 100_000
 
 
@@ -28,10 +28,10 @@ def print_table(console: "Console", table: "Table") -> None:
         return
     if table.title:
         console.print(table.title)
-    named = [Text.from_markup(str(column.header)) for column in table.columns]
+    named = [console.render_str(str(column.header)) for column in table.columns]
     widest = max(name.cell_len for name in named)
     for row in zip(*(column.cells for column in table.columns), strict=True):
         console.print()
         for name, cell in zip(named, row, strict=True):
             begin = Text(" " * (widest - name.cell_len))
-            console.print(Text.assemble(begin, name, "  ", Text.from_markup(str(cell))))
+            console.print(Text.assemble(begin, name, "  ", console.render_str(str(cell))))

@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from fastdino.core.errors import UserError
+from fastdino.core.errors import MENDED_BY, UserError, disk_trouble
 
 
 def connect(database: Path) -> duckdb.DuckDBPyConnection:
@@ -41,10 +41,10 @@ def rows(
     """All rows of the answer; ``values`` are those of the query's ``$names``.
 
     Raises:
-        UserError: what a macro says of what it is given, or the database is damaged, or of another
-            version.
+        UserError: what a macro says of what it is given, or a number is too large; there is too
+            little memory; the disk refuses; or the database is damaged, or of another version.
     """
-    with _readable_errors():
+    with told_errors():
         return db.execute(query, values).fetchall()
 
 
@@ -54,20 +54,36 @@ def frame(db: duckdb.DuckDBPyConnection, query: str, **tables: pl.DataFrame) -> 
     Raises:
         UserError: as ``rows``.
     """
-    with _readable_errors():
+    with told_errors():
         for name, table in tables.items():
             db.register(name, table)
         return db.sql(query).pl()
 
 
 @contextlib.contextmanager
-def _readable_errors() -> Iterator[None]:
+def told_errors() -> Iterator[None]:
+    """Tell what DuckDB raises in the ``with`` block as a ``UserError``, by what is to blame.
+
+    Raises:
+        UserError: as ``rows``.
+    """
     try:
         yield
-    except duckdb.InvalidInputException as error:
-        raise UserError(str(error).removeprefix("Invalid Input Error: ")) from error
     except duckdb.Error as error:
-        raise UserError(
-            f"the database is damaged or of another version ({error}): run `fastdino verify "
-            "--repair`, then `fastdino run`"
-        ) from error
+        raise UserError(_told(error)) from error
+
+
+def _told(error: duckdb.Error) -> str:
+    if isinstance(error, duckdb.InvalidInputException):
+        return str(error).removeprefix("Invalid Input Error: ")
+    if isinstance(error, duckdb.DataError):
+        said = str(error).splitlines()[0]
+        return f"the database cannot reckon with that ({said}): give a smaller number"
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return "there is too little memory for that: close other programs, or ask for less at once"
+    if trouble := disk_trouble(error, Path()):
+        return f"the database: {trouble.strerror}; {MENDED_BY[trouble.errno or 0]}"
+    return (
+        f"the database is damaged or of another version ({error}): run `fastdino verify --repair`, "
+        "then `fastdino run`"
+    )

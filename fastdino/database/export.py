@@ -25,7 +25,7 @@ from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.storage import atomic_replace
 from fastdino.core.text import one_line
-from fastdino.database.connection import connect, rows
+from fastdino.database.connection import connect, rows, told_errors
 
 # Rows that are in memory at a time, but for what DuckDB sorts.
 ROWS = 8192
@@ -118,11 +118,11 @@ def main(home: Home, kind: str, target: Path | None) -> int:
         db.execute("SET memory_limit = $memory", {"memory": MEMORY})
         db.execute("SET temp_directory = $folder", {"folder": str(home.scratch / "duckdb")})
         try:
-            with atomic_replace(target) as part:
+            with told_errors(), atomic_replace(target) as part:
                 songs = write(db, part)
         except OSError as error:
             raise UserError(f"cannot write {target}: {error.strerror or error}") from error
-        except (duckdb.Error, pa.ArrowException) as error:
+        except pa.ArrowException as error:
             raise UserError(
                 f"the database is damaged or of another version ({error}): run `fastdino verify "
                 "--repair`, then `fastdino run`"
@@ -141,9 +141,9 @@ def atlas_command(target: Path) -> str:
 
 def _check(kind: str, target: Path) -> None:
     """See that no file is replaced that was not made here."""
-    if target.is_dir():
-        raise UserError(f"{target} is a folder: name a file in it with -o")
     try:
+        if target.is_dir():
+            raise UserError(f"{target} is a folder: name a file in it with -o")
         if target.exists() and not _is_export(kind, target):
             raise UserError(
                 f"{target} is there and was not made by `fastdino export {kind}`: choose another "

@@ -12,8 +12,9 @@ import dataclasses
 import datetime
 import itertools
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -26,7 +27,7 @@ from fastdino.core.storage import atomic_replace, exclusive_lock
 from fastdino.core.summary import Summary
 from fastdino.database import playlists
 from fastdino.database.connection import connect, rows
-from fastdino.database.playlists import HEADER, SUFFIX, Playlist, Prefixes
+from fastdino.database.playlists import HEADER, SUFFIX, NoneThere, Playlist, Prefixes
 from fastdino.ingestion.scan import Patterns
 
 NEW, SURPRISE = "New this week", "Surprise of the day"
@@ -65,7 +66,10 @@ def update(
     with exclusive_lock(home.root, with_all_below=False), connect(home.database) as db:
         _check(db, folder)
         without, cut = _unwanted(db, leave_out)
-        made = dict(_chosen(db, songs, without, today))
+        chosen = dict(_chosen(db, songs, without, today))
+        made = {name: each for name, each in chosen.items() if each.songs}
+        if chosen and not made:
+            raise NoneThere([path for each in chosen.values() for path in each.missing])
         texts = {name: playlists.m3u8(each, relative_to, prefixes) for name, each in made.items()}
         marked = {
             name: os.fsencode(text.replace(HEADER, f"{HEADER}\n{MARK}", 1))
@@ -83,7 +87,7 @@ def update(
         "playlist of that name"
         for name in foreign
     ]
-    return _summary(folder, made, counts, cut, [*warnings, *_misplaced(made, prefixes)])
+    return _summary(folder, made, counts, cut, [*warnings, *_misplaced(chosen, prefixes)])
 
 
 def _check(db: duckdb.DuckDBPyConnection, folder: Path) -> None:
@@ -127,7 +131,7 @@ def _unwanted(db: duckdb.DuckDBPyConnection, leave_out: Sequence[str]) -> tuple[
 def _chosen(
     db: duckdb.DuckDBPyConnection, n: int, without: Collection[str], today: datetime.date
 ) -> Iterator[tuple[str, Playlist]]:
-    """All playlists that have songs, each with the name of its file."""
+    """All playlists that have songs, be they there or not, each with the name of its file."""
     out = list(without)
     heard = {track_id for (track_id,) in rows(db, "SELECT track_id FROM current_embeddings")}
     heard.difference_update(out)
@@ -136,9 +140,9 @@ def _chosen(
     midnight = datetime.datetime.combine(today - WEEK, datetime.time()).astimezone()
     query = "SELECT track_id FROM tracks WHERE added_at >= $since"
     if heard.intersection(track_id for (track_id,) in rows(db, query, {"since": midnight})):
-        yield _called(NEW, playlists.new(db, midnight, n, out))
+        yield NEW + SUFFIX, _made(NEW, playlists.new, db, midnight, n, out)
     seed = float(f"{today:%Y%m%d}")
-    yield _called(SURPRISE, playlists.surprise(db, n, seed, out))
+    yield SURPRISE + SUFFIX, _made(SURPRISE, playlists.surprise, db, n, seed, out)
     query = """
         SELECT c.name, list(s.track_id)
         FROM current_clusters AS c JOIN songs AS s USING (cluster_id)
@@ -148,14 +152,18 @@ def _chosen(
     taken = {(name + SUFFIX).casefold() for name in (NEW, SURPRISE)}
     for name, members in rows(db, query):
         if heard.intersection(members):
-            playlist = playlists.cluster(db, name, n, out)
+            playlist = _made(name, playlists.cluster, db, name, n, out)
             file = _free(playlists.file_name(playlist), taken)
             taken.add(file.casefold())
             yield file, playlist
 
 
-def _called(name: str, playlist: Playlist) -> tuple[str, Playlist]:
-    return name + SUFFIX, dataclasses.replace(playlist, name=name)
+def _made(name: str, make: Callable[..., Playlist], *given: Any) -> Playlist:
+    """A playlist, under a name; without songs if none of them is there."""
+    try:
+        return dataclasses.replace(make(*given), name=name)
+    except NoneThere as error:
+        return Playlist(name, [], error.missing)
 
 
 def _free(file: str, taken: Collection[str]) -> str:

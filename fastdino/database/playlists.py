@@ -65,11 +65,29 @@ class Playlist:
     missing: Sequence[Path]
 
 
+class NoneThere(UserError):
+    """None of the songs that would be on a playlist is there.
+
+    Attributes:
+        missing: their paths.
+    """
+
+    def __init__(self, missing: Sequence[Path]) -> None:
+        super().__init__(
+            f"none of the songs is there, {missing[0]} for instance: is the disk mounted?"
+            if missing
+            else "there is no song to play: run `fastdino embed`, it tells which have no vectors "
+            "and why"
+        )
+        self.missing = missing
+
+
 def like(db: duckdb.DuckDBPyConnection, song: str, n: int = LENGTH) -> Playlist:
     """A song, by ``track_id`` or title, and those that sound like it.
 
     Raises, as the others below:
-        UserError: none of the songs' files is there, or the database is damaged.
+        NoneThere: none of the songs' files is there.
+        UserError: the database is damaged.
     """
     query = "playlist_like($song, k := $k, without := $without)"
     found, missing = _chosen(db, query, n, song=song)
@@ -148,28 +166,25 @@ def _chosen(
                 songs.append(Song(track_id, title, artist, duration_s, there, *place))
             else:
                 gone.append((track_id, Path(to_path(path))))
+        missing += [path for _, path in gone]
         if not songs:
-            raise UserError(_nothing(gone[0][1] if gone else None))
+            raise NoneThere(missing)
         if not gone:
             return songs, missing
         without += [track_id for track_id, _ in gone]
-        missing += [path for _, path in gone]
 
 
 def file_of(db: duckdb.DuckDBPyConnection, track_id: str) -> Path | None:
-    """Of all files that hold a song the first one that is there, if any is."""
+    """Of all files that hold a song the first one that is there, if any is.
+
+    What cannot be looked at, in a folder that is closed or on a disk that is gone, is not there.
+    """
     query = """
         SELECT files.path FROM files JOIN tracks USING (track_id) WHERE track_id = $track_id
         ORDER BY files.path <> tracks.path, files.path
     """
     paths = (Path(to_path(path)) for (path,) in rows(db, query, {"track_id": track_id}))
-    return next((path for path in paths if path.is_file()), None)
-
-
-def _nothing(example: Path | None) -> str:
-    if example:
-        return f"none of the songs is there, {example} for instance: is the disk mounted?"
-    return "there is no song to play: run `fastdino embed`, it tells which have no vectors and why"
+    return next((path for path in paths if os.path.isfile(path)), None)
 
 
 def m3u8(playlist: Playlist, folder: Path | None = None, prefixes: Prefixes = ()) -> str:
@@ -197,8 +212,7 @@ def _entry(path: Path, folder: Path | None, prefixes: Prefixes) -> str:
         if path.is_relative_to(here):
             path = Path(there, path.relative_to(here))
             break
-    # Of a folder that is a link, players go up from where it leads.
-    text = os.path.relpath(path, os.path.realpath(folder)) if folder else str(path)
+    text = _way(folder, path) if folder else str(path)
     # Bytes that are not UTF-8 go into an address too, for players that want all of the file to be
     # UTF-8; but there are no relative ones.
     plain = shown(text) if folder else text
@@ -206,6 +220,20 @@ def _entry(path: Path, folder: Path | None, prefixes: Prefixes) -> str:
     if any(map(steers, plain)) or text != text.strip() or text.startswith("#") or "://" in text:
         return path.as_uri()
     return text
+
+
+def _way(folder: Path, path: Path) -> str:
+    """The relative path from a folder to a file: of those that lead there the one least far up.
+
+    Both may be known by links, and of a folder that is one, players go up from where it leads. So
+    each part of ``path`` is also followed, and the names below it stay as they are.
+    """
+    real = os.path.realpath(folder)
+    ways = [
+        os.path.relpath(Path(os.path.realpath(top), path.relative_to(top)), real)
+        for top in reversed(path.parents)
+    ]
+    return min(ways, key=lambda way: way.split(os.sep).count(os.pardir))
 
 
 def file_name(playlist: Playlist) -> str:
@@ -239,8 +267,7 @@ def write(playlist: Playlist, target: Path, *, relative: bool = False) -> None:
 
 def outside(playlist: Playlist, folder: Path) -> int:
     """How many of its songs do not lie below ``folder``."""
-    real = os.path.realpath(folder)
-    return sum(os.path.relpath(s.path, real).startswith(os.pardir + os.sep) for s in playlist.songs)
+    return sum(_way(folder, song.path).startswith(os.pardir + os.sep) for song in playlist.songs)
 
 
 def _is_playlist(path: Path) -> bool:

@@ -727,7 +727,7 @@ WITH RECURSIVE unwanted AS MATERIALIZED (
 SELECT
     row_number() OVER (ORDER BY placed.stop) AS place, tracks.track_id, tracks.title, tracks.artist,
     tracks.album, tracks.duration_s, tracks.path, tracks.genre, tracks.year
-FROM placed JOIN tracks ON tracks.track_id = placed.song_id ORDER BY place;
+FROM placed JOIN tracks ON tracks.track_id = placed.song_id ORDER BY place LIMIT k;
 COMMENT ON MACRO TABLE in_turn IS 'in_turn(first_id, last_id, group_id, k, apart, without): what the playlist_ macros have in common; last_id and group_id may be null';
 
 CREATE MACRO playlist_like(song, k := 20, apart := 4, without := []) AS TABLE
@@ -782,7 +782,7 @@ WITH unwanted AS MATERIALIZED (
         PARTITION BY coalesce(lower(t.artist), t.track_id), lower(t.title)
         ORDER BY t.added_at DESC NULLS LAST, t.track_id) = 1
 ), frame AS (
-    SELECT greatest((k - count(*)) // count(*), 1) AS room FROM pool WHERE is_new
+    SELECT greatest((k - count(*)) // nullif(count(*), 0), 1) AS room FROM pool WHERE is_new
 ), liked AS (
     -- Each older song goes with the new one that it is most like.
     SELECT n.track_id AS new_id, n.neighbor_id AS like_id, n.similarity AS nearness

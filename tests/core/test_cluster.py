@@ -3,9 +3,11 @@
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import pytest
 
+from fastdino import __version__
 from fastdino.core import cluster
 from fastdino.core.cluster import Work, everywhere
 from fastdino.core.errors import UserError
@@ -53,6 +55,20 @@ def test_a_cluster_that_is_not_there_is_told_of_at_once(monkeypatch: pytest.Monk
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     with pytest.raises(UserError, match=r"127\.0\.0\.1:1, cannot be joined.*refused"):
         cluster.connect()
+
+
+def test_a_folder_that_the_system_does_not_let_be_looked_at_is_not_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = tmp_path / ("x" * 300)
+    worker = cluster._Worker(Doubled, 1, __version__, [refused], [])
+    with pytest.raises(UserError, match=r"does not see .*: mount it there"):
+        next(worker.do(1))
+    # This computer does not see it either: no other has to.
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match="Ray is not installed"):
+        list(everywhere(Doubled, [1], cores=1, sees=[refused]))
 
 
 @pytest.mark.parametrize("address", ["nonsense", "ray://10.0.0.1:10001", "10.0.0.1", ":6379"])

@@ -343,6 +343,32 @@ def test_a_folder_that_is_no_good_is_one_line_and_what_lies_there_stays(
     assert contents(folder) == update_before
 
 
+def test_a_playlist_none_of_whose_songs_is_there_is_told_and_stops_no_other(
+    home, folder, tmp_path
+) -> None:
+    seen = datetime.datetime(2025, 5, 28, tzinfo=datetime.UTC)
+    songs = [row(i, tmp_path / "music") for i in range(48)]
+    songs[0] |= {"added_at": seen}
+    publish_songs(home, songs, draw=True)
+    update(home, folder)
+    before = contents(folder)
+    with connect(home.database) as db:
+        query = "SELECT cluster, list(path) FROM songs WHERE cluster IS NOT NULL GROUP BY cluster"
+        of_cluster = dict(db.execute(query).fetchall())
+    name = next(name for name, paths in of_cluster.items() if songs[0]["path"] in paths)
+    gone = [Path(path) for path in of_cluster[name]]
+    for path in gone:
+        path.unlink()
+    summary = update(home, folder)
+    assert set(contents(folder)) == set(before) - {f"{name}.m3u8", NEW}
+    (warning,) = summary.warnings
+    assert f"{len(gone)} songs are not there" in warning
+    for path in gone:
+        path.touch()
+    update(home, folder)
+    assert contents(folder) == before
+
+
 def test_a_folder_of_its_own_within_the_music_is_used_and_not_taken_for_music(
     home, tmp_path
 ) -> None:

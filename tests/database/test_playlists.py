@@ -1,5 +1,6 @@
 """Playlists: which songs in which order, what is left out, and files that players can read."""
 
+import errno
 import os
 import re
 from collections import Counter
@@ -94,6 +95,20 @@ def test_a_surprise_is_another_one_each_time_and_can_be_had_again(db):
         assert len(playlists.surprise(db, 6, seed).songs) == 6
 
 
+@pytest.mark.parametrize(
+    "macro",
+    ["like('Paper Bridge'", "between('Paper Bridge', 'Distant River'", "surprise(1"],
+)
+def test_no_playlist_has_more_songs_than_were_asked_for(db, macro):
+    for k in (0, 1, 2, 3):
+        places = db.execute(f"SELECT place FROM playlist_{macro}, k := {k})").fetchall()
+        assert places == [(place + 1,) for place in range(k)]
+
+
+def test_what_is_new_since_the_newest_song_is_nothing(db):
+    assert db.execute("FROM playlist_new(now())").fetchall() == []
+
+
 def test_all_songs_are_heard_where_more_are_asked_for_and_artists_take_turns(db):
     made = playlists.like(db, "Paper Bridge", 1_000)
     assert len({s.track_id for s in made.songs}) == len(made.songs) == 59  # one has no vector
@@ -158,6 +173,26 @@ def test_a_song_whose_file_is_gone_makes_room_for_another_and_is_named(demo_home
             path.touch()
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE, errno.ENOTCONN])
+def test_a_file_that_its_disk_or_folder_does_not_give_is_one_that_is_not_there(
+    db, monkeypatch, number
+):
+    usual = playlists.like(db, "Paper Bridge", 6)
+    refused = usual.songs[2].path
+    of_system = os.stat
+
+    def stat(path, *args, **options):
+        if os.fspath(path) == str(refused):
+            raise OSError(number, os.strerror(number), str(path))
+        return of_system(path, *args, **options)
+
+    monkeypatch.setattr(os, "stat", stat)
+    made = playlists.like(db, "Paper Bridge", 6)
+    assert made.missing == [refused]
+    assert len(made.songs) == 6
+    assert playlists.file_of(db, usual.songs[2].track_id) is None
+
+
 def test_paths_are_absolute_or_relative_to_the_playlist(tmp_path):
     (tmp_path / "real" / "lists").mkdir(parents=True)
     (tmp_path / "lists").symlink_to(tmp_path / "real" / "lists")
@@ -165,6 +200,25 @@ def test_paths_are_absolute_or_relative_to_the_playlist(tmp_path):
     assert entries(playlists.m3u8(made)) == [f"{tmp_path}/music/ä b.mp3"]
     (relative,) = entries(playlists.m3u8(made, tmp_path / "lists"))
     assert relative == "../../music/ä b.mp3"
+
+
+@pytest.mark.parametrize("music", ["Music", "nas/Music"])
+@pytest.mark.parametrize("folder", ["Music/Lists", "nas/Music/Lists", "Lists"])
+def test_a_relative_path_stays_in_the_music_folder_whatever_links_it_and_the_playlist_go_by(
+    tmp_path, music, folder
+):
+    (tmp_path / "nas" / "Music" / "Lists").mkdir(parents=True)
+    (tmp_path / "Music").symlink_to(tmp_path / "nas" / "Music")
+    (tmp_path / "Lists").symlink_to(tmp_path / "Music" / "Lists")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "Music" / "linked").symlink_to(tmp_path / "other")
+    (tmp_path / "other" / "a.mp3").touch()
+    made = Playlist("P", [song(tmp_path / music / "linked" / "a.mp3")], [])
+    assert entries(playlists.m3u8(made, tmp_path / folder)) == ["../linked/a.mp3"]
+    assert (tmp_path / folder / "../linked/a.mp3").is_file()
+    assert playlists.outside(made, tmp_path / "Music") == 0
+    assert playlists.outside(made, tmp_path / "nas" / "Music") == 0
+    assert playlists.outside(made, tmp_path / folder) == 1
 
 
 @pytest.mark.parametrize(

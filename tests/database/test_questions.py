@@ -156,6 +156,16 @@ def test_no_name_pushes_rank_artist_or_figures_out_of_a_terminal(
         assert cell_len(shown) >= min(artists[whole], 5)
 
 
+def test_what_goes_to_another_program_is_not_cut(home: Home, capsys: Out) -> None:
+    names = {name: f"{name} " * 80 + "end" for name in ("title", "artist", "album")}
+    synthetic.write_home(home, 2)
+    synthetic.write_catalog(home, [synthetic.song(0), synthetic.song(1) | names])
+    publish(home)
+    assert main(["similar", "Paper Bridge", "--home", str(home.root)]) == 0
+    _, _, line = capsys.readouterr().out.splitlines()
+    assert all(name in line for name in names.values())
+
+
 def test_of_several_words_none_is_dropped(ask, capsys: Out) -> None:
     assert ask("similar", "paper", "demons") == 2
     told = capsys.readouterr().err
@@ -196,6 +206,28 @@ def test_what_is_no_time_or_number_is_refused_at_once(ask, words) -> None:
     with pytest.raises(SystemExit) as ended:
         ask(*words)
     assert ended.value.code == 2
+
+
+@pytest.mark.parametrize("given", ["abc", "1.5", ""])
+def test_what_is_no_number_is_called_so(ask, given: str, capsys: Out) -> None:
+    for words in (["similar", "x"], ["playlist", "--surprise"]):
+        with pytest.raises(SystemExit):
+            ask(*words, "-n", given)
+        assert f"argument -n: {given!r} is no whole number" in capsys.readouterr().err
+
+
+def test_a_number_that_no_database_knows_is_no_damage(ask, capsys: Out) -> None:
+    for words in (
+        ["similar", "Paper Bridge"],
+        ["similar", "Paper Bridge", "--at", "5"],
+        ["playlist", "--like", "Paper Bridge"],
+    ):
+        for number in (2**63 - 1, 10**20):
+            if ask(*words, "-n", str(number)):
+                told = capsys.readouterr().err
+                assert "damaged" not in told
+                assert "give a smaller number" in told
+    assert ask("similar", "Paper Bridge", "-n", str(10**20)) == 2
 
 
 def test_without_a_database_the_user_is_told_what_to_run(tmp_path: Path, capsys: Out) -> None:
