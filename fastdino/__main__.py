@@ -1,8 +1,8 @@
 """The command line: every stage without Dagster.
 
 Belongs here: arguments, what is printed, exit codes. Does not: any of the work.
-Exit codes: 0 done, 1 a bug (with traceback), 2 something the user can mend, 3 ``verify`` found
-something wrong, 130 interrupted.
+Exit codes: 0 done, 1 a bug (with traceback) or no one reads what is printed, 2 something the user
+can mend, 3 ``verify`` found something wrong, 130 interrupted.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import dataclasses
 import io
 import logging
 import os
+import select
 import shlex
 import sys
 import textwrap
@@ -441,6 +442,13 @@ def _what_next(home: Home, given: str | None) -> str:
     return "\n".join(lines)
 
 
+def _is_unread() -> bool:
+    """Whether what is printed goes to a program that reads no further, such as ``head``."""
+    poll = select.poll()
+    poll.register(sys.stdout, 0)
+    return any(events & select.POLLERR for _, events in poll.poll(0))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of the console script and of ``python -m fastdino``."""
     printed = logging.StreamHandler()
@@ -452,7 +460,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     try:
         environment.load()
-        return execute(options)
+        code = execute(options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        if not _is_unread():
+            raise
+        # Else what is left would be tried again on the way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except UserError as error:
         print(f"fastdino: {one_line(runnable(str(error)))}", file=sys.stderr)
         return 2

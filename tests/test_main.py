@@ -1,9 +1,11 @@
 """The command line: ``compare``, and what is printed to be copied."""
 
 import dataclasses
+import os
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -102,6 +104,34 @@ def test_a_home_in_which_no_database_can_be_written_is_told_before_anything_is_d
     assert (out, err.count("\n")) == ("", 1)
     assert f"{name}, whose name has a {'?' if '?' in name else chr(92)} in it" in err
     assert not list(tmp_path.rglob("*/*"))
+
+
+@pytest.mark.parametrize(
+    "words", ["playlist --surprise -o -", "playlist --surprise", "similar Paper Bridge", "settings"]
+)
+def test_who_reads_no_further_ends_a_command_without_a_word(
+    words: str, demo_home: tuple[Home, list[Path]], tmp_path: Path
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    home = str(demo_home[0].root)
+    command = [sys.executable, "-m", "fastdino", "--home", home, *words.split()]
+    done = subprocess.run(
+        command, stdout=writer, stderr=subprocess.PIPE, cwd=tmp_path, timeout=60, check=False
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_another_pipe_that_breaks_is_a_bug_with_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def breaks(options: object) -> int:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("fastdino.__main__.execute", breaks)
+    with capfd.disabled(), pytest.raises(BrokenPipeError):
+        main(["settings"])
 
 
 @pytest.mark.parametrize("columns", ["200", "20"])
