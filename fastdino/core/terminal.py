@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-# No table is wider.
+# No table is wider, and what is not a terminal has no width: nothing is cut there.
 ENDLESS = 100_000
 
 

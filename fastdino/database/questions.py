@@ -18,6 +18,7 @@ from rich.text import Text
 
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
+from fastdino.core.terminal import ENDLESS
 from fastdino.core.text import one_line
 from fastdino.database import playlists
 from fastdino.database.connection import connect, rows
@@ -31,8 +32,6 @@ STDOUT = Path("-")
 # The columns of names, in the order in which they are of use, and cells after each.
 NAMES = ("Title", "Artist", "Album")
 GAP = 2
-# Cells of what is not a terminal, where nothing is cut off.
-UNBOUND = 200
 # Cells of an album below which it says too little.
 LEAST = 8
 # What every song that is meant has some word like. Shorter ones, such as "the", may be left out.
@@ -315,7 +314,7 @@ def _offer(console: Console, others: Sequence[Match], first: str = "") -> None:
 
 def _console(*, stderr: bool = False) -> Console:
     # What is not a terminal has no width: nothing is cut off there.
-    width = None if (sys.stderr if stderr else sys.stdout).isatty() else UNBOUND
+    width = None if (sys.stderr if stderr else sys.stdout).isatty() else ENDLESS
     return Console(
         stderr=stderr, width=width, markup=False, highlight=False, emoji=False, soft_wrap=True
     )

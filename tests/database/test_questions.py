@@ -156,6 +156,16 @@ def test_no_name_pushes_rank_artist_or_figures_out_of_a_terminal(
         assert cell_len(shown) >= min(artists[whole], 5)
 
 
+def test_what_goes_to_another_program_is_not_cut(home: Home, capsys: Out) -> None:
+    names = {name: f"{name} " * 80 + "end" for name in ("title", "artist", "album")}
+    synthetic.write_home(home, 2)
+    synthetic.write_catalog(home, [synthetic.song(0), synthetic.song(1) | names])
+    publish(home)
+    assert main(["similar", "Paper Bridge", "--home", str(home.root)]) == 0
+    _, _, line = capsys.readouterr().out.splitlines()
+    assert all(name in line for name in names.values())
+
+
 def test_of_several_words_none_is_dropped(ask, capsys: Out) -> None:
     assert ask("similar", "paper", "demons") == 2
     told = capsys.readouterr().err
