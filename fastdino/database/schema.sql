@@ -725,7 +725,7 @@ WITH RECURSIVE unwanted AS MATERIALIZED (
 SELECT
     row_number() OVER (ORDER BY placed.stop) AS place, tracks.track_id, tracks.title, tracks.artist,
     tracks.album, tracks.duration_s, tracks.path, tracks.genre, tracks.year
-FROM placed JOIN tracks ON tracks.track_id = placed.song_id ORDER BY place;
+FROM placed JOIN tracks ON tracks.track_id = placed.song_id ORDER BY place LIMIT k;
 COMMENT ON MACRO TABLE in_turn IS 'in_turn(first_id, last_id, group_id, k, apart, without): what the playlist_ macros have in common; last_id and group_id may be null';
 
 CREATE MACRO playlist_like(song, k := 20, apart := 4, without := []) AS TABLE

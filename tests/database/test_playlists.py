@@ -95,6 +95,16 @@ def test_a_surprise_is_another_one_each_time_and_can_be_had_again(db):
         assert len(playlists.surprise(db, 6, seed).songs) == 6
 
 
+@pytest.mark.parametrize(
+    "macro",
+    ["like('Paper Bridge'", "between('Paper Bridge', 'Distant River'", "surprise(1"],
+)
+def test_no_playlist_has_more_songs_than_were_asked_for(db, macro):
+    for k in (0, 1, 2, 3):
+        places = db.execute(f"SELECT place FROM playlist_{macro}, k := {k})").fetchall()
+        assert places == [(place + 1,) for place in range(k)]
+
+
 def test_what_is_new_since_the_newest_song_is_nothing(db):
     assert db.execute("FROM playlist_new(now())").fetchall() == []
 
