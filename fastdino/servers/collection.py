@@ -1,8 +1,11 @@
 """The songs that a music server and this collection share, with their vectors, in memory.
 
-Belongs here: what sounds like a song, a way from one to another, artists alike, as the macros
-``similar_to``, ``songs_between`` and ``artists_like`` of the database tell it, but of these songs
-alone, and in a fraction of the time. Does not: HTTP, or how a server asks.
+Belongs here: what sounds like a song, a way from one to another, artists alike. Does not: HTTP, or
+how a server asks.
+
+It is what ``similar_to``, ``songs_between`` and ``artists_like`` of the database tell, of these
+songs alone, but for two things: a way takes no song in a second edition, and a song is by the one
+artist whom the server shows for it, where the macro counts guests too.
 
 A server asks while someone waits for the next song. For 15,000 songs the macros take what a product
 of a matrix and a vector takes many times over, as each question reads all vectors again.
@@ -19,7 +22,7 @@ import numpy as np
 import polars as pl
 
 from fastdino.core.home import Home
-from fastdino.database.connection import connect
+from fastdino.database.connection import connect, frame
 from fastdino.servers import matching
 
 # Of one artist, where the same over and over is not wanted.
@@ -180,12 +183,12 @@ def load(home: Home) -> Collection:
     """Read the songs that are both matched and have a vector of the model in use.
 
     Raises:
-        UserError: nothing is published, or no server's songs are known.
+        UserError: nothing is published, or it is damaged, or no server's songs are known.
     """
     ids = matching.read(home).filter(pl.col("track_id").is_not_null()).sort("item_id")
     with connect(home.database) as db:
-        ours = db.sql("SELECT track_id, genre, year, track_number FROM tracks").pl()
-        vectors = db.sql("SELECT track_id, vec FROM current_embeddings").pl()
+        ours = frame(db, "SELECT track_id, genre, year, track_number FROM tracks")
+        vectors = frame(db, "SELECT track_id, vec FROM current_embeddings")
     with_vector = ids.join(vectors.select("track_id"), on="track_id", how="semi")
     songs = (
         with_vector.unique("track_id", keep="first")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
 
+import duckdb
 import numpy as np
 import polars as pl
 import pytest
@@ -165,6 +166,17 @@ def test_similar_artists_are_those_that_sql_finds_by_name_and_by_id(ask: Ask, as
         like = rows(db, "SELECT artist FROM artists_like($name, 3)", {"name": name})
     assert [each["artist"] for each in found] == [artist for (artist,) in like]
     assert get(ask, "/api/similar_artists", artist="Nobody here")[0] == 404
+
+
+def test_a_database_that_is_damaged_or_of_before_is_one_line(home: Home) -> None:
+    synthetic.write_home(home, 6)
+    publish(home)
+    write_ids(home, [told(i) for i in range(6)])
+    with duckdb.connect(str(home.database)) as db:
+        db.execute("DROP VIEW current_embeddings")
+    with serving(home) as ask:
+        status, _, body = ask(f"/api/similar_tracks?item_id={ID}")
+    assert (status, b"of another version" in body) == (503, True)
 
 
 def test_songs_are_searched_for_in_title_and_artist_in_pages(ask: Ask) -> None:
