@@ -131,8 +131,9 @@ def test_a_playlist_has_the_songs_it_has_if_all_are_looked_at_for_each_place(db,
         without = [synthetic.track_id(int(i)) for i in rng.integers(0, SONGS, 5)]
         asked = [synthetic.track_id(first), last if first % 2 else None, None, k, apart, without]
         found = db.execute("FROM in_turn(?, ?, ?, ?, ?, ?)", asked).fetchall()
-        assert len(found) == max(k, 1 + first % 2)
-        assert found == db.execute("FROM one_by_one(?, ?, ?, ?, ?, ?)", asked).fetchall()
+        assert len(found) == k
+        # It once had both ends, be there room for them or not.
+        assert found == db.execute("FROM one_by_one(?, ?, ?, ?, ?, ?)", asked).fetchall()[:k]
 
 
 def same(found: list[tuple], expected: list[tuple], similarity: int) -> bool:
