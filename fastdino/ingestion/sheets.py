@@ -18,7 +18,7 @@ from typing import Any
 
 import polars as pl
 
-from fastdino.core.paths import to_path
+from fastdino.core.paths import to_path, to_text
 from fastdino.ingestion import catalog, cue
 from fastdino.ingestion.split_albums import File, Folder, folded, is_long_enough
 from fastdino.ingestion.tags import BETWEEN, clean, genre_names, isrc, year
@@ -36,10 +36,14 @@ class Unreadable(cue.SheetError):
 
 @dataclass(frozen=True)
 class Beside:
-    """A sheet in a folder: its name, and what it says, or why that cannot be told."""
+    """A sheet in a folder: its name as stored, what it says, or why that cannot be told.
+
+    It is written in ``encoding``, and so may the names be of the files that it is of.
+    """
 
     name: str
     says: cue.Sheet | cue.SheetError
+    encoding: str = "utf-8"
 
 
 def is_sheet(name: str) -> bool:
@@ -149,16 +153,16 @@ def songs_of(
     # Of two sheets of one file, that which has the file's name.
     for beside in sorted(besides, key=lambda each: (_stem(each.name) not in stems, each.name)):
         if isinstance(beside.says, cue.SheetError):
-            for file in _called(beside.name, files)[:1] or usable[:1]:
+            for file in _called(beside.name, files, beside.encoding)[:1] or usable[:1]:
                 wrong.setdefault(file.path, _refusal(beside.name, beside.says))
             continue
         for part in beside.says.parts:
             # Where each file is a track, the files are the songs.
             if len(part.audio) < 2:
                 continue
-            meant = _called(part.name, files) if part.name else []
+            meant = _called(part.name, files, beside.encoding) if part.name else []
             if not meant and len(beside.says.parts) == 1:
-                meant = _called(beside.name, files)
+                meant = _called(beside.name, files, beside.encoding)
             for file in meant:
                 take(file, beside.name, beside.says, part)
             if not meant and not folder.holds_tracks_of(part):
@@ -187,10 +191,26 @@ def _refusal(name: str, error: cue.SheetError) -> str:
     return f"taken as one song, as its CUE sheet does not fit ({name}): {error}"
 
 
-def _called(name: str, files: Sequence[File]) -> list[File]:
+def _called(name: str, files: Sequence[File], encoding: str) -> list[File]:
     """The files of this name; if there is none, those with another suffix, or one more."""
-    same = [file for file in files if folded(file.name) == folded(name)]
-    return same or [file for file in files if _stem(name) in (_stem(file.name), folded(file.name))]
+    named = [(file, {file.name, _name_in(encoding, file.name)}) for file in files]
+    same = [file for file, names in named if folded(name) in map(folded, names)]
+    if same:
+        return same
+    stem = _stem(name)
+    return [
+        file for file, names in named if any(stem in (_stem(each), folded(each)) for each in names)
+    ]
+
+
+def _name_in(encoding: str, name: str) -> str:
+    """A stored name as its bytes read in an encoding; as it is if they are not of that."""
+    if name.isascii():
+        return name
+    try:
+        return os.fsencode(to_path(name)).decode(encoding)
+    except UnicodeDecodeError:
+        return name
 
 
 def _only_part(sheet: cue.Sheet) -> cue.Part:
@@ -230,19 +250,24 @@ def _read_all(folder: str) -> list[Beside]:
         names = sorted(filter(is_sheet, os.listdir(folder)))
     except OSError:
         return []  # It was there when it was listed; next time its files have changed or are gone.
-    return [Beside(name, _read(os.path.join(folder, name))) for name in names]
+    return [_read(folder, name) for name in names]
 
 
-def _read(path: str) -> cue.Sheet | cue.SheetError:
+def _read(folder: str, name: str) -> Beside:
+    path, name = os.path.join(folder, name), to_text(name)
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
-            return cue.SheetError("it is not a file")
+            return Beside(name, cue.SheetError("it is not a file"))
         if status.st_size > LARGEST_BYTES:
-            return cue.SheetError(f"it is larger than any: {status.st_size / 1e6:,.0f} MB")
+            larger = f"it is larger than any: {status.st_size / 1e6:,.0f} MB"
+            return Beside(name, cue.SheetError(larger))
         with open(path, "rb") as file:
-            return cue.parse(cue.decode(file.read(LARGEST_BYTES)))
+            content = file.read(LARGEST_BYTES)
     except OSError as error:
-        return Unreadable(f"it cannot be read: {error.strerror}")
+        return Beside(name, Unreadable(f"it cannot be read: {error.strerror}"))
+    encoding = cue.encoding(content)
+    try:
+        return Beside(name, cue.parse(content.decode(encoding, "replace")), encoding)
     except cue.SheetError as error:
-        return error
+        return Beside(name, error, encoding)

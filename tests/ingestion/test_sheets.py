@@ -11,7 +11,7 @@ import pytest
 from cue_album import END, FRAME, SHEET, write
 
 from fastdino import ingestion, spectrograms
-from fastdino.core import tables
+from fastdino.core import tables, text
 from fastdino.core.home import Home
 from fastdino.core.summary import Summary
 from fastdino.ingestion import catalog, flac_sheet, identify, sheets
@@ -282,6 +282,48 @@ def test_a_file_that_was_compressed_or_renamed_since_is_found(
     (album / sheet).write_text(SHEET.replace("album.flac", named), encoding="utf-8")
     ingestion.run(home, [album.parent])
     assert (len(ids(home)), error(home)) == (3, None)
+
+
+def in_bytes(path: Path, name: bytes) -> Path:
+    """The file under another name, in bytes that are not UTF-8."""
+    try:
+        return path.rename(path.with_name(os.fsdecode(name)))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+
+
+@pytest.mark.parametrize("page", ["cp1252", "cp1251", "shift_jis", "utf-8"])
+@pytest.mark.parametrize("sheet", ["album", "other"])
+def test_a_sheet_and_a_file_whose_names_are_in_an_old_code_page_belong_together(
+    page: str, sheet: str, album: Path, home: Home
+) -> None:
+    name = {"cp1252": "Déjà vu", "cp1251": "Звёздный час", "shift_jis": "夜明けの歌"}.get(page, "Ö")
+    content = SHEET.replace("album.flac", f"{name}.FLAC").replace("Three Tones", f"{name} {name}")
+    (album / "album.cue").write_bytes(content.removeprefix("\ufeff").encode(page))
+    in_bytes(album / "album.flac", f"{name}.flac".encode(page))
+    in_bytes(album / "album.cue", f"{name if sheet == 'album' else sheet}.cue".encode(page))
+    summary = ingestion.run(home, [album.parent])
+    assert (len(ids(home)), error(home), summary.warnings) == (3, None, [])
+
+
+def test_a_sheet_in_utf8_is_of_the_file_of_its_own_name_in_any_bytes(
+    album: Path, home: Home
+) -> None:
+    in_bytes(album / "album.flac", b"caf\xe9.flac")
+    in_bytes(album / "album.cue", b"caf\xe9.cue")
+    ingestion.run(home, [album.parent])
+    assert (len(ids(home)), error(home)) == (3, None)
+
+
+def test_a_sheet_that_does_not_fit_is_told_whatever_bytes_its_name_is_of(
+    album: Path, home: Home
+) -> None:
+    (album / "album.cue").write_text("Dear diary", encoding="utf-8")
+    in_bytes(album / "album.cue", b"caf\xe9.cue")
+    summary = ingestion.run(home, [album.parent])
+    (warning,) = summary.warnings
+    assert r"(caf\xe9.cue): there are no tracks in it" in text.one_line(warning)
+    assert not ingestion.run(home, [album.parent]).did_work
 
 
 @pytest.mark.parametrize(
