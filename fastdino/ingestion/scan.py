@@ -74,6 +74,10 @@ MARKS = frozenset({".nomedia", ".ndignore"})
 # that stand for its memory, may claim any size.
 LARGEST_BYTES = 100 * 10**9
 
+# The last whole second, in the year 2262, that 64 bits can hold. The last nanosecond is what DuckDB
+# takes for infinity.
+FARTHEST_NS = 2**63 // 10**9 * 10**9
+
 SCHEMA = pl.Schema(
     {
         "path": pl.String(),
@@ -274,7 +278,8 @@ def _row(entry: "os.DirEntry[str]", top: str) -> list[Row]:
     path, size, mtime_ns, ctime_ns, error = to_text(entry.path), 0, 0, 0, None
     try:
         status = entry.stat()
-        size, mtime_ns, ctime_ns = status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        size = status.st_size
+        mtime_ns, ctime_ns = _stored(status.st_mtime_ns), _stored(status.st_ctime_ns)
         if not stat.S_ISREG(status.st_mode):
             error = "is not a file but a pipe, socket or device"
         elif not size:
@@ -288,6 +293,11 @@ def _row(entry: "os.DirEntry[str]", top: str) -> list[Row]:
     except OSError as problem:
         error = f"cannot be read: {problem.strerror}"
     return [(path, top, size, mtime_ns, ctime_ns, error)]
+
+
+def _stored(time_ns: int) -> int:
+    """A time on disk, or the nearest that can be stored: some programs mistake the unit."""
+    return min(max(time_ns, -FARTHEST_NS), FARTHEST_NS)
 
 
 def _outermost(folders: Sequence[Path]) -> tuple[str, ...]:

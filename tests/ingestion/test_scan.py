@@ -245,6 +245,18 @@ def test_what_is_no_readable_file_is_a_row_with_a_reason(
     assert error_of(listing, tmp_path / "folder.mp3/song.mp3") is None
 
 
+@pytest.mark.parametrize("second", [10**10, 2**62 // 10**9, 0, -1, -(10**10)])
+def test_a_file_of_any_time_is_a_row(second: int, tmp_path: Path) -> None:
+    path = put(tmp_path / "song.mp3")
+    try:
+        os.utime(path, (second, second))
+    except OSError:
+        pytest.skip("this file system has no such times")
+    (mtime_ns,) = scan([tmp_path]).files["mtime_ns"]
+    # What 64 bits cannot hold is the nearest second that they can.
+    assert mtime_ns == min(max(path.stat().st_mtime_ns, -(2**63)), 9_223_372_036_000_000_000)
+
+
 def test_folders_given_twice_nested_or_through_a_link_count_once(tmp_path: Path) -> None:
     put(tmp_path / "a/one.mp3")
     put(tmp_path / "a/b/two.mp3")
