@@ -9,6 +9,7 @@ import fnmatch
 import os
 import re
 import stat
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -134,60 +135,64 @@ def scan(
         UserError: a folder is missing, cannot be read, or holds no music.
     """
     tops = _outermost(folders)
-    excluded = Patterns(exclude)
-    seen: set[tuple[int, int]] = set()
+    excluded, known = Patterns(exclude), sorted(populated)
+    seen: dict[tuple[int, int], str] = {}
+    # Where what a music folder leads to was listed, if that was under another path.
+    elsewhere: dict[str, list[str]] = {top: [] for top in tops}
     rows: list[Row] = []
     beside: dict[str, str | None] = {}
     left_out: list[tuple[str, str, str, str]] = []
     unlisted: list[str] = []
     companions = 0
+    # Real folders first, linked ones last: a file is found under its own path if it has one.
+    starts = deque((to_path(top), top) for top in tops)
+    queue, links = deque[tuple[str, str]](), deque[tuple[str, str]]()
+    while starts or queue or links:
+        here, top = (queue or starts or links).popleft()
+        start = to_path(top)
+        try:
+            status = os.stat(here)
+            if first_path := seen.get((status.st_dev, status.st_ino)):
+                elsewhere[top].append(first_path)
+                continue
+            seen[status.st_dev, status.st_ino] = to_text(here)
+            with os.scandir(here) as entries:
+                found = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            if here == start:
+                raise UserError(_refusal(top, error, _any_in(top, known))) from error
+            unlisted.append(to_text(here))
+            rows.append((to_text(here), top, 0, 0, 0, f"cannot be read: {error.strerror}"))
+            continue
+        # A folder that was named is meant, whatever lies in it.
+        if here != start and (mark := _mark(found)):
+            left_out.append((to_text(here), top, "marked folder", f"it holds a file {mark}"))
+            continue
+        first = len(rows)
+        for entry in found:
+            is_folder = _is_folder(entry)
+            end = "" if is_folder else skipped.ending(entry.name)
+            inside = entry.path[len(os.path.join(start, "")) :]
+            if reason := _left_out(entry.name, inside, end, excluded, is_folder):
+                left_out.append((to_text(entry.path), top, *reason))
+            elif is_folder:
+                (links if entry.is_symlink() else queue).append((entry.path, top))
+            elif end in SUFFIXES:
+                rows += _row(entry, top)
+            else:
+                companions += 1
+        names = [os.path.basename(path) for path, *_ in rows[first:]]
+        beside[to_text(here)] = sheets.fingerprint(found, names)
+    paths = sorted(path for path, *_ in rows)
     empty: list[tuple[str, bool]] = []
     for top in tops:
-        before, left_out_before = len(rows), len(left_out)
-        held = any(path.startswith(os.path.join(top, "")) for path in populated)
-        # Real folders first, linked ones last: a file is found under its own path if it has one.
-        start = to_path(top)
-        queue, links = deque([start]), deque[str]()
-        root = len(os.path.join(start, ""))
-        while queue or links:
-            here = (queue or links).popleft()
-            try:
-                status = os.stat(here)
-                if (status.st_dev, status.st_ino) in seen:
-                    continue
-                seen.add((status.st_dev, status.st_ino))
-                with os.scandir(here) as entries:
-                    found = sorted(entries, key=lambda entry: entry.name)
-            except OSError as error:
-                if here == start:
-                    raise UserError(_refusal(top, error, held)) from error
-                unlisted.append(to_text(here))
-                rows.append((to_text(here), top, 0, 0, 0, f"cannot be read: {error.strerror}"))
-                continue
-            # A folder that was named is meant, whatever lies in it.
-            if here != start and (mark := _mark(found)):
-                left_out.append((to_text(here), top, "marked folder", f"it holds a file {mark}"))
-                continue
-            first = len(rows)
-            for entry in found:
-                is_folder = _is_folder(entry)
-                end = "" if is_folder else skipped.ending(entry.name)
-                inside = entry.path[root:]
-                if reason := _left_out(entry.name, inside, end, excluded, is_folder):
-                    left_out.append((to_text(entry.path), top, *reason))
-                elif is_folder:
-                    (links if entry.is_symlink() else queue).append(entry.path)
-                elif end in SUFFIXES:
-                    rows += _row(entry, top)
-                else:
-                    companions += 1
-            names = [os.path.basename(path) for path, *_ in rows[first:]]
-            beside[to_text(here)] = sheets.fingerprint(found, names)
-        if len(rows) == before:
-            others = _frame(left_out[left_out_before:])
-            if others.filter(pl.col("kind").is_in(skipped.WANTED)).is_empty():
-                raise UserError(_empty(top, held, skipped.told(others)))
-            empty.append((top, held))
+        if any(_any_in(folder, paths) for folder in (top, *elsewhere[top])):
+            continue
+        others = _frame([each for each in left_out if each[1] == top])
+        held = _any_in(top, known)
+        if others.filter(pl.col("kind").is_in(skipped.WANTED)).is_empty():
+            raise UserError(_empty(top, held, skipped.told(others)))
+        empty.append((top, held))
     if empty and not rows:
         raise UserError(_all_left_out(*empty[0]))
     with_sheets = [(*row, beside.get(os.path.dirname(row[0]))) for row in rows]
@@ -199,6 +204,13 @@ def scan(
         _frame(left_out).unique("path", keep="first").sort("path"),
         companions,
     )
+
+
+def _any_in(folder: str, paths: Sequence[str]) -> bool:
+    """Whether any of ``paths``, which are in order, is in a folder."""
+    inside = os.path.join(folder, "")
+    at = bisect_left(paths, inside)
+    return at < len(paths) and paths[at].startswith(inside)
 
 
 def _frame(left_out: list[tuple[str, str, str, str]]) -> pl.DataFrame:

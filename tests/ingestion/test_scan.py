@@ -194,6 +194,35 @@ def test_a_linked_folder_is_followed_and_found_under_its_own_path_if_it_has_one(
     assert names(scan([tmp_path / "music"]), tmp_path) == ["music/b/other.mp3", "music/z/song.mp3"]
 
 
+def test_of_two_folders_one_may_be_linked_from_the_other(tmp_path: Path) -> None:
+    put(tmp_path / "music/song.mp3")
+    put(tmp_path / "usb/deep/other.mp3")
+    (tmp_path / "music/link").symlink_to(tmp_path / "usb")
+    both = [tmp_path / "music", tmp_path / "usb"]
+    known_as = frozenset({str(tmp_path / "usb/deep/other.mp3")})
+    for folders in (both, both[::-1]):
+        for populated in (frozenset[str](), known_as):
+            listing = scan(folders, populated)
+            assert names(listing, tmp_path) == ["music/song.mp3", "usb/deep/other.mp3"]
+            assert listing.files["folder"].to_list() == [str(folder) for folder in both]
+    # Only a part of it is linked, from either side of it in the order of names.
+    (tmp_path / "music/link").unlink()
+    (tmp_path / "music/link").symlink_to(tmp_path / "usb/deep")
+    assert names(scan(both), tmp_path) == ["music/song.mp3", "usb/deep/other.mp3"]
+
+
+def test_a_folder_whose_music_another_folder_links_to_as_well_is_not_empty(tmp_path: Path) -> None:
+    put(tmp_path / "disk/deep/song.mp3")
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "link").symlink_to(tmp_path / "disk")
+    listing = scan([tmp_path / "a", tmp_path / "b"], frozenset({str(tmp_path / "b/link/deep/x")}))
+    assert names(listing, tmp_path) == ["a/link/deep/song.mp3"]
+    (tmp_path / "c/link").unlink()
+    with pytest.raises(UserError, match=r"no music files in .*/c "):
+        scan([tmp_path / "a", tmp_path / "c"])
+
+
 def test_names_with_emoji_and_newlines_are_kept_as_they_are(tmp_path: Path) -> None:
     odd = put(tmp_path / "🎵 so\nng\t'\"\\.mp3")
     listing = scan([tmp_path])
