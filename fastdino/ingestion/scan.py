@@ -170,7 +170,7 @@ def scan(
             continue
         first = len(rows)
         for entry in found:
-            is_folder = _is_folder(entry)
+            is_folder = _is_folder(entry, known)
             end = "" if is_folder else skipped.ending(entry.name)
             inside = entry.path[len(os.path.join(start, "")) :]
             if reason := _left_out(entry.name, inside, end, excluded, is_folder):
@@ -245,11 +245,15 @@ class Patterns:
         return None
 
 
-def _is_folder(entry: "os.DirEntry[str]") -> bool:
+def _is_folder(entry: "os.DirEntry[str]", known: Sequence[str]) -> bool:
+    """Whether an entry is a folder, or a link that cannot be followed to where one was before."""
     try:
-        return entry.is_dir()
+        if entry.is_dir() or not entry.is_symlink():
+            return entry.is_dir()
+        entry.stat()
+        return False
     except OSError:
-        return False  # A link in a circle, which as a file gets a row with the reason.
+        return _any_in(to_text(entry.path), known)
 
 
 def _left_out(

@@ -242,6 +242,35 @@ def test_what_a_locked_folder_holds_is_kept(music: Path) -> None:
     assert stage.look(before, listing, aliases.SCHEMA.to_frame()).equals(before)
 
 
+@pytest.mark.parametrize("what", ["gone", "in a circle", "a file"])
+def test_what_lies_behind_a_link_that_leads_nowhere_is_kept_and_told(
+    what: str, music: Path, home: Home, tmp_path: Path
+) -> None:
+    disk = (music / demo.ARTISTS[0].name).rename(tmp_path / "disk")
+    link = music / "usb"
+    link.symlink_to(disk)
+    ingestion.run(home, [music])
+    before = catalog.read(home).filter(pl.col("error").is_null())
+    disk.rename(tmp_path / "away")
+    if what == "in a circle":
+        disk.symlink_to(link)
+    elif what == "a file":
+        disk.touch()
+    summary = ingestion.run(home, [music])
+    kept = catalog.read(home).filter(pl.col("error").is_null())
+    if what == "a file":  # then that is what is there now
+        assert summary.counts["removed"] == 3
+        return
+    assert kept.equals(before)
+    assert summary.counts["removed"] == 0
+    assert summary.warnings == [f"{link} cannot be read: what the catalogue knows of it was kept"]
+    assert not ingestion.run(home, [music]).did_work
+    # Whoever takes the link away means it; another that leads nowhere never held music.
+    link.rename(music / "other")
+    assert ingestion.run(home, [music]).counts["removed"] == 4
+    assert not any("cannot be read" in text for text in ingestion.run(home, [music]).warnings)
+
+
 def test_a_catalogue_that_is_damaged_is_named(music: Path, home: Home) -> None:
     home.catalog.parent.mkdir(parents=True)
     home.catalog.write_bytes(b"not parquet")
