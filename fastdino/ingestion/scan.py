@@ -9,6 +9,7 @@ import fnmatch
 import os
 import re
 import stat
+import unicodedata
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
@@ -222,7 +223,8 @@ class Patterns:
 
     def __init__(self, patterns: Sequence[str]) -> None:
         self._patterns = [
-            (each, re.compile(fnmatch.translate(each), re.IGNORECASE)) for each in patterns
+            (each, re.compile(fnmatch.translate(_composed(each)), re.IGNORECASE))
+            for each in patterns
         ]
 
     def cover(self, path: str) -> bool:
@@ -238,11 +240,17 @@ class Patterns:
         """Why an entry is left out, if it is; ``inside`` is its path within the music folder."""
         # With a slash before it, so that */Podcasts/* is also the one right in the music folder;
         # behind a folder one too, so that it is not even entered.
+        name, inside = _composed(name), _composed(inside)
         texts = [name, inside, f"/{inside}", *([f"{inside}/", f"/{inside}/"] * is_folder)]
         for pattern, compiled in self._patterns:
             if any(map(compiled.match, texts)):
                 return f"FASTDINO_EXCLUDE has {to_text(pattern)}"
         return None
+
+
+def _composed(text: str) -> str:
+    """``text`` with letters and their accents as one; on disks of a Mac they are apart."""
+    return unicodedata.normalize("NFC", text)
 
 
 def _is_folder(entry: "os.DirEntry[str]", known: Sequence[str]) -> bool:

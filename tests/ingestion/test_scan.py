@@ -1,6 +1,8 @@
 import os
 import socket
+import unicodedata
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -152,6 +154,18 @@ def test_patterns_leave_out_what_they_name_in_any_case(
         for path, why in listing.skipped.select("path", "why").iter_rows()
         if os.path.relpath(path, tmp_path) in gone
     )
+
+
+@pytest.mark.parametrize("pattern", ["NFC", "NFD"])
+@pytest.mark.parametrize("name", ["NFC", "NFD"])
+def test_patterns_find_accents_however_they_are_written(
+    pattern: Literal["NFC", "NFD"], name: Literal["NFC", "NFD"], tmp_path: Path
+) -> None:
+    folder = unicodedata.normalize(name, "Hörbücher")
+    for file in (f"{folder}/talk.mp3", f"{unicodedata.normalize(name, 'Öl')}.mp3", "song.mp3"):
+        put(tmp_path / file)
+    asked = [unicodedata.normalize(pattern, text) for text in ("hörbücher", "Ö[lm].*")]
+    assert names(scan([tmp_path], exclude=asked), tmp_path) == ["song.mp3"]
 
 
 def test_a_folder_of_which_all_is_excluded_is_there_but_an_empty_one_is_not_believed(
