@@ -37,7 +37,7 @@ OPEN_OPTIONS = {
 VERSION = 2
 # To be raised when more files can be opened: those that could not be are then tried once more. It
 # is 3 at least: at first what failed had VERSION's number, too.
-FAILED_VERSION = 3
+FAILED_VERSION = 4
 # Files whose row says so are opened again although they have not changed: a permission or a cable
 # can be mended without touching the file.
 CANNOT_READ = "cannot be read"
