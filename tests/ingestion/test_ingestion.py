@@ -14,6 +14,7 @@ from fastdino.core import paths
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.ingestion import aliases, catalog, diff, identify, scan, skipped, stage
+from fastdino.ingestion.so_far import SoFar
 from fastdino.steps import music_folders
 from tests.editing import retag
 
@@ -233,13 +234,14 @@ def test_the_same_files_through_an_outer_folder_are_no_change(music: Path, home:
     assert catalog.read(home)["folder"].unique().to_list() == [str(music)]
 
 
-def test_what_a_locked_folder_holds_is_kept(music: Path) -> None:
-    before = stage.look(catalog.empty(), scan.scan([music]), aliases.SCHEMA.to_frame())
+def test_what_a_locked_folder_holds_is_kept(music: Path, home: Home) -> None:
+    others = (aliases.SCHEMA.to_frame(), SoFar(home, rescan=False))
+    before = stage.look(catalog.empty(), scan.scan([music]), *others)
     locked = str(music / demo.ARTISTS[0].name)
     listing = scan.scan([music])
     hidden = pl.col("path").str.starts_with(locked)
     listing = dataclasses.replace(listing, files=listing.files.filter(~hidden), unlisted=(locked,))
-    assert stage.look(before, listing, aliases.SCHEMA.to_frame()).equals(before)
+    assert stage.look(before, listing, *others).equals(before)
 
 
 @pytest.mark.parametrize("what", ["gone", "in a circle", "a file"])
