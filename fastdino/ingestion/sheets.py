@@ -9,6 +9,7 @@ by the file's audio and its place in it: moving file and sheet, or mending a tit
 """
 
 import contextlib
+import functools
 import hashlib
 import os
 import stat
@@ -135,6 +136,7 @@ def songs_of(
     found: dict[str, list[dict[str, Any]]] = {}
     wrong: dict[str, str] = {}
     folder = Folder(files)
+    named = functools.cache(lambda encoding: _Names(files, encoding))
 
     def take(file: File, name: str, sheet: cue.Sheet, part: cue.Part) -> None:
         if file.track_id is None or file.path in found or folder.holds_tracks_of(part, file):
@@ -153,16 +155,16 @@ def songs_of(
     # Of two sheets of one file, that which has the file's name.
     for beside in sorted(besides, key=lambda each: (_stem(each.name) not in stems, each.name)):
         if isinstance(beside.says, cue.SheetError):
-            for file in _called(beside.name, files, beside.encoding)[:1] or usable[:1]:
+            for file in named(beside.encoding).of(beside.name)[:1] or usable[:1]:
                 wrong.setdefault(file.path, _refusal(beside.name, beside.says))
             continue
         for part in beside.says.parts:
             # Where each file is a track, the files are the songs.
             if len(part.audio) < 2:
                 continue
-            meant = _called(part.name, files, beside.encoding) if part.name else []
+            meant = named(beside.encoding).of(part.name) if part.name else []
             if not meant and len(beside.says.parts) == 1:
-                meant = _called(beside.name, files, beside.encoding)
+                meant = named(beside.encoding).of(beside.name)
             for file in meant:
                 take(file, beside.name, beside.says, part)
             if not meant and not folder.holds_tracks_of(part):
@@ -180,7 +182,7 @@ def songs_of(
                 take(file, "the one within", sheet, part)
     for name, part in astray:
         why = f"it is of “{clean(part.name)}”, which is not there" if part.name else "it names none"
-        left = [file for file in usable if file.path not in found | wrong]
+        left = [file for file in usable if file.path not in found and file.path not in wrong]
         long_enough = [file for file in left if is_long_enough(part, file)]
         for file in left if len(files) == 1 else long_enough[:1]:
             wrong[file.path] = _refusal(name, cue.SheetError(why))
@@ -191,16 +193,22 @@ def _refusal(name: str, error: cue.SheetError) -> str:
     return f"taken as one song, as its CUE sheet does not fit ({name}): {error}"
 
 
-def _called(name: str, files: Sequence[File], encoding: str) -> list[File]:
-    """The files of this name; if there is none, those with another suffix, or one more."""
-    named = [(file, {file.name, _name_in(encoding, file.name)}) for file in files]
-    same = [file for file, names in named if folded(name) in map(folded, names)]
-    if same:
-        return same
-    stem = _stem(name)
-    return [
-        file for file, names in named if any(stem in (_stem(each), folded(each)) for each in names)
-    ]
+class _Names:
+    """The files of a folder by what a sheet written in ``encoding`` may call them."""
+
+    def __init__(self, files: Sequence[File], encoding: str) -> None:
+        self._whole: dict[str, list[File]] = {}
+        self._nearly: dict[str, list[File]] = {}
+        for file in files:
+            names = {folded(file.name), folded(_name_in(encoding, file.name))}
+            for name in names:
+                self._whole.setdefault(name, []).append(file)
+            for name in names | {os.path.splitext(name)[0] for name in names}:
+                self._nearly.setdefault(name, []).append(file)
+
+    def of(self, name: str) -> list[File]:
+        """The files of this name; if there is none, those with another suffix, or one more."""
+        return self._whole.get(folded(name)) or self._nearly.get(_stem(name), [])
 
 
 def _name_in(encoding: str, name: str) -> str:
