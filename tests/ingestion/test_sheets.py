@@ -16,6 +16,7 @@ from fastdino.core.home import Home
 from fastdino.core.summary import Summary
 from fastdino.ingestion import catalog, flac_sheet, identify, sheets
 from fastdino.spectrograms import SpectrogramSettings, filling, shards, stage
+from tests import tagging
 from tests.editing import retag
 from tests.faults.child import InThisProcess
 
@@ -152,6 +153,19 @@ def test_a_block_of_a_flac_file_says_where_songs_are_but_not_their_names(
         pytest.approx(("album 02", None, "Of the File", 311 / 75, 2)),
         pytest.approx(("album 03", None, "Of the File", 8.0, 3)),
     ]
+
+
+def test_a_block_is_found_below_an_id3v2_as_well(flac: Path, tmp_path: Path) -> None:
+    path = tmp_path / "album.flac"
+    shutil.copy(flac, path)
+    with_block(path, [(1, [(1, 0)]), (2, [(1, 100 * FRAME)])])
+    plain = identify.identify(str(path))
+    path.write_bytes(tagging.id3v2([tagging.text_frame("TIT2", "x")]) + path.read_bytes())
+    found = identify.identify(str(path))
+    assert found.own_sheet
+    assert (found.own_sheet, found.track_id) == (plain.own_sheet, plain.track_id)
+    path.write_bytes(b"ID3\4\0\0\x7f\x7f\x7f\x7f" + path.read_bytes())
+    assert flac_sheet.read(path) is None
 
 
 @pytest.mark.parametrize("keep", [60, 440, 470, 500])
