@@ -25,7 +25,7 @@ from fastdino.ingestion.split_albums import File, Folder, folded, is_long_enough
 from fastdino.ingestion.tags import BETWEEN, clean, genre_names, isrc, year
 
 # Of what is made of sheets: those of a catalogue of before are looked at once more.
-VERSION = 2
+VERSION = 3
 SUFFIX = ".cue"
 # A sheet of ninety-nine tracks takes a hundredth of it.
 LARGEST_BYTES = 1 << 20
@@ -55,7 +55,7 @@ def is_sheet(name: str) -> bool:
 def fingerprint(entries: Iterable["os.DirEntry[str]"], music: Collection[str]) -> str | None:
     """What stands for the sheets of a folder, and for the ``music`` that they may name.
 
-    None where there is no sheet. As with music, size and time tell whether one has changed.
+    None where there is no sheet. As with music, size and times tell whether one has changed.
     """
     seen: list[tuple[object, ...]] = []
     for entry in entries:
@@ -63,7 +63,7 @@ def fingerprint(entries: Iterable["os.DirEntry[str]"], music: Collection[str]) -
             seen.append((entry.name,))
             with contextlib.suppress(OSError):
                 status = entry.stat()
-                seen[-1] += (status.st_size, status.st_mtime_ns)
+                seen[-1] += (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     if not seen:
         return None
     text = repr((VERSION, sorted(seen), sorted(music)))

@@ -217,6 +217,17 @@ def test_a_title_that_is_mended_in_the_sheet_is_no_new_song(
     assert not spectrograms.run(home).did_work
 
 
+def test_a_title_changed_with_the_sheets_time_put_back_is_seen(album: Path, home: Home) -> None:
+    ingestion.run(home, [album.parent])
+    sheet = album / "album.cue"
+    before = sheet.stat()
+    sheet.write_text(SHEET.replace('"Low"', '"Owl"'), encoding="utf-8")
+    os.utime(sheet, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert kinds(ingestion.run(home, [album.parent])) == ["retagged"]
+    assert songs(home)["title"][0] == "Owl"
+    assert not ingestion.run(home, [album.parent]).did_work
+
+
 def test_a_moved_album_keeps_its_songs(album: Path, home: Home) -> None:
     ingestion.run(home, [album.parent])
     before = songs(home).select("track_id", "added_at", "title")
