@@ -20,9 +20,9 @@ from typing import Any
 import polars as pl
 
 from fastdino.core.paths import to_path, to_text
-from fastdino.ingestion import catalog, cue
+from fastdino.ingestion import catalog, cue, encodings
 from fastdino.ingestion.split_albums import File, Folder, folded, is_long_enough
-from fastdino.ingestion.tags import BETWEEN, clean, genre_names, isrc, year
+from fastdino.ingestion.tags import BETWEEN, clean, genre_names, in_page, isrc, repaired, year
 
 # Of what is made of sheets: those of a catalogue of before are looked at once more.
 VERSION = 3
@@ -147,7 +147,8 @@ def songs_of(
             wrong.setdefault(file.path, _refusal(name, error))
             return
         if cuts:
-            found[file.path] = [_song(file.track_id, sheet, cut) for cut in cuts]
+            page = _page(sheet)
+            found[file.path] = [_song(file.track_id, sheet, cut, page) for cut in cuts]
 
     astray: list[tuple[str, cue.Part]] = []
     usable = [file for file in files if file.track_id]
@@ -181,7 +182,8 @@ def songs_of(
             else:
                 take(file, "the one within", sheet, part)
     for name, part in astray:
-        why = f"it is of “{clean(part.name)}”, which is not there" if part.name else "it names none"
+        named_so = in_page(clean(part.name or ""), None)
+        why = f"it is of “{named_so}”, which is not there" if part.name else "it names none"
         left = [file for file in usable if file.path not in found and file.path not in wrong]
         long_enough = [file for file in left if is_long_enough(part, file)]
         for file in left if len(files) == 1 else long_enough[:1]:
@@ -227,11 +229,18 @@ def _only_part(sheet: cue.Sheet) -> cue.Part:
     return sheet.parts[0]
 
 
-def _song(recording: str, sheet: cue.Sheet, cut: cue.Cut) -> dict[str, Any]:
+def _page(sheet: cue.Sheet) -> str | None:
+    """The code page that a program took for another when it wrote the sheet, see ``encodings``."""
+    of_tracks = [track.tags for part in sheet.parts for track in part.tracks]
+    texts = [(each.title, each.performer, each.genre) for each in (sheet.tags, *of_tracks)]
+    return encodings.code_page(repaired(text) for each in texts for text in each if text)
+
+
+def _song(recording: str, sheet: cue.Sheet, cut: cue.Cut, page: str | None) -> dict[str, Any]:
     own, of_all = cut.track.tags, sheet.tags
 
     def text(*given: str | None) -> str | None:
-        return next(filter(None, (clean(each or "") for each in given)), None)
+        return next(filter(None, (in_page(repaired(each or ""), page) for each in given)), None)
 
     place = f"{recording} {cut.start} {'' if cut.end is None else cut.end}"
     return {

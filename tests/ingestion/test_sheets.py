@@ -317,6 +317,30 @@ def in_bytes(path: Path, name: bytes) -> Path:
         pytest.skip("this file system takes UTF-8 names only")
 
 
+@pytest.mark.parametrize("within", [False, True])
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("BjÃ¶rk", "Björk"),
+        ("Lo\x85w\x9b31m", "Lo…w›31m"),
+        ("Группа крови на рукаве".encode("cp1251").decode("latin-1"), "Группа крови на рукаве"),
+        ("Déjà vu", "Déjà vu"),
+        ("\xad", "album 01"),
+    ],
+)
+def test_what_a_sheet_says_is_settled_as_tags_are(
+    written: str, read: str, within: bool, album: Path, home: Home
+) -> None:
+    content = SHEET.replace('"Low"', f'"{written}"').replace('"High"', f'"{written}"')
+    (album / "album.cue").write_text(content, encoding="utf-8")
+    if within:
+        (album / "album.cue").unlink()
+        write(album / "album.flac", {"CUESHEET": content})
+    ingestion.run(home, [album.parent])
+    titles = songs(home)["title"].to_list()
+    assert titles == [read, "Middle", read.replace("01", "03")]
+
+
 @pytest.mark.parametrize("page", ["cp1252", "cp1251", "shift_jis", "utf-8"])
 @pytest.mark.parametrize("sheet", ["album", "other"])
 def test_a_sheet_and_a_file_whose_names_are_in_an_old_code_page_belong_together(
@@ -355,6 +379,7 @@ def test_a_sheet_that_does_not_fit_is_told_whatever_bytes_its_name_is_of(
     ("content", "told"),
     [
         (SHEET.replace("album.flac", "b.flac"), "it is of “b.flac”, which is not there"),
+        (SHEET.replace("album.flac", "b\x9b.flac"), "it is of “b›.flac”, which is not there"),
         (SHEET.replace("FILE", "REM"), "it names none"),
         (
             SHEET.replace("00:08:00", "00:12:00"),
