@@ -8,7 +8,7 @@ left of it for the next run where it is stopped (``so_far``). Does not: any of t
 import datetime
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,9 @@ from fastdino.ingestion.so_far import KEY, SoFar
 log = logging.getLogger(__name__)
 
 SHOWN = 200  # rows of a table in the summary
+FOREIGN = r"[^\x00-\x7f]"
+# By what files of one folder are of one album; a name in another script may not be settled yet.
+ALBUM = pl.col("album").fill_null("").str.replace(rf"(?s)^.*{FOREIGN}.*$", "\ufffd")
 
 
 def run(
@@ -85,9 +88,12 @@ def look(
     kept = kept.join(listed.select("path", "folder"), on="path")
     to_open = candidates.join(kept, on="path", how="anti")
     found = _opened(to_open, so_far)
-    if len(kept) and (albums := {_folder(row) for row in found if tags.may_be_of_a_page(row)}):
+    odd = [(row["path"], row["album"]) for row in found if tags.may_be_of_a_page(row)]
+    if len(kept) and odd:
         # In which code page an album is, is told from all of it: as if none of it were known.
-        again = kept.filter(catalog.PARENT.is_in(albums), _holds_foreign_text())
+        albums = pl.DataFrame(odd, {"path": pl.String, "album": pl.String}, orient="row")
+        foreign = kept.filter(_holds_foreign_text())
+        again = foreign.join(albums, on=(catalog.PARENT, ALBUM), how="semi")
         kept = kept.join(again, on="path", how="anti")
         found += _opened(candidates.join(again, on="path", how="semi"), so_far)
         to_open = candidates.join(kept, on="path", how="anti")
@@ -177,12 +183,8 @@ def _opened(files: pl.DataFrame, so_far: SoFar) -> list[dict[str, Any]]:
     return found
 
 
-def _folder(row: Mapping[str, Any]) -> str:
-    return os.path.dirname(row["path"])
-
-
 def _holds_foreign_text() -> pl.Expr:
-    return pl.any_horizontal(pl.col(column).str.contains(r"[^\x00-\x7f]") for column in tags.TEXTS)
+    return pl.any_horizontal(pl.col(column).str.contains(FOREIGN) for column in tags.TEXTS)
 
 
 def _inside(folders: Sequence[str]) -> pl.Expr:
