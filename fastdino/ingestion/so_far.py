@@ -32,7 +32,7 @@ SCHEMA = pl.Schema(
         "mtime_ns": pl.Int64(),
         "ctime_ns": pl.Int64(),
         "versions": pl.String(),  # of ``identify``
-        "found": pl.String(),  # JSON, for texts may not be settled and then have lone surrogates
+        "found": pl.String(),  # JSON of an ``Identified``
     }
 )
 
