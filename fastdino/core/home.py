@@ -68,6 +68,11 @@ class Home:
         """Parquet: one row per file or folder left out, see ``fastdino.ingestion.skipped``."""
         return self.root / "catalog" / "skipped.parquet"
 
+    @property
+    def so_far(self) -> Path:
+        """Folder of what an ingest at work has found, see ``fastdino.ingestion.so_far``."""
+        return self.root / "catalog" / "so_far"
+
     def shards(self, spec_id: str) -> Path:
         """Folder of spectrogram shards made with the settings that ``spec_id`` stands for."""
         return self.root / "shards" / spec_id

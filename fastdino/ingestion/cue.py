@@ -93,16 +93,22 @@ class Cut:
     end: int | None
 
 
-def decode(content: bytes) -> str:
-    """The text of a sheet's bytes: UTF-8, UTF-16 if it says so, or else in an old code page."""
+def encoding(content: bytes) -> str:
+    """In what a sheet is written: UTF-8, UTF-16 if it says so, or else an old code page."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return content.decode("utf-16", "replace")
+        return "utf-16"
     try:
-        return content.decode("utf-8-sig")
+        content.decode("utf-8-sig")
     except UnicodeDecodeError:
         # What stands in quotes is a sheet's album; the rest is commands.
         page = encodings.code_page(re.findall(r'"([^"\n]*)"', content.decode("latin-1")))
-        return content.decode(page or "cp1252", "replace")
+        return page or "cp1252"
+    return "utf-8-sig"
+
+
+def decode(content: bytes) -> str:
+    """The text of a sheet's bytes."""
+    return content.decode(encoding(content), "replace")
 
 
 def parse(text: str) -> Sheet:

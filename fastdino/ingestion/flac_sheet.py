@@ -8,6 +8,7 @@ import struct
 from pathlib import Path
 
 from fastdino.ingestion.cue import FRAMES_PER_S
+from fastdino.ingestion.trailers import syncsafe
 
 STREAMINFO, CUESHEET = 0, 5
 # A catalogue number, the length of the pause before the first track, what is reserved.
@@ -25,6 +26,11 @@ def read(path: str | Path) -> str | None:
         OSError: the file cannot be read.
     """
     with open(path, "rb") as file:
+        # Some taggers put an ID3v2 before it.
+        if (head := file.read(10)).startswith(b"ID3"):
+            file.seek(10 + syncsafe(head[6:]))
+        else:
+            file.seek(0)
         if file.read(4) != b"fLaC":
             return None
         rate = is_last = 0

@@ -37,7 +37,7 @@ OPEN_OPTIONS = {
 VERSION = 2
 # To be raised when more files can be opened: those that could not be are then tried once more. It
 # is 3 at least: at first what failed had VERSION's number, too.
-FAILED_VERSION = 3
+FAILED_VERSION = 4
 # Files whose row says so are opened again although they have not changed: a permission or a cable
 # can be mended without touching the file.
 CANNOT_READ = "cannot be read"
@@ -170,7 +170,7 @@ def _read(path: str, containers: Iterable[Any]) -> Identified:
             with open(path, "rb") as file:
                 end = trailers.sound_end(file, codec.codec.canonical_name)
                 said = tags.read(file, metadata)
-            packets = _Packets(codec.codec.canonical_name, end)
+            packets = _Packets(path, codec.codec.canonical_name, end)
             found = Identified(
                 codec=codec.codec.canonical_name,
                 sample_rate=codec.sample_rate or None,
@@ -223,8 +223,8 @@ def _read_by_libsndfile(path: str) -> Identified | None:
 class _Packets:
     """The encoded sound of a file as one stream of bytes, and how long it lasts."""
 
-    def __init__(self, codec: str, end: int) -> None:
-        self.codec, self.end = codec, end
+    def __init__(self, path: str, codec: str, end: int) -> None:
+        self.path, self.codec, self.end = path, codec, end
         self.size = 0
         self.seconds: float | None = None
         self._hash = hashlib.blake2b(digest_size=16)
@@ -262,6 +262,10 @@ class _Packets:
                 at, timed = pts, packet
         except av.InvalidDataError:
             pass  # Damaged from here on. What came before is the track.
+        except av.FFmpegError:
+            # So it is where FFmpeg calls it by another name, but then the disk has to be asked.
+            if unreadable(self.path):
+                raise
         self.size, self._last = size, last
         if first is not None:
             elapsed += at + _lasts(timed, second) - first

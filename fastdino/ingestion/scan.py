@@ -9,6 +9,8 @@ import fnmatch
 import os
 import re
 import stat
+import unicodedata
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -74,6 +76,10 @@ MARKS = frozenset({".nomedia", ".ndignore"})
 # that stand for its memory, may claim any size.
 LARGEST_BYTES = 100 * 10**9
 
+# The last whole second, in the year 2262, that 64 bits can hold. The last nanosecond is what DuckDB
+# takes for infinity.
+FARTHEST_NS = 2**63 // 10**9 * 10**9
+
 SCHEMA = pl.Schema(
     {
         "path": pl.String(),
@@ -130,60 +136,64 @@ def scan(
         UserError: a folder is missing, cannot be read, or holds no music.
     """
     tops = _outermost(folders)
-    excluded = Patterns(exclude)
-    seen: set[tuple[int, int]] = set()
+    excluded, known = Patterns(exclude), sorted(populated)
+    seen: dict[tuple[int, int], str] = {}
+    # Where what a music folder leads to was listed, if that was under another path.
+    elsewhere: dict[str, list[str]] = {top: [] for top in tops}
     rows: list[Row] = []
     beside: dict[str, str | None] = {}
     left_out: list[tuple[str, str, str, str]] = []
     unlisted: list[str] = []
     companions = 0
+    # Real folders first, linked ones last: a file is found under its own path if it has one.
+    starts = deque((to_path(top), top) for top in tops)
+    queue, links = deque[tuple[str, str]](), deque[tuple[str, str]]()
+    while starts or queue or links:
+        here, top = (queue or starts or links).popleft()
+        start = to_path(top)
+        try:
+            status = os.stat(here)
+            if first_path := seen.get((status.st_dev, status.st_ino)):
+                elsewhere[top].append(first_path)
+                continue
+            seen[status.st_dev, status.st_ino] = to_text(here)
+            with os.scandir(here) as entries:
+                found = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            if here == start:
+                raise UserError(_refusal(top, error, _any_in(top, known))) from error
+            unlisted.append(to_text(here))
+            rows.append((to_text(here), top, 0, 0, 0, f"cannot be read: {error.strerror}"))
+            continue
+        # A folder that was named is meant, whatever lies in it.
+        if here != start and (mark := _mark(found)):
+            left_out.append((to_text(here), top, "marked folder", f"it holds a file {mark}"))
+            continue
+        first = len(rows)
+        for entry in found:
+            is_folder = _is_folder(entry, known)
+            end = "" if is_folder else skipped.ending(entry.name)
+            inside = entry.path[len(os.path.join(start, "")) :]
+            if reason := _left_out(entry.name, inside, end, excluded, is_folder):
+                left_out.append((to_text(entry.path), top, *reason))
+            elif is_folder:
+                (links if entry.is_symlink() else queue).append((entry.path, top))
+            elif end in SUFFIXES:
+                rows += _row(entry, top)
+            else:
+                companions += 1
+        names = [os.path.basename(path) for path, *_ in rows[first:]]
+        beside[to_text(here)] = sheets.fingerprint(found, names)
+    paths = sorted(path for path, *_ in rows)
     empty: list[tuple[str, bool]] = []
     for top in tops:
-        before, left_out_before = len(rows), len(left_out)
-        held = any(path.startswith(os.path.join(top, "")) for path in populated)
-        # Real folders first, linked ones last: a file is found under its own path if it has one.
-        start = to_path(top)
-        queue, links = deque([start]), deque[str]()
-        root = len(os.path.join(start, ""))
-        while queue or links:
-            here = (queue or links).popleft()
-            try:
-                status = os.stat(here)
-                if (status.st_dev, status.st_ino) in seen:
-                    continue
-                seen.add((status.st_dev, status.st_ino))
-                with os.scandir(here) as entries:
-                    found = sorted(entries, key=lambda entry: entry.name)
-            except OSError as error:
-                if here == start:
-                    raise UserError(_refusal(top, error, held)) from error
-                unlisted.append(to_text(here))
-                rows.append((to_text(here), top, 0, 0, 0, f"cannot be read: {error.strerror}"))
-                continue
-            # A folder that was named is meant, whatever lies in it.
-            if here != start and (mark := _mark(found)):
-                left_out.append((to_text(here), top, "marked folder", f"it holds a file {mark}"))
-                continue
-            first = len(rows)
-            for entry in found:
-                is_folder = _is_folder(entry)
-                end = "" if is_folder else skipped.ending(entry.name)
-                inside = entry.path[root:]
-                if reason := _left_out(entry.name, inside, end, excluded, is_folder):
-                    left_out.append((to_text(entry.path), top, *reason))
-                elif is_folder:
-                    (links if entry.is_symlink() else queue).append(entry.path)
-                elif end in SUFFIXES:
-                    rows += _row(entry, top)
-                else:
-                    companions += 1
-            names = [os.path.basename(path) for path, *_ in rows[first:]]
-            beside[to_text(here)] = sheets.fingerprint(found, names)
-        if len(rows) == before:
-            others = _frame(left_out[left_out_before:])
-            if others.filter(pl.col("kind").is_in(skipped.WANTED)).is_empty():
-                raise UserError(_empty(top, held, skipped.told(others)))
-            empty.append((top, held))
+        if any(_any_in(folder, paths) for folder in (top, *elsewhere[top])):
+            continue
+        others = _frame([each for each in left_out if each[1] == top])
+        held = _any_in(top, known)
+        if others.filter(pl.col("kind").is_in(skipped.WANTED)).is_empty():
+            raise UserError(_empty(top, held, skipped.told(others)))
+        empty.append((top, held))
     if empty and not rows:
         raise UserError(_all_left_out(*empty[0]))
     with_sheets = [(*row, beside.get(os.path.dirname(row[0]))) for row in rows]
@@ -197,6 +207,13 @@ def scan(
     )
 
 
+def _any_in(folder: str, paths: Sequence[str]) -> bool:
+    """Whether any of ``paths``, which are in order, is in a folder."""
+    inside = os.path.join(folder, "")
+    at = bisect_left(paths, inside)
+    return at < len(paths) and paths[at].startswith(inside)
+
+
 def _frame(left_out: list[tuple[str, str, str, str]]) -> pl.DataFrame:
     return pl.DataFrame(left_out, schema=skipped.SCHEMA, orient="row")
 
@@ -206,7 +223,8 @@ class Patterns:
 
     def __init__(self, patterns: Sequence[str]) -> None:
         self._patterns = [
-            (each, re.compile(fnmatch.translate(each), re.IGNORECASE)) for each in patterns
+            (each, re.compile(fnmatch.translate(_composed(each)), re.IGNORECASE))
+            for each in patterns
         ]
 
     def cover(self, path: str) -> bool:
@@ -222,6 +240,7 @@ class Patterns:
         """Why an entry is left out, if it is; ``inside`` is its path within the music folder."""
         # With a slash before it, so that */Podcasts/* is also the one right in the music folder;
         # behind a folder one too, so that it is not even entered.
+        name, inside = _composed(name), _composed(inside)
         texts = [name, inside, f"/{inside}", *([f"{inside}/", f"/{inside}/"] * is_folder)]
         for pattern, compiled in self._patterns:
             if any(map(compiled.match, texts)):
@@ -229,11 +248,20 @@ class Patterns:
         return None
 
 
-def _is_folder(entry: "os.DirEntry[str]") -> bool:
+def _composed(text: str) -> str:
+    """``text`` with letters and their accents as one; on disks of a Mac they are apart."""
+    return unicodedata.normalize("NFC", text)
+
+
+def _is_folder(entry: "os.DirEntry[str]", known: Sequence[str]) -> bool:
+    """Whether an entry is a folder, or a link that cannot be followed to where one was before."""
     try:
-        return entry.is_dir()
+        if entry.is_dir() or not entry.is_symlink():
+            return entry.is_dir()
+        entry.stat()
+        return False
     except OSError:
-        return False  # A link in a circle, which as a file gets a row with the reason.
+        return _any_in(to_text(entry.path), known)
 
 
 def _left_out(
@@ -274,7 +302,8 @@ def _row(entry: "os.DirEntry[str]", top: str) -> list[Row]:
     path, size, mtime_ns, ctime_ns, error = to_text(entry.path), 0, 0, 0, None
     try:
         status = entry.stat()
-        size, mtime_ns, ctime_ns = status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        size = status.st_size
+        mtime_ns, ctime_ns = _stored(status.st_mtime_ns), _stored(status.st_ctime_ns)
         if not stat.S_ISREG(status.st_mode):
             error = "is not a file but a pipe, socket or device"
         elif not size:
@@ -288,6 +317,11 @@ def _row(entry: "os.DirEntry[str]", top: str) -> list[Row]:
     except OSError as problem:
         error = f"cannot be read: {problem.strerror}"
     return [(path, top, size, mtime_ns, ctime_ns, error)]
+
+
+def _stored(time_ns: int) -> int:
+    """A time on disk, or the nearest that can be stored: some programs mistake the unit."""
+    return min(max(time_ns, -FARTHEST_NS), FARTHEST_NS)
 
 
 def _outermost(folders: Sequence[Path]) -> tuple[str, ...]:

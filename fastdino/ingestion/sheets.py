@@ -9,6 +9,7 @@ by the file's audio and its place in it: moving file and sheet, or mending a tit
 """
 
 import contextlib
+import functools
 import hashlib
 import os
 import stat
@@ -18,13 +19,13 @@ from typing import Any
 
 import polars as pl
 
-from fastdino.core.paths import to_path
-from fastdino.ingestion import catalog, cue
+from fastdino.core.paths import to_path, to_text
+from fastdino.ingestion import catalog, cue, encodings
 from fastdino.ingestion.split_albums import File, Folder, folded, is_long_enough
-from fastdino.ingestion.tags import BETWEEN, clean, genre_names, isrc, year
+from fastdino.ingestion.tags import BETWEEN, clean, genre_names, in_page, isrc, repaired, year
 
 # Of what is made of sheets: those of a catalogue of before are looked at once more.
-VERSION = 2
+VERSION = 3
 SUFFIX = ".cue"
 # A sheet of ninety-nine tracks takes a hundredth of it.
 LARGEST_BYTES = 1 << 20
@@ -36,10 +37,14 @@ class Unreadable(cue.SheetError):
 
 @dataclass(frozen=True)
 class Beside:
-    """A sheet in a folder: its name, and what it says, or why that cannot be told."""
+    """A sheet in a folder: its name as stored, what it says, or why that cannot be told.
+
+    It is written in ``encoding``, and so may the names be of the files that it is of.
+    """
 
     name: str
     says: cue.Sheet | cue.SheetError
+    encoding: str = "utf-8"
 
 
 def is_sheet(name: str) -> bool:
@@ -50,7 +55,7 @@ def is_sheet(name: str) -> bool:
 def fingerprint(entries: Iterable["os.DirEntry[str]"], music: Collection[str]) -> str | None:
     """What stands for the sheets of a folder, and for the ``music`` that they may name.
 
-    None where there is no sheet. As with music, size and time tell whether one has changed.
+    None where there is no sheet. As with music, size and times tell whether one has changed.
     """
     seen: list[tuple[object, ...]] = []
     for entry in entries:
@@ -58,7 +63,7 @@ def fingerprint(entries: Iterable["os.DirEntry[str]"], music: Collection[str]) -
             seen.append((entry.name,))
             with contextlib.suppress(OSError):
                 status = entry.stat()
-                seen[-1] += (status.st_size, status.st_mtime_ns)
+                seen[-1] += (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     if not seen:
         return None
     text = repr((VERSION, sorted(seen), sorted(music)))
@@ -131,6 +136,7 @@ def songs_of(
     found: dict[str, list[dict[str, Any]]] = {}
     wrong: dict[str, str] = {}
     folder = Folder(files)
+    named = functools.cache(lambda encoding: _Names(files, encoding))
 
     def take(file: File, name: str, sheet: cue.Sheet, part: cue.Part) -> None:
         if file.track_id is None or file.path in found or folder.holds_tracks_of(part, file):
@@ -141,7 +147,8 @@ def songs_of(
             wrong.setdefault(file.path, _refusal(name, error))
             return
         if cuts:
-            found[file.path] = [_song(file.track_id, sheet, cut) for cut in cuts]
+            page = _page(sheet)
+            found[file.path] = [_song(file.track_id, sheet, cut, page) for cut in cuts]
 
     astray: list[tuple[str, cue.Part]] = []
     usable = [file for file in files if file.track_id]
@@ -149,16 +156,16 @@ def songs_of(
     # Of two sheets of one file, that which has the file's name.
     for beside in sorted(besides, key=lambda each: (_stem(each.name) not in stems, each.name)):
         if isinstance(beside.says, cue.SheetError):
-            for file in _called(beside.name, files)[:1] or usable[:1]:
+            for file in named(beside.encoding).of(beside.name)[:1] or usable[:1]:
                 wrong.setdefault(file.path, _refusal(beside.name, beside.says))
             continue
         for part in beside.says.parts:
             # Where each file is a track, the files are the songs.
             if len(part.audio) < 2:
                 continue
-            meant = _called(part.name, files) if part.name else []
+            meant = named(beside.encoding).of(part.name) if part.name else []
             if not meant and len(beside.says.parts) == 1:
-                meant = _called(beside.name, files)
+                meant = named(beside.encoding).of(beside.name)
             for file in meant:
                 take(file, beside.name, beside.says, part)
             if not meant and not folder.holds_tracks_of(part):
@@ -175,8 +182,9 @@ def songs_of(
             else:
                 take(file, "the one within", sheet, part)
     for name, part in astray:
-        why = f"it is of “{clean(part.name)}”, which is not there" if part.name else "it names none"
-        left = [file for file in usable if file.path not in found | wrong]
+        named_so = in_page(clean(part.name or ""), None)
+        why = f"it is of “{named_so}”, which is not there" if part.name else "it names none"
+        left = [file for file in usable if file.path not in found and file.path not in wrong]
         long_enough = [file for file in left if is_long_enough(part, file)]
         for file in left if len(files) == 1 else long_enough[:1]:
             wrong[file.path] = _refusal(name, cue.SheetError(why))
@@ -187,10 +195,32 @@ def _refusal(name: str, error: cue.SheetError) -> str:
     return f"taken as one song, as its CUE sheet does not fit ({name}): {error}"
 
 
-def _called(name: str, files: Sequence[File]) -> list[File]:
-    """The files of this name; if there is none, those with another suffix, or one more."""
-    same = [file for file in files if folded(file.name) == folded(name)]
-    return same or [file for file in files if _stem(name) in (_stem(file.name), folded(file.name))]
+class _Names:
+    """The files of a folder by what a sheet written in ``encoding`` may call them."""
+
+    def __init__(self, files: Sequence[File], encoding: str) -> None:
+        self._whole: dict[str, list[File]] = {}
+        self._nearly: dict[str, list[File]] = {}
+        for file in files:
+            names = {folded(file.name), folded(_name_in(encoding, file.name))}
+            for name in names:
+                self._whole.setdefault(name, []).append(file)
+            for name in names | {os.path.splitext(name)[0] for name in names}:
+                self._nearly.setdefault(name, []).append(file)
+
+    def of(self, name: str) -> list[File]:
+        """The files of this name; if there is none, those with another suffix, or one more."""
+        return self._whole.get(folded(name)) or self._nearly.get(_stem(name), [])
+
+
+def _name_in(encoding: str, name: str) -> str:
+    """A stored name as its bytes read in an encoding; as it is if they are not of that."""
+    if name.isascii():
+        return name
+    try:
+        return os.fsencode(to_path(name)).decode(encoding)
+    except UnicodeDecodeError:
+        return name
 
 
 def _only_part(sheet: cue.Sheet) -> cue.Part:
@@ -199,11 +229,18 @@ def _only_part(sheet: cue.Sheet) -> cue.Part:
     return sheet.parts[0]
 
 
-def _song(recording: str, sheet: cue.Sheet, cut: cue.Cut) -> dict[str, Any]:
+def _page(sheet: cue.Sheet) -> str | None:
+    """The code page that a program took for another when it wrote the sheet, see ``encodings``."""
+    of_tracks = [track.tags for part in sheet.parts for track in part.tracks]
+    texts = [(each.title, each.performer, each.genre) for each in (sheet.tags, *of_tracks)]
+    return encodings.code_page(repaired(text) for each in texts for text in each if text)
+
+
+def _song(recording: str, sheet: cue.Sheet, cut: cue.Cut, page: str | None) -> dict[str, Any]:
     own, of_all = cut.track.tags, sheet.tags
 
     def text(*given: str | None) -> str | None:
-        return next(filter(None, (clean(each or "") for each in given)), None)
+        return next(filter(None, (in_page(repaired(each or ""), page) for each in given)), None)
 
     place = f"{recording} {cut.start} {'' if cut.end is None else cut.end}"
     return {
@@ -230,19 +267,24 @@ def _read_all(folder: str) -> list[Beside]:
         names = sorted(filter(is_sheet, os.listdir(folder)))
     except OSError:
         return []  # It was there when it was listed; next time its files have changed or are gone.
-    return [Beside(name, _read(os.path.join(folder, name))) for name in names]
+    return [_read(folder, name) for name in names]
 
 
-def _read(path: str) -> cue.Sheet | cue.SheetError:
+def _read(folder: str, name: str) -> Beside:
+    path, name = os.path.join(folder, name), to_text(name)
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
-            return cue.SheetError("it is not a file")
+            return Beside(name, cue.SheetError("it is not a file"))
         if status.st_size > LARGEST_BYTES:
-            return cue.SheetError(f"it is larger than any: {status.st_size / 1e6:,.0f} MB")
+            larger = f"it is larger than any: {status.st_size / 1e6:,.0f} MB"
+            return Beside(name, cue.SheetError(larger))
         with open(path, "rb") as file:
-            return cue.parse(cue.decode(file.read(LARGEST_BYTES)))
+            content = file.read(LARGEST_BYTES)
     except OSError as error:
-        return Unreadable(f"it cannot be read: {error.strerror}")
+        return Beside(name, Unreadable(f"it cannot be read: {error.strerror}"))
+    encoding = cue.encoding(content)
+    try:
+        return Beside(name, cue.parse(content.decode(encoding, "replace")), encoding)
     except cue.SheetError as error:
-        return error
+        return Beside(name, error, encoding)

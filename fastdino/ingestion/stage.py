@@ -1,14 +1,14 @@
 """The ingestion stage: bring the catalogue up to date with the music folders.
 
 Belongs here: the steps in order: list (``scan``), open what is new (``identify``), settle in which
-encodings albums are (``tags``), compare (``diff``), write (``catalog``, ``skipped``). Does not: any
-of these.
+encodings albums are (``tags``), compare (``diff``), write (``catalog``, ``skipped``), and what is
+left of it for the next run where it is stopped (``so_far``). Does not: any of these.
 """
 
 import datetime
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,14 @@ from fastdino.core.progress import progress
 from fastdino.core.storage import exclusive_lock
 from fastdino.core.summary import Summary
 from fastdino.ingestion import aliases, catalog, diff, identify, scan, sheets, skipped, tags
+from fastdino.ingestion.so_far import KEY, SoFar
 
 log = logging.getLogger(__name__)
 
 SHOWN = 200  # rows of a table in the summary
+FOREIGN = r"[^\x00-\x7f]"
+# By what files of one folder are of one album; a name in another script may not be settled yet.
+ALBUM = pl.col("album").fill_null("").str.replace(rf"(?s)^.*{FOREIGN}.*$", "\ufffd")
 
 
 def run(
@@ -45,13 +49,15 @@ def run(
         before = catalog.read(home) if home.catalog.exists() else catalog.empty()
         listing = scan.scan(folders, frozenset(before["path"]), exclude)
         carried = _carried(home)
-        after = look(before, listing, carried, rescan=rescan)
+        so_far = SoFar(home, rescan=rescan)
+        after = look(before, listing, carried, so_far, rescan=rescan)
         changed = diff.changes(before, after)
         after = diff.first_seen_kept(before, after, changed)
         if did_work := not after.equals(before):
             # First: a catalogue without them would not know of them again.
             aliases.keep(home, carried, after)
             catalog.write(home, after)
+        so_far.forget()
         known = _known_skipped(home)
         left_out = _left_out(known, listing)
         if known is None or not left_out.equals(known):
@@ -61,12 +67,18 @@ def run(
 
 
 def look(
-    before: pl.DataFrame, listing: scan.Listing, carried: pl.DataFrame, *, rescan: bool = False
+    before: pl.DataFrame,
+    listing: scan.Listing,
+    carried: pl.DataFrame,
+    so_far: SoFar,
+    *,
+    rescan: bool = False,
 ) -> pl.DataFrame:
     """The catalogue of what is ``listed`` now: known rows where files have not changed, fresh ones
     where they have, and where an album that may be in an old code page has new files; or all if
     ``rescan`` is asked for. Same columns as ``before``, sorted by path. ``carried`` are the ids
-    that older versions have given, see ``aliases``.
+    that older versions have given, see ``aliases``. What a run before had ``so_far`` when it was
+    stopped is not looked into again.
     """
     now = datetime.datetime.now(datetime.UTC)
     listed = listing.files
@@ -75,12 +87,15 @@ def look(
     kept = diff.unchanged(before.clear() if rescan else before, candidates, now).drop("folder")
     kept = kept.join(listed.select("path", "folder"), on="path")
     to_open = candidates.join(kept, on="path", how="anti")
-    found = _opened(to_open)
-    if len(kept) and (albums := {_folder(row) for row in found if tags.may_be_of_a_page(row)}):
+    found = _opened(to_open, so_far)
+    odd = [(row["path"], row["album"]) for row in found if tags.may_be_of_a_page(row)]
+    if len(kept) and odd:
         # In which code page an album is, is told from all of it: as if none of it were known.
-        again = kept.filter(catalog.PARENT.is_in(albums), _holds_foreign_text())
+        albums = pl.DataFrame(odd, {"path": pl.String, "album": pl.String}, orient="row")
+        foreign = kept.filter(_holds_foreign_text())
+        again = foreign.join(albums, on=(catalog.PARENT, ALBUM), how="semi")
         kept = kept.join(again, on="path", how="anti")
-        found += _opened(candidates.join(again, on="path", how="semi"))
+        found += _opened(candidates.join(again, on="path", how="semi"), so_far)
         to_open = candidates.join(kept, on="path", how="anti")
     found = tags.settled(found)
     read = [field.name for field in fields(identify.Identified)]
@@ -153,24 +168,23 @@ def _left_out(known: pl.DataFrame | None, listing: scan.Listing) -> pl.DataFrame
     return rows.sort("path")
 
 
-def _opened(files: pl.DataFrame) -> list[dict[str, Any]]:
+def _opened(files: pl.DataFrame, so_far: SoFar) -> list[dict[str, Any]]:
     """What each of ``files`` holds, with its ``path``."""
-    found: list[dict[str, Any]] = []
-    if len(files):
-        with progress("Looking into files", len(files), "files") as shown:
-            rows, folders = files.select("path", "size").rows(), files["folder"].unique()
-            for path, result in identify.identify_files(rows, folders):
+    known = so_far.known(files)
+    found = [{"path": path, **asdict(result)} for path, result in known.items()]
+    left = {row[0]: row for row in files.select(KEY).iter_rows() if row[0] not in known}
+    if left:
+        with progress("Looking into files", len(left), "files") as shown:
+            rows, folders = [(path, size) for path, size, *_ in left.values()], files["folder"]
+            for path, result in identify.identify_files(rows, folders.unique()):
                 found.append({"path": path, **asdict(result)})
+                so_far.add(left[path], result)
                 shown.advance()
     return found
 
 
-def _folder(row: Mapping[str, Any]) -> str:
-    return os.path.dirname(row["path"])
-
-
 def _holds_foreign_text() -> pl.Expr:
-    return pl.any_horizontal(pl.col(column).str.contains(r"[^\x00-\x7f]") for column in tags.TEXTS)
+    return pl.any_horizontal(pl.col(column).str.contains(FOREIGN) for column in tags.TEXTS)
 
 
 def _inside(folders: Sequence[str]) -> pl.Expr:

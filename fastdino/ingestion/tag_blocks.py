@@ -92,9 +92,10 @@ def read(file: BinaryIO, *, with_tinytag: bool = True) -> Blocks:
 
 def _at(file: BinaryIO, start: int, length: int) -> bytes:
     """Bytes of the file from ``start`` on; fewer where it ends, none where it does not reach."""
-    if start < 0:
-        return b""
-    file.seek(start)
+    try:
+        file.seek(start)
+    except (OSError, OverflowError, ValueError):
+        return b""  # No file reaches there. To seek is not to read: the disk has no say in it.
     return file.read(max(0, min(length, LARGEST_BLOCK)))
 
 

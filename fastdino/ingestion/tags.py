@@ -171,8 +171,7 @@ def columns(blocks: Sequence[Block]) -> dict[str, Any]:
 
 def _cleaned(values: Iterable[str]) -> list[str]:
     """The different values that are not empty, as they are shown."""
-    cleaned = (clean(encodings.repaired(value[: 10 * MAX_TEXT])) for value in values)
-    return list(dict.fromkeys(filter(None, cleaned)))[:MOST_VALUES]
+    return list(dict.fromkeys(filter(None, map(repaired, values))))[:MOST_VALUES]
 
 
 def _joined(values: Sequence[str]) -> str | None:
@@ -180,11 +179,21 @@ def _joined(values: Sequence[str]) -> str | None:
     return BETWEEN.join(values)[:MAX_TEXT].strip(" ") or None
 
 
+def repaired(text: str) -> str:
+    """``clean`` text without what can be mended in it by itself, see ``encodings``."""
+    return clean(encodings.repaired(text[: 10 * MAX_TEXT]))
+
+
+def in_page(text: str, page: str | None) -> str:
+    """``repaired`` text as it is shown, where its album is in this code page, or in none."""
+    return text if text.isascii() else _line(encodings.as_windows(encodings.in_page(text, page)))
+
+
 def clean(text: str) -> str:
     """``text`` on one line: no control characters, no odd spaces, at most ``MAX_TEXT`` long.
 
     What looks like one may be a letter where the encoding is not decided yet: such a text loses
-    only those of ASCII, and the others with ``settled``.
+    only those of ASCII, and the others with ``in_page``.
     """
     # Of a text that is larger than any tag, as its start; a compressed one has room for gigabytes.
     text = text[: 10 * MAX_TEXT]
@@ -281,9 +290,7 @@ def _texts(row: Mapping[str, Any]) -> Iterator[str]:
 
 def _settle(row: dict[str, Any], page: str | None) -> None:
     def right(text: str) -> str:
-        return (
-            text if text.isascii() else _line(encodings.as_windows(encodings.in_page(text, page)))
-        )
+        return in_page(text, page)
 
     for text, of in (("artist", "artists"), ("genre", "genres")):
         before = row[of] or ()

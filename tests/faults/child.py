@@ -112,12 +112,12 @@ def _run(root: Path, command: list[str], log: Path, moment: Moment | None, worke
 
     from fastdino.__main__ import main
     from fastdino.embeddings import encode
-    from fastdino.ingestion import identify
+    from fastdino.ingestion import identify, so_far
     from fastdino.spectrograms import filling
     from fastdino.training import loop
 
-    # After every song and step, not every minute: a small library has those moments too.
-    encode.FLUSH_EVERY_S = filling.FLUSH_EVERY_S = 0.0
+    # After every file, song and step, not every minute: a small library has those moments too.
+    encode.FLUSH_EVERY_S = filling.FLUSH_EVERY_S = so_far.FLUSH_EVERY_S = 0.0
     loop.CHECKPOINT_EVERY_S = loop.LOG_EVERY_S = 0.0
     if not workers:
         identify.WorkerPool = filling.WorkerPool = InThisProcess  # type: ignore[misc]

@@ -1,5 +1,6 @@
 import re
 import shutil
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -236,6 +237,40 @@ def test_what_one_file_does_not_tell_its_album_does(
             assert catalog.read(home)["title"].to_list() == [misread("Кино", "cp1251")]
     assert catalog.read(home)["title"].to_list() == ["Кино", "Звезда"]
     assert (summary.counts["new"], summary.counts["touched"]) == (1, 0)
+
+
+def test_a_new_song_has_only_its_own_album_opened_again(
+    home: Home, tmp_path: Path, sounds: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    music = tmp_path / "music"
+
+    def put(name: str, sound: bytes, title: str, album: str) -> None:
+        frames = [text_frame("TIT2", title), text_frame("TALB", album)]
+        (music / name).write_bytes(tagging.id3v2(frames) + sound)
+
+    write(music, 0, sounds[0], TITLES[0])
+    put("1.mp3", sounds[1], "夜明けの歌", "Songs")
+    put("2.mp3", sounds[2], "夜明けの歌", "Others")
+    ingestion.run(home, [music])
+    opened, real = [], identify.identify_files
+
+    def noting(
+        files: Sequence[tuple[str, int]], folders: Iterable[str]
+    ) -> Iterator[tuple[str, identify.Identified]]:
+        opened.extend(Path(path).name for path, _ in files)
+        return real(files, folders)
+
+    monkeypatch.setattr(identify, "identify_files", noting)
+    put("new.mp3", sounds[3], "Ö", "Songs")
+    assert ingestion.run(home, [music]).counts["new"] == 1
+    assert opened == ["new.mp3", "1.mp3"]
+    opened.clear()
+    write(music, 4, sounds[3] + sounds[3], TITLES[1])
+    ingestion.run(home, [music])
+    assert opened == ["4.mp3", "0.mp3"]
+    assert catalog.read(home)["title"].to_list() == [
+        TITLES[0], "夜明けの歌", "夜明けの歌", TITLES[1], "Ö",
+    ]  # fmt: skip
 
 
 def test_latin_text_among_it_and_albums_beside_it_stay_as_they_are(

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from fastdino import demo
+from fastdino.core.failures import MACHINE
 from fastdino.ingestion import identify
 from fastdino.ingestion.identify import Identified
 from fastdino.spectrograms import decode
+from tests import formats
 from tests.editing import retag
 from tests.tagging import ogg_checksum
 
@@ -196,6 +198,27 @@ def test_a_song_damaged_in_the_middle_is_still_a_track(audio: np.ndarray, tmp_pa
         found = identify.identify(str(path))
         assert found.error is None, suffix
         assert found.title == TAGS["title"]
+
+
+@pytest.mark.parametrize("tenth", [3, 6, 9])
+def test_what_a_demuxer_calls_a_disks_trouble_is_damage_where_the_disk_has_none(
+    tenth: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "song.mpc"
+    content = bytearray(formats.MPC_HEADER + 1240 * formats.MPC_FRAME + b"SE\x03")
+    path.write_bytes(content)
+    whole = identify.identify(str(path))
+    at = len(content) * tenth // 10
+    content[at : at + 512] = bytes(512)
+    path.write_bytes(content)
+    found = identify.identify(str(path))
+    assert (found.error, found.codec) == (None, whole.codec)
+    assert found.track_id != whole.track_id
+    assert (found.duration_s or 0) == pytest.approx((whole.duration_s or 0) * tenth / 10, rel=0.05)
+    monkeypatch.setattr(identify, "unreadable", lambda _: "cannot be read: Input/output error")
+    assert identify.identify(str(path)) == Identified(
+        error="cannot be read: Input/output error", error_kind=MACHINE
+    )
 
 
 def test_what_libsndfile_alone_opens_is_a_song(audio: np.ndarray, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from fastdino.core import paths
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.ingestion import aliases, catalog, diff, identify, scan, skipped, stage
+from fastdino.ingestion.so_far import SoFar
 from fastdino.steps import music_folders
 from tests.editing import retag
 
@@ -233,13 +234,43 @@ def test_the_same_files_through_an_outer_folder_are_no_change(music: Path, home:
     assert catalog.read(home)["folder"].unique().to_list() == [str(music)]
 
 
-def test_what_a_locked_folder_holds_is_kept(music: Path) -> None:
-    before = stage.look(catalog.empty(), scan.scan([music]), aliases.SCHEMA.to_frame())
+def test_what_a_locked_folder_holds_is_kept(music: Path, home: Home) -> None:
+    others = (aliases.SCHEMA.to_frame(), SoFar(home, rescan=False))
+    before = stage.look(catalog.empty(), scan.scan([music]), *others)
     locked = str(music / demo.ARTISTS[0].name)
     listing = scan.scan([music])
     hidden = pl.col("path").str.starts_with(locked)
     listing = dataclasses.replace(listing, files=listing.files.filter(~hidden), unlisted=(locked,))
-    assert stage.look(before, listing, aliases.SCHEMA.to_frame()).equals(before)
+    assert stage.look(before, listing, *others).equals(before)
+
+
+@pytest.mark.parametrize("what", ["gone", "in a circle", "a file"])
+def test_what_lies_behind_a_link_that_leads_nowhere_is_kept_and_told(
+    what: str, music: Path, home: Home, tmp_path: Path
+) -> None:
+    disk = (music / demo.ARTISTS[0].name).rename(tmp_path / "disk")
+    link = music / "usb"
+    link.symlink_to(disk)
+    ingestion.run(home, [music])
+    before = catalog.read(home).filter(pl.col("error").is_null())
+    disk.rename(tmp_path / "away")
+    if what == "in a circle":
+        disk.symlink_to(link)
+    elif what == "a file":
+        disk.touch()
+    summary = ingestion.run(home, [music])
+    kept = catalog.read(home).filter(pl.col("error").is_null())
+    if what == "a file":  # then that is what is there now
+        assert summary.counts["removed"] == 3
+        return
+    assert kept.equals(before)
+    assert summary.counts["removed"] == 0
+    assert summary.warnings == [f"{link} cannot be read: what the catalogue knows of it was kept"]
+    assert not ingestion.run(home, [music]).did_work
+    # Whoever takes the link away means it; another that leads nowhere never held music.
+    link.rename(music / "other")
+    assert ingestion.run(home, [music]).counts["removed"] == 4
+    assert not any("cannot be read" in text for text in ingestion.run(home, [music]).warnings)
 
 
 def test_a_catalogue_that_is_damaged_is_named(music: Path, home: Home) -> None:

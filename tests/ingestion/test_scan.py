@@ -1,6 +1,8 @@
 import os
 import socket
+import unicodedata
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -154,6 +156,18 @@ def test_patterns_leave_out_what_they_name_in_any_case(
     )
 
 
+@pytest.mark.parametrize("pattern", ["NFC", "NFD"])
+@pytest.mark.parametrize("name", ["NFC", "NFD"])
+def test_patterns_find_accents_however_they_are_written(
+    pattern: Literal["NFC", "NFD"], name: Literal["NFC", "NFD"], tmp_path: Path
+) -> None:
+    folder = unicodedata.normalize(name, "Hörbücher")
+    for file in (f"{folder}/talk.mp3", f"{unicodedata.normalize(name, 'Öl')}.mp3", "song.mp3"):
+        put(tmp_path / file)
+    asked = [unicodedata.normalize(pattern, text) for text in ("hörbücher", "Ö[lm].*")]
+    assert names(scan([tmp_path], exclude=asked), tmp_path) == ["song.mp3"]
+
+
 def test_a_folder_of_which_all_is_excluded_is_there_but_an_empty_one_is_not_believed(
     tmp_path: Path,
 ) -> None:
@@ -192,6 +206,35 @@ def test_a_linked_folder_is_followed_and_found_under_its_own_path_if_it_has_one(
     (tmp_path / "music/a").symlink_to(tmp_path / "music/z")
     (tmp_path / "music/b").symlink_to(tmp_path / "elsewhere")
     assert names(scan([tmp_path / "music"]), tmp_path) == ["music/b/other.mp3", "music/z/song.mp3"]
+
+
+def test_of_two_folders_one_may_be_linked_from_the_other(tmp_path: Path) -> None:
+    put(tmp_path / "music/song.mp3")
+    put(tmp_path / "usb/deep/other.mp3")
+    (tmp_path / "music/link").symlink_to(tmp_path / "usb")
+    both = [tmp_path / "music", tmp_path / "usb"]
+    known_as = frozenset({str(tmp_path / "usb/deep/other.mp3")})
+    for folders in (both, both[::-1]):
+        for populated in (frozenset[str](), known_as):
+            listing = scan(folders, populated)
+            assert names(listing, tmp_path) == ["music/song.mp3", "usb/deep/other.mp3"]
+            assert listing.files["folder"].to_list() == [str(folder) for folder in both]
+    # Only a part of it is linked, from either side of it in the order of names.
+    (tmp_path / "music/link").unlink()
+    (tmp_path / "music/link").symlink_to(tmp_path / "usb/deep")
+    assert names(scan(both), tmp_path) == ["music/song.mp3", "usb/deep/other.mp3"]
+
+
+def test_a_folder_whose_music_another_folder_links_to_as_well_is_not_empty(tmp_path: Path) -> None:
+    put(tmp_path / "disk/deep/song.mp3")
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "link").symlink_to(tmp_path / "disk")
+    listing = scan([tmp_path / "a", tmp_path / "b"], frozenset({str(tmp_path / "b/link/deep/x")}))
+    assert names(listing, tmp_path) == ["a/link/deep/song.mp3"]
+    (tmp_path / "c/link").unlink()
+    with pytest.raises(UserError, match=r"no music files in .*/c "):
+        scan([tmp_path / "a", tmp_path / "c"])
 
 
 def test_names_with_emoji_and_newlines_are_kept_as_they_are(tmp_path: Path) -> None:
@@ -243,6 +286,18 @@ def test_what_is_no_readable_file_is_a_row_with_a_reason(
     assert "pipe" in (error_of(listing, tmp_path / "pipe.mp3") or "")
     assert "socket" in (error_of(listing, tmp_path / "socket.mp3") or "")
     assert error_of(listing, tmp_path / "folder.mp3/song.mp3") is None
+
+
+@pytest.mark.parametrize("second", [10**10, 2**62 // 10**9, 0, -1, -(10**10)])
+def test_a_file_of_any_time_is_a_row(second: int, tmp_path: Path) -> None:
+    path = put(tmp_path / "song.mp3")
+    try:
+        os.utime(path, (second, second))
+    except OSError:
+        pytest.skip("this file system has no such times")
+    (mtime_ns,) = scan([tmp_path]).files["mtime_ns"]
+    # What 64 bits cannot hold is the nearest second that they can.
+    assert mtime_ns == min(max(path.stat().st_mtime_ns, -(2**63)), 9_223_372_036_000_000_000)
 
 
 def test_folders_given_twice_nested_or_through_a_link_count_once(tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ import pytest
 from cue_album import END, FRAME, SHEET, write
 
 from fastdino import ingestion, spectrograms
-from fastdino.core import tables
+from fastdino.core import tables, text
 from fastdino.core.home import Home
 from fastdino.core.summary import Summary
 from fastdino.ingestion import catalog, flac_sheet, identify, sheets
 from fastdino.spectrograms import SpectrogramSettings, filling, shards, stage
+from tests import tagging
 from tests.editing import retag
 from tests.faults.child import InThisProcess
 
@@ -154,6 +155,19 @@ def test_a_block_of_a_flac_file_says_where_songs_are_but_not_their_names(
     ]
 
 
+def test_a_block_is_found_below_an_id3v2_as_well(flac: Path, tmp_path: Path) -> None:
+    path = tmp_path / "album.flac"
+    shutil.copy(flac, path)
+    with_block(path, [(1, [(1, 0)]), (2, [(1, 100 * FRAME)])])
+    plain = identify.identify(str(path))
+    path.write_bytes(tagging.id3v2([tagging.text_frame("TIT2", "x")]) + path.read_bytes())
+    found = identify.identify(str(path))
+    assert found.own_sheet
+    assert (found.own_sheet, found.track_id) == (plain.own_sheet, plain.track_id)
+    path.write_bytes(b"ID3\4\0\0\x7f\x7f\x7f\x7f" + path.read_bytes())
+    assert flac_sheet.read(path) is None
+
+
 @pytest.mark.parametrize("keep", [60, 440, 470, 500])
 def test_a_block_that_breaks_off_is_none(keep: int, flac: Path, tmp_path: Path) -> None:
     path = tmp_path / "cut.flac"
@@ -201,6 +215,17 @@ def test_a_title_that_is_mended_in_the_sheet_is_no_new_song(
     assert songs(home)["title"].to_list() == ["Low", "Mended", "High"]
     assert ids(home) == before
     assert not spectrograms.run(home).did_work
+
+
+def test_a_title_changed_with_the_sheets_time_put_back_is_seen(album: Path, home: Home) -> None:
+    ingestion.run(home, [album.parent])
+    sheet = album / "album.cue"
+    before = sheet.stat()
+    sheet.write_text(SHEET.replace('"Low"', '"Owl"'), encoding="utf-8")
+    os.utime(sheet, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert kinds(ingestion.run(home, [album.parent])) == ["retagged"]
+    assert songs(home)["title"][0] == "Owl"
+    assert not ingestion.run(home, [album.parent]).did_work
 
 
 def test_a_moved_album_keeps_its_songs(album: Path, home: Home) -> None:
@@ -284,10 +309,77 @@ def test_a_file_that_was_compressed_or_renamed_since_is_found(
     assert (len(ids(home)), error(home)) == (3, None)
 
 
+def in_bytes(path: Path, name: bytes) -> Path:
+    """The file under another name, in bytes that are not UTF-8."""
+    try:
+        return path.rename(path.with_name(os.fsdecode(name)))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+
+
+@pytest.mark.parametrize("within", [False, True])
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("BjÃ¶rk", "Björk"),
+        ("Lo\x85w\x9b31m", "Lo…w›31m"),
+        ("Группа крови на рукаве".encode("cp1251").decode("latin-1"), "Группа крови на рукаве"),
+        ("Déjà vu", "Déjà vu"),
+        ("\xad", "album 01"),
+    ],
+)
+def test_what_a_sheet_says_is_settled_as_tags_are(
+    written: str, read: str, within: bool, album: Path, home: Home
+) -> None:
+    content = SHEET.replace('"Low"', f'"{written}"').replace('"High"', f'"{written}"')
+    (album / "album.cue").write_text(content, encoding="utf-8")
+    if within:
+        (album / "album.cue").unlink()
+        write(album / "album.flac", {"CUESHEET": content})
+    ingestion.run(home, [album.parent])
+    titles = songs(home)["title"].to_list()
+    assert titles == [read, "Middle", read.replace("01", "03")]
+
+
+@pytest.mark.parametrize("page", ["cp1252", "cp1251", "shift_jis", "utf-8"])
+@pytest.mark.parametrize("sheet", ["album", "other"])
+def test_a_sheet_and_a_file_whose_names_are_in_an_old_code_page_belong_together(
+    page: str, sheet: str, album: Path, home: Home
+) -> None:
+    name = {"cp1252": "Déjà vu", "cp1251": "Звёздный час", "shift_jis": "夜明けの歌"}.get(page, "Ö")
+    content = SHEET.replace("album.flac", f"{name}.FLAC").replace("Three Tones", f"{name} {name}")
+    (album / "album.cue").write_bytes(content.removeprefix("\ufeff").encode(page))
+    in_bytes(album / "album.flac", f"{name}.flac".encode(page))
+    in_bytes(album / "album.cue", f"{name if sheet == 'album' else sheet}.cue".encode(page))
+    summary = ingestion.run(home, [album.parent])
+    assert (len(ids(home)), error(home), summary.warnings) == (3, None, [])
+
+
+def test_a_sheet_in_utf8_is_of_the_file_of_its_own_name_in_any_bytes(
+    album: Path, home: Home
+) -> None:
+    in_bytes(album / "album.flac", b"caf\xe9.flac")
+    in_bytes(album / "album.cue", b"caf\xe9.cue")
+    ingestion.run(home, [album.parent])
+    assert (len(ids(home)), error(home)) == (3, None)
+
+
+def test_a_sheet_that_does_not_fit_is_told_whatever_bytes_its_name_is_of(
+    album: Path, home: Home
+) -> None:
+    (album / "album.cue").write_text("Dear diary", encoding="utf-8")
+    in_bytes(album / "album.cue", b"caf\xe9.cue")
+    summary = ingestion.run(home, [album.parent])
+    (warning,) = summary.warnings
+    assert r"(caf\xe9.cue): there are no tracks in it" in text.one_line(warning)
+    assert not ingestion.run(home, [album.parent]).did_work
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
         (SHEET.replace("album.flac", "b.flac"), "it is of “b.flac”, which is not there"),
+        (SHEET.replace("album.flac", "b\x9b.flac"), "it is of “b›.flac”, which is not there"),
         (SHEET.replace("FILE", "REM"), "it names none"),
         (
             SHEET.replace("00:08:00", "00:12:00"),

@@ -1,6 +1,7 @@
 """What tags say, from real files of every format."""
 
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from fastdino import demo
 from fastdino.ingestion import identify, tags
 from fastdino.ingestion.identify import Identified
-from tests import tagging
+from tests import joined, tagging
 from tests.tagging import text_frame
 
 MBID = "b1a9c0e9-d987-4042-ae91-78d6a3267d69"
@@ -332,17 +333,66 @@ def test_utf8_that_is_declared_latin1_is_read_as_what_it_is(untagged, found) -> 
     assert found(".mp3", untagged(".mp3") + old).artist == "Ярославль и Моск"
 
 
+SIZES = [2**40, 2**56 - 1, 2**62, 2**63 + 5]
+
+
 @pytest.mark.parametrize("case", FORMATS)
-def test_damaged_tags_are_read_as_far_as_they_go(case: str, untagged) -> None:
+def test_damaged_tags_are_read_as_far_as_they_go(case: str, untagged, tmp_path: Path) -> None:
     suffix, muxer, tagged = FORMATS[case]
     whole = tagged(untagged(suffix, muxer))
     ends = [*range(min(1500, len(whole))), *range(max(0, len(whole) - 1500), len(whole))]
+    # Where the sizes of some tags stand.
+    near = range(whole.index(b"Rooms") - 32, whole.index(b"Rooms")) if b"Rooms" in whole else ends
     rng = np.random.default_rng(len(case))
-    for _ in range(150):
+    for number in range(300):
         content = bytearray(whole)
-        for place in rng.choice(ends, 4):
-            content[place] = rng.choice([0, 1, 0x7F, 0x80, 0xFF, content[place] ^ 16])
-        tags.read(io.BytesIO(content[: rng.integers(len(whole) // 2, len(whole) + 1)]), {})
+        if number % 2:
+            for place in rng.choice(ends, 4):
+                content[place] = rng.choice([0, 1, 0x7F, 0x80, 0xFF, content[place] ^ 16])
+            del content[rng.integers(len(whole) // 2, len(whole) + 1) :]
+        else:
+            place, size = int(rng.choice(near)), SIZES[rng.integers(len(SIZES))]
+            # Of eight bytes, as Matroska says it, and as MP4 does.
+            content[place : place + 8] = (2**56 | size % 2**56).to_bytes(8)
+            if number % 4:
+                content[place : place + 4] = bytes([0, 0, 0, 1])
+                content[place + 8 : place + 16] = size.to_bytes(8)
+        # On a disk no one can look farther than its largest file may reach.
+        path = tmp_path / "song"
+        path.write_bytes(content)
+        with open(path, "rb") as file:
+            tags.read(file, {})
+
+
+@pytest.mark.parametrize("size", [2**40, 2**62, 2**63 + 9])
+@pytest.mark.parametrize("name", [b"ilst", b"\xa9nam", b"data"])
+def test_what_a_tag_of_mp4_says_of_its_size_spoils_no_song(
+    size: int, name: bytes, untagged, found
+) -> None:
+    content = bytearray(tagging.mp4_tagged(untagged(".m4a"), MP4))
+    at = content.index(name, content.index(b"ilst")) - 4
+    content[at : at + 4] = bytes([0, 0, 0, 1])
+    content[at + 8 : at + 16] = size.to_bytes(8)
+    assert found(".m4a", bytes(content)).track_id == found(".m4a", untagged(".m4a")).track_id
+
+
+@pytest.mark.parametrize(
+    ("suffix", "muxer"), [(".webm", ("webm", "libopus")), (".mka", ("matroska", "libopus"))]
+)
+def test_a_live_recording_whose_clusters_do_not_say_how_large_they_are_is_a_song(
+    suffix: str, muxer: tuple[str, str], found, tmp_path: Path
+) -> None:
+    path = joined.encode(
+        tmp_path / f"whole{suffix}", *muxer, joined.tone(7, 300, rate=48_000), 48_000
+    )
+    whole = path.read_bytes()
+    first, *clusters = re.split(rb"(?=\x1f\x43\xb6\x75)", whole)
+    assert len(clusters) > 1
+    live = first
+    for cluster in clusters:
+        of_size = 9 - cluster[4].bit_length()
+        live += cluster[:4] + b"\x01" + b"\xff" * 7 + cluster[4 + of_size :]
+    assert found(suffix, live).track_id == found(suffix, whole).track_id
 
 
 def test_tags_that_claim_any_size_are_read_as_far_as_they_go(untagged, found) -> None:

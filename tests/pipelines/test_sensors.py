@@ -138,6 +138,15 @@ def test_while_a_file_grows_it_waits(daemon: Daemon, folder: Path) -> None:
     assert daemon.later(minutes=0.2)
 
 
+def test_a_file_of_a_far_year_is_a_file_like_any_other(daemon: Daemon, folder: Path) -> None:
+    os.utime(folder / "a/one.mp3", (10**10, 10**10))
+    daemon.tick()
+    assert daemon.later(minutes=2)
+    ingestion.run(daemon.home, [folder])
+    assert daemon.tick() is None
+    assert "as the catalogue knows them" in daemon.skipped
+
+
 CHANGES: dict[str, Callable[[Path], object]] = {
     "removed": lambda folder: (folder / "a/one.mp3").unlink(),
     "renamed": lambda folder: (folder / "a/one.mp3").rename(folder / "a/first.mp3"),
