@@ -4,6 +4,7 @@ Belongs here: choosing the decoder, running decode -> resample -> mel, judging t
 Does not: processes, shards.
 """
 
+import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from fastdino.core.errors import readable_errors
-from fastdino.core.failures import CHANGED, MACHINE
+from fastdino.core.failures import CHANGED, MACHINE, MISSING
 from fastdino.core.workers import WorkerFailure
-from fastdino.ingestion.identify import unreadable
+from fastdino.ingestion.identify import CANNOT_READ, unreadable
 from fastdino.spectrograms.decode import DecodeError, Sound, cut, decoders
 from fastdino.spectrograms.settings import SpectrogramSettings
 from fastdino.spectrograms.shards import is_short
@@ -43,12 +44,8 @@ class Known:
     mtime_ns: int
     ctime_ns: int | None = None
 
-    def is_of(self, path: Path) -> bool:
-        """Whether the file at ``path`` is that one; also where there is none now."""
-        try:
-            now = os.stat(path)
-        except OSError:
-            return True
+    def is_of(self, now: os.stat_result) -> bool:
+        """Whether the file that this is ``now`` told of is that one."""
         if self.ctime_ns is None:
             is_near = abs(now.st_mtime_ns - self.mtime_ns) < COARSE_NS
             return now.st_size == self.size and is_near
@@ -77,11 +74,6 @@ class Task:
     end_s: float | None = None
     packets_s: float | None = None
     known: Known | None = None
-
-    @property
-    def is_stale(self) -> bool:
-        """Whether its file is another one by now."""
-        return self.known is not None and not self.known.is_of(self.path)
 
 
 @dataclass(frozen=True)
@@ -128,16 +120,29 @@ def extract(task: Task) -> Extracted | WorkerFailure:
     """Write the file's frames to the spool, uint8 ``[n_frames, n_mels]``.
 
     Decoders are tried in turn until one gets all that the file promises; else the one that got
-    furthest is taken. Nothing is of a file that is not what it has to be, before or after that.
+    furthest is taken. Nothing is of a file that is not there, or not what it has to be, before or
+    after that.
 
     Raises:
         UserError: the spool cannot be written.
     """
-    changed = WorkerFailure("changed since ingest", CHANGED)
-    if task.is_stale:
-        return changed
+    if hindrance := _hindrance(task):
+        return hindrance
     result = _extract(task)
-    return changed if task.is_stale else result
+    return _hindrance(task) or result
+
+
+def _hindrance(task: Task) -> WorkerFailure | None:
+    """Why nothing can be told of the song at the moment, if nothing can."""
+    try:
+        now = os.stat(task.path)
+    except OSError as error:
+        return WorkerFailure(f"{CANNOT_READ}: {error.strerror}", MISSING)
+    if not os.access(task.path, os.R_OK):
+        return WorkerFailure(f"{CANNOT_READ}: {os.strerror(errno.EACCES)}", MISSING)
+    if task.known and not task.known.is_of(now):
+        return WorkerFailure("changed since ingest", CHANGED)
+    return None
 
 
 def _extract(task: Task) -> Extracted | WorkerFailure:

@@ -18,7 +18,7 @@ from pathlib import Path
 import polars as pl
 
 from fastdino.core import cluster, environment, tables
-from fastdino.core.failures import CHANGED, FILE, MACHINE, next_try
+from fastdino.core.failures import CHANGED, FILE, MACHINE, MISSING, PASSING, next_try
 from fastdino.core.home import Home
 from fastdino.core.paths import to_path
 from fastdino.core.progress import progress
@@ -243,7 +243,8 @@ def _failure(
     candidate: Candidate, failure: WorkerFailure, tried: Mapping[tuple[object, ...], int]
 ) -> tuple[object, ...]:
     c, now = candidate, datetime.now(UTC)
-    attempts = 1 + tried.get((c.track_id, c.path, c.size, c.mtime_ns), 0)
+    attempts = tried.get((c.track_id, c.path, c.size, c.mtime_ns), 0)
+    attempts += failure.kind not in PASSING
     again = next_try(failure.kind, attempts, now)
     file = (c.track_id, c.path, c.size, c.mtime_ns)
     return (*file, c.reason(failure.reason), now, failure.kind, attempts, again, VERSION)
@@ -256,6 +257,14 @@ def _still_true(
     same = failures.join(files, on=SAME, how="semi", maintain_order="left")
     others = [key not in tried for key in same.select("track_id", "path").iter_rows()]
     return same.filter(pl.Series(others, dtype=pl.Boolean))
+
+
+def _next_try(failures: pl.DataFrame) -> str:
+    """When the first of these is tried again, in words."""
+    at = failures["next_try_at"].min()
+    if not isinstance(at, datetime):
+        return "when they change"
+    return f"after {at.astimezone():%Y-%m-%d %H:%M}"
 
 
 def _summary(
@@ -298,8 +307,8 @@ def _summary(
         row["MB"] = round(sizes[row["shard"]] / 1e6, 1)
     new_s = float(new["decoded_s"].sum())
     speed = new_s / done.seconds if len(new) else 0.0
-    missing = done.missing
     changed = sorted({candidate.path for candidate, _ in done.failed_by(CHANGED)})
+    missing = sorted({*done.missing, *(candidate.path for candidate, _ in done.failed_by(MISSING))})
     undecoded = done.failed_by(FILE, MACHINE)
     parts = []
     if len(new):
@@ -307,7 +316,17 @@ def _summary(
     parts += [f"{len(undecoded):,} could not be decoded"] * bool(undecoded)
     parts += [f"{len(changed):,} files changed since ingest"] * bool(changed)
     parts += [f"{len(missing):,} files cannot be read now"] * bool(missing)
-    parts += [f"{len(tracks):,} songs, all up to date" if not parts else f"{len(tracks):,} in all"]
+    headline = ", ".join([*parts, f"{len(tracks):,} in all"]) if parts else f"{len(tracks):,} songs"
+    # Those of before; of the others was told.
+    waiting = failures.filter(
+        ~pl.col("kind").is_in(PASSING),
+        ~pl.col("track_id").is_in([candidate.track_id for candidate, _ in done.failed]),
+    ).join(tracks, on="track_id", how="anti")
+    if n_waiting := waiting["track_id"].n_unique():
+        then = f"(tried again {_next_try(waiting)})"
+        headline += f"; {n_waiting:,} could not be decoded before {then}"
+    elif not parts:
+        headline += ", all up to date"
     warnings = []
     if missing:
         warnings.append(
@@ -319,17 +338,18 @@ def _summary(
             f"{len(changed):,} files changed since ingest, such as {changed[0]}: the next run "
             "takes them in"
         )
-    for kind, then in (
-        (FILE, "they are tried again when they change"),
+    for kind, told in (
+        (FILE, "they are tried again"),
         (MACHINE, "that is the computer's doing: they are tried again by themselves"),
     ):
         if failed := done.failed_by(kind):
             first, failure = failed[0]
+            then = _next_try(failures.filter(kind=kind))
             is_cut = any(candidate.start_s is not None for candidate, _ in failed)
             warnings.append(
                 f"{len(failed):,} {'songs' if is_cut else 'files'} could not be decoded, such as "
-                f"{first.path} ({first.reason(failure.reason)}); {then}, or all at once by "
-                "`fastdino spectrograms --retry`"
+                f"{first.path} ({first.reason(failure.reason)}); {told} {then}, or all at once "
+                "by `fastdino spectrograms --retry`"
             )
     mb = (pl.col("n_frames").cast(pl.Int64) * pl.col("n_mels")).sum() / 1e6
     left = index.join(files, on="track_id", how="anti")
@@ -343,7 +363,7 @@ def _summary(
         )
     return Summary(
         stage="spectrograms",
-        headline=", ".join(parts),
+        headline=headline,
         did_work=did_work,
         counts={
             "new_tracks": len(new),

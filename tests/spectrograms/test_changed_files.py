@@ -123,10 +123,10 @@ def test_on_a_cluster_times_may_be_told_in_whole_seconds(
     path = tone(tmp_path / "a.wav", 300)
     size, exact_ns = path.stat().st_size, 10**18 + 1_999_999_999
     os.utime(path, ns=(10**18, 10**18))
-    assert Known(size, exact_ns).is_of(path)
-    assert not Known(size, exact_ns + 10).is_of(path)
-    assert not Known(size + 1, exact_ns).is_of(path)
-    assert not Known(size, 10**18, path.stat().st_ctime_ns + 1).is_of(path)
+    assert Known(size, exact_ns).is_of(path.stat())
+    assert not Known(size, exact_ns + 10).is_of(path.stat())
+    assert not Known(size + 1, exact_ns).is_of(path.stat())
+    assert not Known(size, 10**18, path.stat().st_ctime_ns + 1).is_of(path.stat())
 
     seen: list[object] = []
 
