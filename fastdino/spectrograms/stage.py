@@ -119,7 +119,7 @@ def run(
 def read_failures(folder: Path) -> pl.DataFrame:
     """The files of a shard folder's ``failures.parquet``, see ``FAILURES``.
 
-    None if there is no such file, or it is damaged: then all of them are tried again.
+    No rows if there is no such file, or it is damaged: then all of them are tried again.
     """
     path = _failures_path(folder)
     try:
