@@ -43,6 +43,7 @@ class Candidate:
     track_number: int | None = None
     title: str | None = None
     ctime_ns: int | None = None
+    codec: str | None = None
     others: tuple["Candidate", ...] = ()
 
     def reason(self, why: str) -> str:
@@ -90,7 +91,8 @@ def find(
     by_track: dict[str, list[Candidate]] = {}
     missing = []
     wanted = files.filter(pl.col("track_id").is_not_null() & ~pl.col("track_id").is_in(list(have)))
-    columns = (*SAME, "ctime_ns", "duration_s", "start_s", "end_s", "track_number", "title")
+    of_file = ("ctime_ns", "codec", "duration_s")
+    columns = (*SAME, *of_file, "start_s", "end_s", "track_number", "title")
     for row in wanted.sort("added_at", "path", "start_s").select(columns).iter_rows(named=True):
         if tuple(row[name] for name in columns[:4]) in tried:
             continue

@@ -31,6 +31,8 @@ DSD_RATES = {64 * base // 8 << doubled for base in (44_100, 48_000) for doubled 
 # libsndfile is the faster one on these alone. On Opus it is the slower by half, and gives up on
 # many a sound file.
 LIBSNDFILE_FIRST = {".mp3", ".wav", ".aif", ".aiff"}
+# What discs hold in place of samples. libsndfile takes it for such, and hears noise.
+IN_DISGUISE = {"aac", "ac3", "dts", "eac3", "mlp", "truehd"}
 # What FFmpeg calls formats that do not say which sample a packet begins with: after seeking in
 # them it guesses.
 TIMELESS = frozenset({"aac", "ac3", "asf", "eac3", "mp3", "mpc"})
@@ -89,8 +91,15 @@ class Sound:
 Decoder = Callable[[Path, float, int | None], Sound]
 
 
-def decoders(path: Path) -> tuple[tuple[str, Decoder], ...]:
-    """The decoders to try on a file, by name, the faster one first."""
+def decoders(path: Path, codec: str | None = None) -> tuple[tuple[str, Decoder], ...]:
+    """The decoders to try on a file, by name, the faster one first.
+
+    Args:
+        path: the file.
+        codec: of its sound, as the catalogue has it, where that is known.
+    """
+    if codec in IN_DISGUISE:
+        return (("FFmpeg", with_ffmpeg),)
     both = (("libsndfile", with_libsndfile), ("FFmpeg", with_ffmpeg))
     return both if path.suffix.lower() in LIBSNDFILE_FIRST else both[::-1]
 

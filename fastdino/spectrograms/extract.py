@@ -65,6 +65,7 @@ class Task:
         end_s: where it ends; None for the end of the file.
         packets_s: seconds that its packets last, where that is known.
         known: what the file has to be, where that matters.
+        codec: of its sound, where that is known.
     """
 
     path: Path
@@ -74,6 +75,7 @@ class Task:
     end_s: float | None = None
     packets_s: float | None = None
     known: Known | None = None
+    codec: str | None = None
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ def _extract(task: Task) -> Extracted | WorkerFailure:
     # By whether all of it was decoded, whether anything is to be heard, and how long it is.
     tried: list[tuple[tuple[bool, bool, float], Extracted]] = []
     reasons: dict[str, str] = {}
-    for attempt, (name, decoder) in enumerate(decoders(task.path), start=1):
+    for attempt, (name, decoder) in enumerate(decoders(task.path, task.codec), start=1):
         spool = _spool(task, attempt)
         try:
             part = (task.path, decoder, task.start_s, task.end_s)

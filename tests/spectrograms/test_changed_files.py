@@ -157,7 +157,7 @@ def test_a_file_that_is_written_to_while_it_is_decoded_gives_nothing(
         return sound
 
     assert isinstance(extract.extract(task), Extracted) is (seconds > 1)
-    monkeypatch.setattr(extract, "decoders", lambda path: (("libsndfile", written_to),))
+    monkeypatch.setattr(extract, "decoders", lambda path, codec: (("libsndfile", written_to),))
     assert extract.extract(task) == STALE
     # Another time it is not even opened.
     monkeypatch.delattr(extract, "decoders")

@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 import time
+import wave
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import formats
 import numpy as np
 import polars as pl
 import pytest
@@ -28,6 +30,7 @@ from fastdino.spectrograms.filling import Filler, Outcome
 from fastdino.spectrograms.parcels import Parcel
 
 SETTINGS = SpectrogramSettings()
+FRAMES = 25  # of DTS, in a file of ``formats``
 
 
 def made(home: Home) -> list[str]:
@@ -296,6 +299,35 @@ def test_what_an_older_version_could_not_decode_is_tried_once_more(home: Home) -
     assert stage.not_yet_due(found, day).is_empty()
     now = found.with_columns(tried_by=pl.lit(VERSION, pl.Int16))
     assert stage.not_yet_due(now, day).equals(now)
+
+
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_dts_on_a_disc_of_sound_is_heard_and_not_its_bytes(
+    is_damaged: bool, home: Home, tmp_path: Path
+) -> None:
+    music = tmp_path / "music"
+    music.mkdir()
+    formats.write(music / "plain.dts")
+    frames = (music / "plain.dts").read_bytes()
+    size = len(frames) // FRAMES
+    # Each in the room of as many samples as it stands for, as on a CD.
+    room = round(formats.SECONDS / FRAMES * 176_400) // 4 * 4
+    content = (frames[:size] + bytes(room - size)) * FRAMES
+    if is_damaged:
+        at = FRAMES // 2 * room + 8
+        content = content[:at] + bytes(size) + content[at + size :]
+    (music / "plain.dts").unlink()
+    with wave.open(str(music / "disc.wav"), "wb") as disc:
+        disc.setparams((2, 2, 44_100, 0, "NONE", "not compressed"))
+        disc.writeframes(content)
+    ingestion.run(home, [music])
+    assert catalog.read(home)["codec"].to_list() == ["dts"]
+    spectrograms.run(home)
+    (shard,) = shards.list_shards(home.shards(SETTINGS.spec_id))
+    (piece,) = shards.iter_pieces(shard)
+    # A tone, with nothing above it.
+    assert piece.frames[10:-10].mean(0)[:30].max() > 100
+    assert piece.frames[10:-10].mean(0)[50:75].max() < 10
 
 
 @pytest.mark.thorough
