@@ -36,6 +36,8 @@ IN_DISGUISE = {"aac", "ac3", "dts", "eac3", "mlp", "truehd"}
 # What FFmpeg calls formats that do not say which sample a packet begins with: after seeking in
 # them it guesses.
 TIMELESS = frozenset({"aac", "ac3", "asf", "eac3", "mp3", "mpc"})
+# These tell it by the mean number of bytes a second, which is exact of plain samples alone.
+BY_BYTES = frozenset({"w64", "wav"})
 # Before the sample wanted: what a decoder needs to have heard for sounding as it does without.
 RUN_UP_S = 1.0
 
@@ -256,7 +258,10 @@ def _opened(path: Path, from_s: float, channel: int | None = None) -> tuple[Soun
         sound.header_s = container.duration / av.time_base
     sought = False
     begin_s = float((stream.start_time or 0) * stream.time_base) if stream.time_base else 0.0
-    if from_s and stream.time_base and not TIMELESS & set(container.format.name.split(",")):
+    codec = stream.codec_context
+    is_plain = codec is not None and codec.name.startswith("pcm_")
+    timeless = TIMELESS if is_plain else TIMELESS | BY_BYTES
+    if from_s and stream.time_base and not timeless & set(container.format.name.split(",")):
         with contextlib.suppress(av.FFmpegError, OSError):
             container.seek(int((from_s + begin_s) / stream.time_base), stream=stream)
             sought = True
