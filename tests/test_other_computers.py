@@ -15,9 +15,9 @@ import pytest
 from fastdino.core import machine
 
 ROOT = Path(__file__).parents[1]
-# What ``os``, ``select``, ``resource`` and ``signal`` of macOS do not have.
+# What ``os``, ``select``, ``resource``, ``signal`` and ``time`` of macOS do not have.
 HIDE = """
-import fcntl, multiprocessing, os, resource, select, signal
+import fcntl, multiprocessing, os, resource, select, signal, time
 for module, names in (
     (os, "sched_getaffinity sched_setaffinity sched_getparam posix_fadvise posix_fallocate "
      "fdatasync pipe2 memfd_create eventfd getrandom splice copy_file_range getxattr listxattr "
@@ -27,6 +27,7 @@ for module, names in (
     (select, "epoll"),
     (resource, "prlimit"),
     (signal, "sigtimedwait sigwaitinfo SIGRTMIN SIGRTMAX SIGPWR SIGPOLL"),
+    (time, "CLOCK_BOOTTIME CLOCK_TAI"),
 ):
     for name in names.split():
         module.__dict__.pop(name, None)

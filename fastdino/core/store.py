@@ -633,4 +633,5 @@ class _Lease:
 
 def _now() -> float:
     """Seconds that also pass while the machine sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    # Only Linux calls them so; those of macOS are its monotonic ones.
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

@@ -39,6 +39,8 @@ R = TypeVar("R")
 MEMORY_BYTES = 3 << 30
 # Of what libraries say of a task; what is more than a pipe holds is not even kept.
 HEARD_BYTES = 2000
+# One may be killed as it starts, when memory is short; so many in a row are not by chance.
+MOST_FAILED_STARTS = 5
 # How they are started: anew, whatever threads and locks this process has.
 CONTEXT = multiprocessing.get_context("spawn")
 
@@ -93,6 +95,7 @@ class WorkerPool(Generic[T, R]):
         self._function, self._timeout_s = function, timeout_s
         self._most = workers or available_cores()
         self._workers: list[_Worker[T, R]] = []
+        self._failed_starts = 0  # in a row
 
     def map(
         self,
@@ -110,15 +113,14 @@ class WorkerPool(Generic[T, R]):
 
         Raises:
             UserError: ``function`` raised it, as what hinders every task alike, such as a full
-                disk.
-            RuntimeError: worker processes do not start.
+                disk; or worker processes do not start.
         """
         waiting, next_ones = iter(tasks), deque[T]()
         more = True
         try:
             more = self._fill(next_ones, waiting)
             while busy := [worker for worker in self._workers if not worker.idle]:
-                finished = [found for worker in busy if (found := worker.finished())]
+                finished = self._finished(busy, next_ones)
                 self._workers = [worker for worker in self._workers if worker.alive]
                 for task, result in finished:
                     if isinstance(result, WorkerFailure):
@@ -132,12 +134,30 @@ class WorkerPool(Generic[T, R]):
                 if finished:
                     # The caller may have made room for tasks that had to wait.
                     more = more and self._fill(next_ones, waiting)
-                else:
+                elif all(worker.alive for worker in busy):
                     soonest = min(worker.deadline for worker in busy) - time.monotonic()
                     limit = None if soonest == float("inf") else max(0.0, soonest)
                     connection.wait([worker.pipe for worker in busy], limit)
         finally:
             self._end([worker for worker in self._workers if not worker.idle])
+
+    def _finished(
+        self, busy: "list[_Worker[T, R]]", next_ones: deque[T]
+    ) -> list[tuple[T, R | WorkerFailure]]:
+        """What is finished by now; the tasks of workers that ended as they started are put back."""
+        finished = []
+        for worker in busy:
+            was_up = worker.is_up
+            if found := worker.finished():
+                finished.append(found)
+            if worker.is_up and not was_up:
+                self._failed_starts = 0
+            elif not (worker.is_up or worker.alive):
+                self._failed_starts += 1
+                if self._failed_starts == MOST_FAILED_STARTS:
+                    raise UserError(_do_not_start(worker.process.exitcode))
+                next_ones.append(worker.task)
+        return finished
 
     def _fill(self, next_ones: deque[T], waiting: Iterator[T | None]) -> bool:
         """Give every free worker a task; false if there are no more tasks."""
@@ -176,42 +196,45 @@ class _Worker(Generic[T, R]):
         self.process.start()
         theirs.close()
         self.deadline = float("inf")
-        self.alive, self.idle, self._ready = True, True, False
+        self.alive, self.idle, self.is_up = True, True, False
 
     def give(self, task: T, limit_s: float) -> None:
         """Hand over a task. Its time runs from when the process is up."""
-        self._task, self._limit_s, self.idle = task, limit_s, False
-        if self._ready:
+        self.task, self._limit_s, self.idle = task, limit_s, False
+        if self.is_up:
             self._hand_over()
 
     def finished(self) -> tuple[T, R | WorkerFailure] | None:
-        """The task and its result if there is one by now, or why there will be none."""
+        """The task and its result if there is one by now, or why there will be none.
+
+        Of a process that ended before it was up, and so never saw its task, none.
+        """
         try:
             while self.pipe.poll():
                 answer = self.pipe.recv()
-                if not self._ready:
-                    self._ready = True
+                if not self.is_up:
+                    self.is_up = True
                     self._hand_over()
                     continue
                 answer, heard = answer
                 if heard:
-                    log.debug("%s: %s", self._task, one_line(heard))
+                    log.debug("%s: %s", self.task, one_line(heard))
                 if isinstance(answer, UserError):
                     raise answer
                 self.idle, self.deadline = True, float("inf")
-                return self._task, answer
+                return self.task, answer
         except (EOFError, ConnectionError):
             self.end()
+            if not self.is_up:
+                return None
             how = _how_it_ended(self.process.exitcode)
-            if not self._ready:
-                raise RuntimeError(f"worker processes do not start ({how})") from None
             # What kills from outside is most often the system, when memory runs out.
             kind = MACHINE if self.process.exitcode == -signal.SIGKILL else FILE
-            return self._task, WorkerFailure(f"crashed its process ({how})", kind)
+            return self.task, WorkerFailure(f"crashed its process ({how})", kind)
         if time.monotonic() >= self.deadline:
             self.end()
             told = f"stopped after its {self._limit_s:.0f} s were up"
-            return self._task, WorkerFailure(told, MACHINE)
+            return self.task, WorkerFailure(told, MACHINE)
         return None
 
     def end(self) -> None:
@@ -223,13 +246,25 @@ class _Worker(Generic[T, R]):
 
     def _hand_over(self) -> None:
         self.deadline = time.monotonic() + self._limit_s
-        self.pipe.send(self._task)
+        # Of one that was killed meanwhile ``finished`` tells.
+        with contextlib.suppress(ConnectionError):
+            self.pipe.send(self.task)
 
 
 def _how_it_ended(code: int | None) -> str:
     if code is not None and code < 0:
         return signal.Signals(-code).name
     return f"exit code {code}"
+
+
+def _do_not_start(code: int | None) -> str:
+    then = "look at what they have printed"
+    if code == -signal.SIGKILL:
+        then = "memory is short, it seems: end other programs, or let this one have more"
+    return (
+        f"worker processes do not start ({_how_it_ended(code)}, {MOST_FAILED_STARTS} times in a "
+        f"row): {then}. What was done before is kept, and the next run goes on from there"
+    )
 
 
 def _serve(pipe: "connection.Connection[Any, Any]", function: Callable[[T], R]) -> None:

@@ -42,6 +42,8 @@ class Candidate:
     end_s: float | None = None
     track_number: int | None = None
     title: str | None = None
+    ctime_ns: int | None = None
+    codec: str | None = None
     others: tuple["Candidate", ...] = ()
 
     def reason(self, why: str) -> str:
@@ -50,6 +52,11 @@ class Candidate:
             return why
         at = clock(round(self.start_s * FRAMES_PER_S))
         return f"song {self.track_number}, “{self.title}”, which begins at {at}: {why}"
+
+    @property
+    def known(self) -> extract.Known:
+        """What its file was at ingest."""
+        return extract.Known(self.size, self.mtime_ns, self.ctime_ns)
 
     @property
     def instead(self) -> "Candidate | None":
@@ -84,7 +91,8 @@ def find(
     by_track: dict[str, list[Candidate]] = {}
     missing = []
     wanted = files.filter(pl.col("track_id").is_not_null() & ~pl.col("track_id").is_in(list(have)))
-    columns = (*SAME, "duration_s", "start_s", "end_s", "track_number", "title")
+    of_file = ("ctime_ns", "codec", "duration_s")
+    columns = (*SAME, *of_file, "start_s", "end_s", "track_number", "title")
     for row in wanted.sort("added_at", "path", "start_s").select(columns).iter_rows(named=True):
         if tuple(row[name] for name in columns[:4]) in tried:
             continue

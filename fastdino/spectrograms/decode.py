@@ -31,9 +31,13 @@ DSD_RATES = {64 * base // 8 << doubled for base in (44_100, 48_000) for doubled 
 # libsndfile is the faster one on these alone. On Opus it is the slower by half, and gives up on
 # many a sound file.
 LIBSNDFILE_FIRST = {".mp3", ".wav", ".aif", ".aiff"}
+# What discs hold in place of samples. libsndfile takes it for such, and hears noise.
+IN_DISGUISE = {"aac", "ac3", "dts", "eac3", "mlp", "truehd"}
 # What FFmpeg calls formats that do not say which sample a packet begins with: after seeking in
 # them it guesses.
 TIMELESS = frozenset({"aac", "ac3", "asf", "eac3", "mp3", "mpc"})
+# These tell it by the mean number of bytes a second, which is exact of plain samples alone.
+BY_BYTES = frozenset({"w64", "wav"})
 # Before the sample wanted: what a decoder needs to have heard for sounding as it does without.
 RUN_UP_S = 1.0
 
@@ -89,8 +93,15 @@ class Sound:
 Decoder = Callable[[Path, float, int | None], Sound]
 
 
-def decoders(path: Path) -> tuple[tuple[str, Decoder], ...]:
-    """The decoders to try on a file, by name, the faster one first."""
+def decoders(path: Path, codec: str | None = None) -> tuple[tuple[str, Decoder], ...]:
+    """The decoders to try on a file, by name, the faster one first.
+
+    Args:
+        path: the file.
+        codec: of its sound, as the catalogue has it, where that is known.
+    """
+    if codec in IN_DISGUISE:
+        return (("FFmpeg", with_ffmpeg),)
     both = (("libsndfile", with_libsndfile), ("FFmpeg", with_ffmpeg))
     return both if path.suffix.lower() in LIBSNDFILE_FIRST else both[::-1]
 
@@ -247,7 +258,10 @@ def _opened(path: Path, from_s: float, channel: int | None = None) -> tuple[Soun
         sound.header_s = container.duration / av.time_base
     sought = False
     begin_s = float((stream.start_time or 0) * stream.time_base) if stream.time_base else 0.0
-    if from_s and stream.time_base and not TIMELESS & set(container.format.name.split(",")):
+    codec = stream.codec_context
+    is_plain = codec is not None and codec.name.startswith("pcm_")
+    timeless = TIMELESS if is_plain else TIMELESS | BY_BYTES
+    if from_s and stream.time_base and not timeless & set(container.format.name.split(",")):
         with contextlib.suppress(av.FFmpegError, OSError):
             container.seek(int((from_s + begin_s) / stream.time_base), stream=stream)
             sought = True

@@ -4,16 +4,19 @@ Belongs here: choosing the decoder, running decode -> resample -> mel, judging t
 Does not: processes, shards.
 """
 
+import errno
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 
 from fastdino.core.errors import readable_errors
-from fastdino.core.failures import MACHINE
+from fastdino.core.failures import CHANGED, MACHINE, MISSING
 from fastdino.core.workers import WorkerFailure
-from fastdino.ingestion.identify import unreadable
+from fastdino.ingestion.identify import CANNOT_READ, unreadable
 from fastdino.spectrograms.decode import DecodeError, Sound, cut, decoders
 from fastdino.spectrograms.settings import SpectrogramSettings
 from fastdino.spectrograms.shards import is_short
@@ -22,6 +25,32 @@ SHORTEST_S = 1.0
 # A few bytes can stand for a minute of hum, and a file of some megabytes for years of it.
 LONGEST_S = 24 * 3600.0
 SPOOL_BUFFER = 1 << 20
+# The times of a file may be told in whole seconds, or in every second one.
+COARSE_NS = 2_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the catalogue knows of a file, by which it is still the same one.
+
+    Attributes:
+        size: in bytes.
+        mtime_ns: when it was written.
+        ctime_ns: when it, or its name, was changed. None where that is not known, or where times
+            may be told otherwise than to ingest: then they are compared as far as all tell them.
+    """
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int | None = None
+
+    def is_of(self, now: os.stat_result) -> bool:
+        """Whether the file that this is ``now`` told of is that one."""
+        if self.ctime_ns is None:
+            is_near = abs(now.st_mtime_ns - self.mtime_ns) < COARSE_NS
+            return now.st_size == self.size and is_near
+        times = now.st_mtime_ns, now.st_ctime_ns
+        return (now.st_size, *times) == (self.size, self.mtime_ns, self.ctime_ns)
 
 
 @dataclass(frozen=True)
@@ -35,6 +64,8 @@ class Task:
         start_s: where the song begins in a file that holds several.
         end_s: where it ends; None for the end of the file.
         packets_s: seconds that its packets last, where that is known.
+        known: what the file has to be, where that matters.
+        codec: of its sound, where that is known.
     """
 
     path: Path
@@ -43,6 +74,8 @@ class Task:
     start_s: float = 0.0
     end_s: float | None = None
     packets_s: float | None = None
+    known: Known | None = None
+    codec: str | None = None
 
 
 @dataclass(frozen=True)
@@ -89,16 +122,37 @@ def extract(task: Task) -> Extracted | WorkerFailure:
     """Write the file's frames to the spool, uint8 ``[n_frames, n_mels]``.
 
     Decoders are tried in turn until one gets all that the file promises; else the one that got
-    furthest is taken.
+    furthest is taken. Nothing is of a file that is not there, or not what it has to be, before or
+    after that.
 
     Raises:
         UserError: the spool cannot be written.
     """
-    best: Extracted | None = None
-    best_rank = (False, False, 0.0)
+    if hindrance := _hindrance(task):
+        return hindrance
+    result = _extract(task)
+    return _hindrance(task) or result
+
+
+def _hindrance(task: Task) -> WorkerFailure | None:
+    """Why nothing can be told of the song at the moment, if nothing can."""
+    try:
+        now = os.stat(task.path)
+    except OSError as error:
+        return WorkerFailure(f"{CANNOT_READ}: {error.strerror}", MISSING)
+    if not os.access(task.path, os.R_OK):
+        return WorkerFailure(f"{CANNOT_READ}: {os.strerror(errno.EACCES)}", MISSING)
+    if task.known and not task.known.is_of(now):
+        return WorkerFailure("changed since ingest", CHANGED)
+    return None
+
+
+def _extract(task: Task) -> Extracted | WorkerFailure:
+    # By whether all of it was decoded, whether anything is to be heard, and how long it is.
+    tried: list[tuple[tuple[bool, bool, float], Extracted]] = []
     reasons: dict[str, str] = {}
-    for attempt, (name, decoder) in enumerate(decoders(task.path), start=1):
-        spool = task.spool.with_suffix(f".{attempt}")
+    for attempt, (name, decoder) in enumerate(decoders(task.path, task.codec), start=1):
+        spool = _spool(task, attempt)
         try:
             part = (task.path, decoder, task.start_s, task.end_s)
             sound = cut(*part)
@@ -111,22 +165,27 @@ def extract(task: Task) -> Extracted | WorkerFailure:
             continue
         except TooLong:
             return WorkerFailure(f"longer than {LONGEST_S / 3600:.0f} hours")
-        rank = (result.sound, loudest > 0, result.decoded_s)
-        if best is None or rank > best_rank:
-            best, best_rank = result, rank
-            spool.replace(task.spool)
-        if best.sound:
+        tried.append(((result.sound, loudest > 0, result.decoded_s), result))
+        if result.sound:
             break
-    if (best is None or not best.sound) and (why := unreadable(str(task.path))):
+    (is_sound, is_heard, _), best = max(
+        tried, key=itemgetter(0), default=((False, False, 0.0), None)
+    )
+    if not is_sound and (why := unreadable(str(task.path))):
         # Half of a song whose disk fails is no song: all of it may be read another day.
         return WorkerFailure(why, MACHINE)
     if best is None:
         return WorkerFailure("; ".join(f"{name}: {reason}" for name, reason in reasons.items()))
     if best.decoded_s < SHORTEST_S:
         return WorkerFailure(f"too short: {best.decoded_s:.2f} s of sound")
-    if not best_rank[1]:
+    if not is_heard:
         return WorkerFailure("silent throughout")
+    _spool(task, best.attempts).replace(task.spool)
     return best
+
+
+def _spool(task: Task, attempt: int) -> Path:
+    return task.spool.with_suffix(f".{attempt}")
 
 
 def _attempt(task: Task, sound: Sound, spool: Path, attempt: int) -> tuple[Extracted, int]:

@@ -122,7 +122,7 @@ class Filler(Work[Parcel, Outcome]):
         self._at[spool] = candidate, shard
         path, start_s = Path(to_path(candidate.path)), candidate.start_s or 0.0
         part = (start_s, candidate.end_s, candidate.duration_s)
-        return extract.Task(path, spool, self.settings, *part)
+        return extract.Task(path, spool, self.settings, *part, candidate.known, candidate.codec)
 
     def __exit__(self, *error: object) -> None:
         """End the workers, and delete what waited."""

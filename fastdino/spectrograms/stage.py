@@ -17,8 +17,8 @@ from pathlib import Path
 
 import polars as pl
 
-from fastdino.core import cluster, tables
-from fastdino.core.failures import FILE, MACHINE, next_try
+from fastdino.core import cluster, environment, tables
+from fastdino.core.failures import CHANGED, FILE, MACHINE, MISSING, PASSING, next_try
 from fastdino.core.home import Home
 from fastdino.core.paths import to_path
 from fastdino.core.progress import progress
@@ -85,6 +85,9 @@ def run(
     folder = home.shards(settings.spec_id)
     with exclusive_lock(folder):
         files = catalog.songs(catalog.read(home))
+        if environment.CLUSTER.value() is not None:
+            # Each computer has a mount of its own, which may tell other times than this one's.
+            files = files.with_columns(ctime_ns=pl.lit(None, pl.Int64))
         if not exists(folder / "spec.json"):
             write_json(folder / "spec.json", asdict(settings))
         failures = read_failures(folder)
@@ -101,24 +104,22 @@ def run(
         else:
             # Of a run that was killed when all was decoded.
             parcels.drop_plan(folder)
-        seconds = time.monotonic() - start
+        done.missing, done.seconds = missing, time.monotonic() - start
         tried = {tuple(row[:-1]): row[-1] for row in failures.select(*SAME, "attempts").rows()}
         failed = [_failure(*each, tried) for each in done.failed]
         known = _still_true(failures, files, done.files)
         known = pl.concat([known, pl.DataFrame(failed, FAILURES, orient="row")])
-        changed = _is_damaged(folder) or not known.equals(failures)
-        if changed:
+        if is_news := _is_damaged(folder) or not known.equals(failures):
             tables.write(_failures_path(folder), known)
     new = index.filter(FIRST).filter(~pl.col("track_id").is_in(list(had)))
-    return _summary(
-        folder, files, index, known, new, done.by_second, failed, missing, seconds, changed
-    )
+    did_work = len(new) > 0 or is_news
+    return _summary(folder, files, index, new, known, done, did_work=did_work)
 
 
 def read_failures(folder: Path) -> pl.DataFrame:
     """The files of a shard folder's ``failures.parquet``, see ``FAILURES``.
 
-    None if there is no such file, or it is damaged: then all of them are tried again.
+    No rows if there is no such file, or it is damaged: then all of them are tried again.
     """
     try:
         return sound_failures(folder)
@@ -155,12 +156,21 @@ class _Done:
 
     Attributes:
         files: their tracks and paths.
+        failed: those that could not be decoded, and why.
+        missing: paths that could not even be tried.
         by_second: how many the second decoder could decode.
+        seconds: that it took.
     """
 
     files: set[tuple[str, str]] = field(default_factory=set)
     failed: list[tuple[Candidate, WorkerFailure]] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
     by_second: int = 0
+    seconds: float = 0.0
+
+    def failed_by(self, *kinds: str) -> list[tuple[Candidate, WorkerFailure]]:
+        """Those of ``failed`` that these kinds of things are to blame for."""
+        return [each for each in self.failed if each[1].kind in kinds]
 
 
 def _work(
@@ -251,7 +261,8 @@ def _failure(
     candidate: Candidate, failure: WorkerFailure, tried: Mapping[tuple[object, ...], int]
 ) -> tuple[object, ...]:
     c, now = candidate, datetime.now(UTC)
-    attempts = 1 + tried.get((c.track_id, c.path, c.size, c.mtime_ns), 0)
+    attempts = tried.get((c.track_id, c.path, c.size, c.mtime_ns), 0)
+    attempts += failure.kind not in PASSING
     again = next_try(failure.kind, attempts, now)
     file = (c.track_id, c.path, c.size, c.mtime_ns)
     return (*file, c.reason(failure.reason), now, failure.kind, attempts, again, VERSION)
@@ -266,17 +277,23 @@ def _still_true(
     return same.filter(pl.Series(others, dtype=pl.Boolean))
 
 
+def _next_try(failures: pl.DataFrame) -> str:
+    """When the first of these is tried again, in words."""
+    at = failures["next_try_at"].min()
+    if not isinstance(at, datetime):
+        return "when they change"
+    return f"after {at.astimezone():%Y-%m-%d %H:%M}"
+
+
 def _summary(
     folder: Path,
     files: pl.DataFrame,
     index: pl.DataFrame,
-    failures: pl.DataFrame,
     new: pl.DataFrame,
-    by_second_decoder: int,
-    failed: list[tuple[object, ...]],
-    missing: list[str],
-    seconds: float,
-    changed: bool,
+    failures: pl.DataFrame,
+    done: _Done,
+    *,
+    did_work: bool,
 ) -> Summary:
     tracks = index.filter(FIRST)
     # Of those that may be, as each is looked at by itself.
@@ -307,30 +324,50 @@ def _summary(
     for row in table:
         row["MB"] = round(sizes[row["shard"]] / 1e6, 1)
     new_s = float(new["decoded_s"].sum())
-    speed = new_s / seconds if len(new) else 0.0
+    speed = new_s / done.seconds if len(new) else 0.0
+    changed = sorted({candidate.path for candidate, _ in done.failed_by(CHANGED)})
+    missing = sorted({*done.missing, *(candidate.path for candidate, _ in done.failed_by(MISSING))})
+    undecoded = done.failed_by(FILE, MACHINE)
     parts = []
     if len(new):
         parts.append(f"{len(new):,} new songs ({new_s / 3600:.1f} h at {speed:.0f}x real time)")
-    parts += [f"{len(failed):,} could not be decoded"] * bool(failed)
+    parts += [f"{len(undecoded):,} could not be decoded"] * bool(undecoded)
+    parts += [f"{len(changed):,} files changed since ingest"] * bool(changed)
     parts += [f"{len(missing):,} files cannot be read now"] * bool(missing)
-    parts += [f"{len(tracks):,} songs, all up to date" if not parts else f"{len(tracks):,} in all"]
+    headline = ", ".join([*parts, f"{len(tracks):,} in all"]) if parts else f"{len(tracks):,} songs"
+    # Those of before; of the others was told.
+    waiting = failures.filter(
+        ~pl.col("kind").is_in(PASSING),
+        ~pl.col("track_id").is_in([candidate.track_id for candidate, _ in done.failed]),
+    ).join(tracks, on="track_id", how="anti")
+    if n_waiting := waiting["track_id"].n_unique():
+        then = f"(tried again {_next_try(waiting)})"
+        headline += f"; {n_waiting:,} could not be decoded before {then}"
+    elif not parts:
+        headline += ", all up to date"
     warnings = []
     if missing:
         warnings.append(
             f"{len(missing):,} files of the catalogue cannot be read now, such as {missing[0]}: "
             "is a disk not mounted? Otherwise run ingest to bring the catalogue up to date"
         )
-    cut = set(files.filter(pl.col("start_s").is_not_null())["track_id"])
-    machine_s = [row for row in failed if row[6] == MACHINE]
-    for rows, then in (
-        ([row for row in failed if row[6] != MACHINE], "they are tried again when they change"),
-        (machine_s, "that is the computer's doing: they are tried again by themselves"),
+    if changed:
+        warnings.append(
+            f"{len(changed):,} files changed since ingest, such as {changed[0]}: the next run "
+            "takes them in"
+        )
+    for kind, told in (
+        (FILE, "they are tried again"),
+        (MACHINE, "that is the computer's doing: they are tried again by themselves"),
     ):
-        if rows:
-            what = "songs" if any(row[0] in cut for row in rows) else "files"
+        if failed := done.failed_by(kind):
+            first, failure = failed[0]
+            then = _next_try(failures.filter(kind=kind))
+            is_cut = any(candidate.start_s is not None for candidate, _ in failed)
             warnings.append(
-                f"{len(rows):,} {what} could not be decoded, such as {rows[0][1]} ({rows[0][4]}); "
-                f"{then}, or all at once by `fastdino spectrograms --retry`"
+                f"{len(failed):,} {'songs' if is_cut else 'files'} could not be decoded, such as "
+                f"{first.path} ({first.reason(failure.reason)}); {told} {then}, or all at once "
+                "by `fastdino spectrograms --retry`"
             )
     mb = (pl.col("n_frames").cast(pl.Int64) * pl.col("n_mels")).sum() / 1e6
     left = index.join(files, on="track_id", how="anti")
@@ -344,13 +381,13 @@ def _summary(
         )
     return Summary(
         stage="spectrograms",
-        headline=", ".join(parts),
-        did_work=len(new) > 0 or changed,
+        headline=headline,
+        did_work=did_work,
         counts={
             "new_tracks": len(new),
             "new_hours": round(new_s / 3600, 3),
             "x_real_time": round(speed, 1),
-            "by_second_decoder": by_second_decoder,
+            "by_second_decoder": done.by_second,
             "salvaged": int(tracks["salvaged"].sum()),
             "truncated": len(truncated),
             "failures": len(failures),

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fastdino.core.failures import FILE, FORMAT, MACHINE, WAITS, next_try
+from fastdino.core.failures import FILE, FORMAT, MACHINE, PASSING, WAITS, next_try
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -21,3 +21,8 @@ def test_what_the_computer_did_is_tried_again_further_and_further_apart() -> Non
 @pytest.mark.parametrize("kind", [FILE, FORMAT])
 def test_what_the_file_is_to_blame_for_waits_for_another_file(kind: str) -> None:
     assert next_try(kind, 1, NOW) is None
+
+
+@pytest.mark.parametrize("kind", PASSING)
+def test_what_says_nothing_about_the_song_is_tried_by_every_run(kind: str) -> None:
+    assert next_try(kind, 9, NOW) == NOW

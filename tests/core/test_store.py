@@ -245,6 +245,17 @@ def test_another_home_s_writer_is_waited_for(
         pass
 
 
+def test_a_lock_is_held_and_given_back_where_the_system_lacks_the_clocks_of_linux(
+    mount: Mount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(time, "CLOCK_BOOTTIME", raising=False)
+    a, b = mount("a"), mount("b")
+    for home in (a, b):
+        with exclusive_lock(home / "models"):
+            write(home / "models" / "current.json", home.name.encode())
+    assert fetched(a / "models" / "current.json").read_bytes() == b"b"
+
+
 HOLD = """
 import os, sys, pathlib
 from fastdino.core import storage

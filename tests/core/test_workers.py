@@ -9,14 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fastdino.core import workers
 from fastdino.core.errors import UserError
 from fastdino.core.failures import MACHINE
-from fastdino.core.workers import MEMORY_BYTES, WorkerFailure, map_in_workers
+from fastdino.core.workers import MEMORY_BYTES, WorkerFailure, WorkerPool, map_in_workers
 
 
 @pytest.fixture(autouse=True)
@@ -110,6 +112,54 @@ def test_workers_that_cannot_start_are_an_error_not_a_failure_of_every_task(
     run = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
     assert run.returncode != 0
     assert "worker processes do not start" in run.stderr
+
+
+class Killed(SpawnProcess):
+    def start(self) -> None:
+        super().start()
+        self.kill()
+
+
+class KillsWhatStarts(SpawnContext):
+    """Makes processes of which the first are killed before they are up."""
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+
+    def Process(self, **what: Any) -> SpawnProcess:  # type: ignore[override]
+        self.first -= 1
+        return (Killed if self.first >= 0 else SpawnProcess)(**what)
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+def test_a_worker_that_is_killed_as_it_starts_costs_no_task(
+    cores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "CONTEXT", KillsWhatStarts(workers.MOST_FAILED_STARTS - 1))
+    tasks = ["fine"] * 5 + ["raise"]
+    found = list(map_in_workers(misbehave, tasks, timeout_s=lambda _: 60, workers=cores))
+    failures = [result for _, result in found if isinstance(result, WorkerFailure)]
+    assert sorted(task for task, _ in found) == tasks
+    assert failures == [WorkerFailure("ValueError: no good")]
+
+
+def test_where_every_worker_is_killed_as_it_starts_a_person_is_told_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workers, "CONTEXT", KillsWhatStarts(1000))
+    with pytest.raises(UserError, match=r"do not start \(SIGKILL, 5 times in a row\): memory is"):
+        list(map_in_workers(misbehave, ["fine"] * 9, timeout_s=lambda _: 60, workers=2))
+
+
+def test_a_worker_that_is_killed_between_two_tasks_costs_no_more_than_the_next() -> None:
+    with WorkerPool(misbehave, timeout_s=lambda _: 60, workers=1) as pool:
+        ((_, first),) = pool.map(["fine"])
+        assert isinstance(first, int)
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: not is_running(first))
+        (_, second), (_, third) = pool.map(["fine", "fine"])
+    assert second == WorkerFailure("crashed its process (SIGKILL)", MACHINE)
+    assert isinstance(third, int)
 
 
 def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:

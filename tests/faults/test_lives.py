@@ -286,7 +286,7 @@ def all_due(home: Home) -> None:
     folder = home.shards(SPEC.spec_id)
     failures = stage.read_failures(folder)
     long_ago = pl.lit(datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC))
-    due = pl.when(pl.col("kind") == MACHINE).then(long_ago)
+    due = pl.when(pl.col("next_try_at").is_not_null()).then(long_ago)
     tables.write(folder / "failures.parquet", failures.with_columns(next_try_at=due))
 
 

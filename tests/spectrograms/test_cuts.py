@@ -23,6 +23,7 @@ FORMATS = {
     ".ogg": ("ogg", "vorbis"), ".opus": ("ogg", "libopus"), ".m4a": ("ipod", "aac"),
     ".wv": ("wv", "wavpack"), ".tta": ("tta", "tta"), ".mka": ("matroska", "flac"),
     ".wma": ("asf", "wmav2"), ".aac": ("adts", "aac"), ".aiff": ("aiff", "pcm_s16be"),
+    ".wave": ("wav", "adpcm_ima_wav"),
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from fastdino.core.failures import MACHINE
+from fastdino.core.failures import MACHINE, MISSING
 from fastdino.core.workers import WorkerFailure, map_in_workers
 from fastdino.spectrograms import decode, extract
 from fastdino.spectrograms.extract import Extracted, is_short
@@ -248,3 +248,13 @@ def test_what_a_disk_does_not_give_is_not_the_file_s_fault(
     (tmp_path / "song.mp3").symlink_to("/proc/self/mem")
     failure, _ = extracted(tmp_path / "song.mp3")
     assert failure == WorkerFailure("cannot be read: Input/output error", MACHINE)
+
+
+def test_a_file_that_is_not_there_or_not_to_be_opened_has_not_failed(
+    tmp_path: Path, record: Record, extracted: Extract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failure, _ = extracted(tmp_path / "gone.mp3")
+    assert failure == WorkerFailure("cannot be read: No such file or directory", MISSING)
+    song = record("song.wav")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # as for others than root
+    assert extracted(song)[0] == WorkerFailure("cannot be read: Permission denied", MISSING)

@@ -7,8 +7,11 @@ import signal
 import subprocess
 import sys
 import time
+import wave
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import formats
 import numpy as np
 import polars as pl
 import pytest
@@ -18,13 +21,16 @@ from joined import BEHIND
 from fastdino import ingestion, spectrograms
 from fastdino.core import tables, workers
 from fastdino.core.errors import UserError
-from fastdino.core.failures import FILE, MACHINE, WAITS
+from fastdino.core.failures import FILE, MACHINE, MISSING, WAITS
 from fastdino.core.home import Home
 from fastdino.ingestion import catalog
 from fastdino.spectrograms import SpectrogramSettings, candidates, parcels, shards, stage
 from fastdino.spectrograms.decode import VERSION
+from fastdino.spectrograms.filling import Filler, Outcome
+from fastdino.spectrograms.parcels import Parcel
 
 SETTINGS = SpectrogramSettings()
+FRAMES = 25  # of DTS, in a file of ``formats``
 
 
 def made(home: Home) -> list[str]:
@@ -180,6 +186,70 @@ def test_a_worker_killed_from_outside_loses_its_song_for_an_hour_and_not_for_goo
     assert stage.read_failures(home.shards(SETTINGS.spec_id)).is_empty()
 
 
+class Unplugged(Filler):
+    """Decodes songs whose disk goes away as that begins."""
+
+    disk = Path()
+
+    def __call__(self, pieces: Iterable[Parcel]) -> Iterator[Outcome]:
+        self.disk.rename(self.disk.with_name("gone"))
+        yield from super().__call__(pieces)
+
+
+def test_songs_of_a_disk_that_goes_away_while_decoding_wait_for_nothing_but_the_disk(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, songs = tmp_path / "disk", 4
+    disk.mkdir()
+    for number in range(songs):
+        noise = np.random.default_rng(number).normal(0, 0.1, 32_000)
+        soundfile.write(disk / f"{number}.wav", noise, 16_000)
+    ingestion.run(home, [disk])
+    monkeypatch.setattr(Unplugged, "disk", disk)
+    folder = home.shards(SETTINGS.spec_id)
+    for _ in range(2):
+        summary = stage.run(home, SETTINGS, filler=Unplugged)
+        assert summary.headline == f"{songs} files cannot be read now, 0 in all"
+        assert summary.counts["unreadable_now"] == songs
+        assert "is a disk not mounted?" in "".join(summary.warnings)
+        assert set(stage.read_failures(folder)["kind"]) == {MISSING}
+        assert set(stage.read_failures(folder)["attempts"]) == {0}
+        # Nor is it there for the next run.
+        summary = spectrograms.run(home)
+        assert summary.headline == f"{songs} files cannot be read now, 0 in all"
+        disk.with_name("gone").rename(disk)
+    summary = spectrograms.run(home)
+    assert summary.counts["new_tracks"] == songs
+    assert summary.headline.endswith(f"{songs} in all")
+    assert not summary.warnings
+    assert stage.read_failures(folder).is_empty()
+
+
+def test_not_all_is_up_to_date_while_songs_could_not_be_decoded(home: Home, tmp_path: Path) -> None:
+    music = tmp_path / "music"
+    music.mkdir()
+    soundfile.write(music / "silence.wav", np.zeros(40_000), 16_000)
+    soundfile.write(music / "song.wav", np.random.default_rng(0).normal(0, 0.1, 40_000), 16_000)
+    ingestion.run(home, [music])
+    first = spectrograms.run(home)
+    assert first.headline.endswith("1 could not be decoded, 1 in all")
+    assert "they are tried again when they change, or" in first.warnings[0]
+    known = "1 songs; 1 could not be decoded before (tried again "
+    assert spectrograms.run(home).headline == f"{known}when they change)"
+
+    path = home.shards(SETTINGS.spec_id) / "failures.parquet"
+    noon = datetime.datetime(2126, 1, 1, 12).astimezone(datetime.UTC)  # here
+    waits = stage.read_failures(path.parent).with_columns(
+        kind=pl.lit(MACHINE), next_try_at=pl.lit(noon)
+    )
+    tables.write(path, waits.cast(stage.FAILURES))
+    assert spectrograms.run(home).headline == f"{known}after 2126-01-01 12:00)"
+
+    (music / "silence.wav").unlink()
+    ingestion.run(home, [music])
+    assert spectrograms.run(home).headline == "1 songs, all up to date"
+
+
 def test_a_home_made_before_sound_was_told_from_what_is_behind_it_decodes_nothing_again(
     home: Home, music: Path
 ) -> None:
@@ -229,6 +299,35 @@ def test_what_an_older_version_could_not_decode_is_tried_once_more(home: Home) -
     assert stage.not_yet_due(found, day).is_empty()
     now = found.with_columns(tried_by=pl.lit(VERSION, pl.Int16))
     assert stage.not_yet_due(now, day).equals(now)
+
+
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_dts_on_a_disc_of_sound_is_heard_and_not_its_bytes(
+    is_damaged: bool, home: Home, tmp_path: Path
+) -> None:
+    music = tmp_path / "music"
+    music.mkdir()
+    formats.write(music / "plain.dts")
+    frames = (music / "plain.dts").read_bytes()
+    size = len(frames) // FRAMES
+    # Each in the room of as many samples as it stands for, as on a CD.
+    room = round(formats.SECONDS / FRAMES * 176_400) // 4 * 4
+    content = (frames[:size] + bytes(room - size)) * FRAMES
+    if is_damaged:
+        at = FRAMES // 2 * room + 8
+        content = content[:at] + bytes(size) + content[at + size :]
+    (music / "plain.dts").unlink()
+    with wave.open(str(music / "disc.wav"), "wb") as disc:
+        disc.setparams((2, 2, 44_100, 0, "NONE", "not compressed"))
+        disc.writeframes(content)
+    ingestion.run(home, [music])
+    assert catalog.read(home)["codec"].to_list() == ["dts"]
+    spectrograms.run(home)
+    (shard,) = shards.list_shards(home.shards(SETTINGS.spec_id))
+    (piece,) = shards.iter_pieces(shard)
+    # A tone, with nothing above it.
+    assert piece.frames[10:-10].mean(0)[:30].max() > 100
+    assert piece.frames[10:-10].mean(0)[50:75].max() < 10
 
 
 @pytest.mark.thorough
