@@ -263,8 +263,9 @@ class _Packets:
         except av.InvalidDataError:
             pass  # Damaged from here on. What came before is the track.
         except av.FFmpegError:
-            # So it is where FFmpeg calls it by another name, but then the disk has to be asked.
-            if unreadable(self.path):
+            # So it is where FFmpeg calls it by another name. But of several files that were joined
+            # the next one may be sound, and what is a disk's reading the file tells.
+            if len(ogg.links(self.path)) > 1 or unreadable(self.path):
                 raise
         self.size, self._last = size, last
         if first is not None:
