@@ -199,6 +199,30 @@ def test_search_finds_groups_of_every_kind_and_shows_hits_on_the_map(
     assert not complaints
 
 
+@pytest.mark.parametrize("ends", ["Enter", "Escape", "look(5)", "history.back()"])
+def test_what_is_typed_and_left_at_once_is_not_searched_for_later(page: Page, ends: str):
+    page.evaluate("look(3)")
+    page.evaluate("look(4)")
+    # All in one go: however fast the machine, the search has not begun yet.
+    page.evaluate(
+        """ends => {
+          $("query").focus();
+          $("query").value = songs.title[0];
+          $("query").dispatchEvent(new InputEvent("input"));
+          if (/^[A-Z]/.test(ends))
+            $("query").dispatchEvent(new KeyboardEvent("keydown", {key: ends, bubbles: true}));
+          else eval(ends);
+        }""",
+        ends,
+    )
+    leads_to = {"Enter": "search(songs.title[0])[0]", "Escape": "4", "look(5)": "5"}.get(ends, "3")
+    title = page.evaluate(f"songs.title[{leads_to}]")
+    expect(page.locator("#view h2").first).to_have_text(title)
+    page.wait_for_timeout(400)
+    expect(page.locator("#view h2").first).to_have_text(title)
+    assert page.locator("#query").input_value() == page.evaluate("state.query") == ""
+
+
 def test_songs_are_picked_one_by_one_and_by_a_loop(page: Page):
     page.mouse.click(*page.evaluate("pixel(2)"), button="left")
     page.keyboard.down("Control")

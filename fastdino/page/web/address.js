@@ -48,6 +48,23 @@ const scrolled = () => ({depth, scroll: $("view").scrollTop});
  * for that.
  * @type {(how: "pushState" | "replaceState", kept: object, to: string) => void} */
 const write = (how, kept, to) => { try { history[how](kept, "", to); } catch { /* A browser that limits how often. */ } };
+let waiting = 0;
+/** The way to every place and query: what is still being typed then is not searched for any more.
+ * @type {(patch: Partial<import("./types").State>) => void} */
+const enter = patch => {
+  const {query} = patch;
+  if (query !== undefined) {
+    clearTimeout(waiting);
+    if (!query || $("query").value.trim() !== query) $("query").value = query;
+  }
+  change(patch);
+};
+/** Search for what is typed, once the typing rests.
+ * @type {(ms: number) => void} */
+export const searchSoon = ms => {
+  clearTimeout(waiting);
+  waiting = setTimeout(() => alterPlace({query: $("query").value.trim()}), ms);
+};
 /** Go to a place, which ends a search.
  * @type {(place: import("./types").Place, by?: string) => void} */
 export const go = (place, by = state.by) => {
@@ -59,17 +76,17 @@ export const go = (place, by = state.by) => {
     write("pushState", {depth, scroll: 0}, to);
   }
   $("view").scrollTop = 0;
-  change({place, by, query: ""});
+  enter({place, by, query: ""});
 };
 /** Something else of where one is: no step to go back from.
  * @type {(patch: Partial<import("./types").State>) => void} */
 export const alterPlace = patch => {
   write("replaceState", scrolled(), addressOf({...state, ...patch}));
   $("view").scrollTop = 0;
-  change(patch);
+  enter(patch);
 };
 export const back = () => {
-  if (state.query) { alterPlace({query: ""}); return; }
+  if (state.query || $("query").value.trim()) { alterPlace({query: ""}); return; }
   if (depth === 0) { go(ROOT); return; }
   if (leaving) { again++; return; }   // The browser is on its way: one after the other.
   leaving = true;
@@ -80,7 +97,7 @@ export const startAddress = () => {
   const arrive = kept => {
     const {gone, ...where} = readAddress(location.hash);
     depth = kept?.depth || 0;
-    change(where);
+    enter(where);
     $("view").scrollTop = kept?.scroll || 0;
     if (gone) { $("missing").textContent = gone; say(gone); }
     $("missing").hidden = !gone;

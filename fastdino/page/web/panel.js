@@ -3,7 +3,7 @@
 import {$, button, clock, count, counted, lasting, make, say} from "./dom.js";
 import {album, data, files, genre, groupOf, n, neighbors, rowOf, served, songs, ways} from "./collection.js";
 import {actions, dot, groupRow, heading, lookAtGroup, look, meter, pick, playFew, playOf, queueRows, rows, switcher, topWithBack} from "./rows.js";
-import {alterPlace, go} from "./address.js";
+import {alterPlace, go, searchSoon} from "./address.js";
 import {append, canUndo, clear, playNext, setEndless, shuffle, undo} from "./queue.js";
 import {audio, likeSong, momentsLike, play, stretch} from "./player.js";
 import {bring} from "./map.js";
@@ -256,12 +256,7 @@ export const startPanel = () => {
     tab.dataset.tab = name;
     $("tabs").append(tab);
   }
-  let waiting = 0;
-  $("query").oninput = () => {
-    clearTimeout(waiting);
-    waiting = setTimeout(() => { alterPlace({query: $("query").value.trim()}); }, n > 20_000 ? 250 : 90);
-  };
-  follow(["query"], () => { if ($("query").value.trim() !== state.query) $("query").value = state.query; });
+  $("query").oninput = () => searchSoon(n > 20_000 ? 250 : 90);
   // The words of a large collection are sorted before anyone types.
   $("query").onfocus = () => setTimeout(index);
   $("now").onclick = () => { const song = playing(); if (song !== null) look(song); };
@@ -271,7 +266,6 @@ export const startPanel = () => {
     $("grip").setAttribute("aria-label", tall ? "Make the list shorter" : "Make the list taller");
   };
   hearDoubleClicks();
-  $("query").value = state.query;
   show();
   follow(["place", "query", "by", "dark", "moments"], () => { if (!state.query || $("query").value.trim() === state.query) show(); });
   follow(["selected"], () => { if (state.place.tab === "Picked" && !state.query) show(); else mark(); });
