@@ -2,6 +2,7 @@
 
 import itertools
 
+import duckdb
 import pytest
 import synthetic
 from opening import opened, watched
@@ -102,6 +103,33 @@ def test_the_queue_is_added_to_reordered_cleared_and_brought_back(page: Page):
     page.keyboard.press("u")
     page.keyboard.press("u")
     assert len(page.evaluate(QUEUE)) == 5
+
+
+def test_what_is_paused_stays_so_until_someone_asks_for_sound(page: Page, collection: Home):
+    with duckdb.connect(str(collection.database), read_only=True) as db:
+        found = db.execute("SELECT track_id FROM files WHERE codec = 'wmav2'").fetchone()
+    assert found
+    # A format that the browser does not know is asked for a second time, decoded.
+    decoded = page.evaluate(f"rowOf.get('{found[0]}')")
+    first, last = [row for row in range(3) if row != decoded][:2]
+    page.evaluate(f"play([{first}, {decoded}, {last}])")
+    page.wait_for_function(PLAYS)
+    page.keyboard.press(" ")
+    page.wait_for_function("() => audio.paused")
+    for change, song in (("remove(0)", decoded), ("remove(0)", last), ("undo()", decoded)):
+        page.evaluate(change)
+        page.wait_for_function("() => audio.readyState > 2")
+        assert page.evaluate("[audio.paused, playing()]") == [True, song]
+    page.keyboard.press(" ")
+    page.wait_for_function(PLAYS)
+    assert page.evaluate("audio.src").endswith(".wav")
+    # What sounds is followed by what sounds, also where it is taken away or brought back.
+    for change, song in (("remove(0)", last), ("undo()", decoded)):
+        page.evaluate(change)
+        page.wait_for_function(f"() => playing() === {song} && ({PLAYS})()")
+    page.evaluate("clear(), remove(0), append([0])")
+    page.wait_for_function("() => audio.readyState > 2")
+    assert page.evaluate("audio.paused")
 
 
 def test_endless_play_repeats_nothing_and_no_artist_in_a_row(context: BrowserContext, large: str):
