@@ -8,7 +8,7 @@ import pytest
 import stages
 import synthetic
 from cue_album import SHEET, write
-from opening import opened, serve, watched
+from opening import draw_loop, opened, serve, watched
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from fastdino import reports
@@ -314,6 +314,10 @@ def test_a_large_collection_is_sampled_and_all_of_it_is_there_nearer(
     opened(page, home.page.as_uri())
     assert page.evaluate("drawn.length") == 100
     expect(page.locator("#sampled")).to_contain_text("100 of 400 songs here are drawn")
+    # A loop is around songs, drawn or not.
+    draw_loop(page)
+    assert len(page.evaluate("state.selected")) == 400
+    page.keyboard.press("Escape")
     for _ in range(5):
         page.keyboard.press("+")
         page.wait_for_timeout(150)

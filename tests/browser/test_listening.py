@@ -5,7 +5,7 @@ import itertools
 import duckdb
 import pytest
 import synthetic
-from opening import opened, watched
+from opening import draw_loop, opened, watched
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from fastdino import reports
@@ -269,17 +269,7 @@ def test_songs_are_picked_one_by_one_and_by_a_loop(page: Page):
     page.get_by_text("Surprise me").click()
     expect(page.locator("#view h2").first).to_have_text("A surprise")
     page.evaluate("showAll()")
-    page.keyboard.down("Shift")
-    left, top, right, bottom = page.evaluate(
-        """() => { const {l, r, t, b} = margin();
-           return [l - 20, t - 8, innerWidth - r + 10, innerHeight - b + 8]; }"""
-    )
-    page.mouse.move(left, top)
-    page.mouse.down()
-    for x, y in ((right, top), (right, bottom), (left, bottom), (left, top + 1)):
-        page.mouse.move(x, y, steps=3)
-    page.mouse.up()
-    page.keyboard.up("Shift")
+    draw_loop(page)
     assert len(page.evaluate("state.selected")) == page.evaluate("n")
 
 
