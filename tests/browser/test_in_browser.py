@@ -460,6 +460,29 @@ def test_names_without_a_letter_are_found(page: Page):
     assert page.evaluate("search('???')") == []
 
 
+def test_a_letter_within_a_word_is_found_where_words_have_no_spaces(
+    context: BrowserContext, tmp_path: Path
+):
+    titles = ["愛の歌", "ガラスの愛", "เพลงรัก", "Lantern"]
+    home = Home(tmp_path / "home")
+    synthetic.write_home(home, 30)
+    songs = [synthetic.song(i) for i in range(30)]
+    for song, title in zip(songs, titles, strict=False):
+        song["title"] = title
+    synthetic.write_catalog(home, songs)
+    reports.draw_map(home)
+    publish(home)
+    write_page(home)
+    page, complaints = watched(context)
+    opened(page, home.page.as_uri())
+    for letter, wanted in (("歌", [0]), ("愛", [0, 1]), ("ラ", [1]), ("ร", [2])):
+        ids = [synthetic.track_id(i) for i in wanted]
+        assert page.evaluate("text => search(text).map(i => songs.id[i])", letter) == ids, letter
+    # A letter of others begins a word.
+    assert page.evaluate(f"!search('t').includes(rowOf.get('{synthetic.track_id(3)}'))")
+    assert not complaints
+
+
 def test_a_dragged_seek_bar_that_is_let_go_where_it_was_goes_on(page: Page):
     hear_song(page, 1)
     page.wait_for_function(PLAYS)
