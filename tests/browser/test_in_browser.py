@@ -233,6 +233,25 @@ def test_everything_is_done_from_the_keyboard(page: Page):
     page.wait_for_function(f"() => view().x[1] - view().x[0] > {width} * .9")
 
 
+def test_arrow_keys_scroll_where_there_is_nothing_to_choose(page: Page):
+    page.set_viewport_size({"width": 1366, "height": 460})
+    page.evaluate("go({tab: 'Collection'})")
+    scrolled = "$('view').scrollTop"
+    page.wait_for_function("() => $('view').scrollHeight > $('view').clientHeight + 150")
+    for _ in range(2):
+        page.keyboard.press("ArrowDown")
+    down = page.evaluate(scrolled)
+    assert down > 50
+    page.keyboard.press("ArrowUp")
+    assert 0 < page.evaluate(scrolled) < down
+    page.keyboard.press("ArrowUp")
+    assert page.evaluate(scrolled) == 0
+    assert page.evaluate("document.activeElement.id") != "query"
+    # From the top, up leads to the search, as from the first row of songs.
+    page.keyboard.press("ArrowUp")
+    assert page.evaluate("document.activeElement.id") == "query"
+
+
 def test_everything_that_can_be_pressed_has_a_name(page: Page):
     click_song(page, 1)
     for tab in ("Groups", "Song", "Queue", "Collection"):
