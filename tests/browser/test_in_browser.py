@@ -295,6 +295,16 @@ def test_a_phone_shows_it_all_and_hears_a_tap(chromium: Browser, url: str):
     assert not complaints
 
 
+def test_artists_and_album_are_apart_whatever_the_window(page: Page):
+    row = page.evaluate("songs.album.findIndex(album => album >= 0)")
+    artist, album = page.evaluate(f"look({row}), [artist({row}), album({row})]")
+    for width, height, between in ((1366, 768, "\n"), (390, 844, " · ")):
+        page.set_viewport_size({"width": width, "height": height})
+        text = page.locator("#view .facts").inner_text()
+        assert text.startswith(f"{artist}{between}{album} · ")
+        assert "· ·" not in text
+
+
 def test_the_map_fills_a_window_of_any_shape(page: Page):
     for width, height in ((700, 900), (1900, 700), (1366, 768)):
         page.set_viewport_size({"width": width, "height": height})

@@ -58,7 +58,8 @@ const oneSong = ({song = 0, lens}) => {
     if (k) facts.append("; ");
     facts.append(button(data.artists[a], `${data.artists[a]}: all songs`, () => lookAtGroup("Artist", a), "link"));
   });
-  if (songs.artists[song].length) facts.append(make("br"));
+  // Where there is room the artists have a line of their own.
+  if (songs.artists[song].length) facts.append(make("br"), make("span", " · ", "between"));
   const parts = [songs.year[song], genre(song), clock(songs.seconds[song])].filter(Boolean).join(" · ");
   if (album(song)) facts.append(button(album(song) || "", `${album(song)}: all songs`, () => lookAtGroup("Album", songs.album[song]), "link"), " · ");
   facts.append(parts);
