@@ -12,10 +12,12 @@ export const addressOf = ({place, by, query}) => {
   if (place.tab !== "Groups") words.set("tab", place.tab);
   if (place.song !== undefined) words.set("song", songs.id[place.song]);
   if (place.lens === "moments") words.set("lens", "moments");
-  // By name: numbers of groups change when the map is drawn anew.
+  // By name: numbers of groups change when the map is drawn anew. Of several of that name by a song.
   if (place.of && place.group !== undefined) {
+    const {groups, members} = wayOf(place.of), g = place.group, name = groups[g]?.name ?? "";
     words.set("of", place.of);
-    words.set("group", place.group < 0 ? "" : wayOf(place.of).groups[place.group].name);
+    words.set("group", name);
+    if (groups.some((other, h) => h !== g && other.name === name)) words.set("with", songs.id[members[g][0]]);
   }
   if (by !== "Cluster") words.set("by", by);
   if (query) words.set("q", query);
@@ -35,7 +37,9 @@ export const readAddress = hash => {
   }
   const of = words.get("of") || "", name = words.get("group");
   if (tab === "Groups" && name !== null && (Object.hasOwn(ways, of) || of === "Album")) {
-    const group = name === "" ? -1 : wayOf(of).groups.findIndex(each => each.name === name);
+    const {groups, members} = wayOf(of), song = rowOf.get(words.get("with") || "");
+    const named = [...groups.keys()].filter(g => groups[g].name === name);
+    const group = name === "" ? -1 : named.find(g => song !== undefined && members[g].includes(song)) ?? named[0] ?? -1;
     if (name !== "" && group < 0) return {place: ROOT, by, query, gone: "That group is not on the map any more."};
     return {place: {tab, of, group}, by, query};
   }

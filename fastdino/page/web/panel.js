@@ -1,7 +1,7 @@
 // The list beside the map: groups, one group, a song and its nearest, the queue, what is picked or
 // found. Belongs here: the views, and showing the one that is wanted. Does not: rows; the map.
 import {$, button, clock, count, counted, lasting, make, say} from "./dom.js";
-import {album, data, files, genre, groupOf, n, neighbors, rowOf, served, songs, ways} from "./collection.js";
+import {album, albumArtist, data, files, genre, groupOf, n, neighbors, rowOf, served, songs, ways} from "./collection.js";
 import {actions, dot, groupRow, heading, lookAtGroup, look, meter, pick, playFew, playOf, queueRows, rows, switcher, topWithBack} from "./rows.js";
 import {alterPlace, go, searchSoon} from "./address.js";
 import {append, canUndo, clear, playNext, setEndless, shuffle, undo} from "./queue.js";
@@ -41,7 +41,7 @@ const oneGroup = (of, g) => {
   const {name, color, members, typical} = groupOf(of, g);
   const list = typical >= 0 ? [typical, ...members.filter(i => i !== typical)] : members;
   const seconds = members.reduce((sum, i) => sum + (songs.seconds[i] || 0), 0);
-  const kind = of === "Cluster" ? "" : `${of} · `;
+  const kind = of === "Cluster" ? "" : of === "Album" && g >= 0 ? `${of} · ${albumArtist(g)} · ` : `${of} · `;
   return [
     topWithBack(name, of === state.by ? color ?? null : undefined),
     make("p", `${kind}${counted(members.length, "song")} · ${lasting(seconds)}${typical >= 0 ? " · the first is its typical song" : ""}`, "facts"),
