@@ -31,9 +31,10 @@ DSD_RATES = {64 * base // 8 << doubled for base in (44_100, 48_000) for doubled 
 # libsndfile is the faster one on these alone. On Opus it is the slower by half, and gives up on
 # many a sound file.
 LIBSNDFILE_FIRST = {".mp3", ".wav", ".aif", ".aiff"}
-# What FFmpeg calls formats that do not say which sample a packet begins with: after seeking in
-# them it guesses.
-TIMELESS = frozenset({"aac", "ac3", "asf", "eac3", "mp3", "mpc"})
+# What FFmpeg calls formats in which seeking leads anywhere, with times that are of somewhere else.
+ASTRAY = frozenset({"rm"})
+# And those that do not say which sample a packet begins with: after seeking in them it guesses.
+TIMELESS = ASTRAY | {"aac", "ac3", "asf", "eac3", "mp3", "mpc"}
 # Before the sample wanted: what a decoder needs to have heard for sounding as it does without.
 RUN_UP_S = 1.0
 
@@ -247,7 +248,7 @@ def _opened(path: Path, from_s: float, channel: int | None = None) -> tuple[Soun
         sound.header_s = container.duration / av.time_base
     sought = False
     begin_s = float((stream.start_time or 0) * stream.time_base) if stream.time_base else 0.0
-    if from_s and stream.time_base and not TIMELESS & set(container.format.name.split(",")):
+    if from_s and stream.time_base and not is_one_of(TIMELESS, container):
         with contextlib.suppress(av.FFmpegError, OSError):
             container.seek(int((from_s + begin_s) / stream.time_base), stream=stream)
             sought = True
@@ -339,6 +340,11 @@ def _opened(path: Path, from_s: float, channel: int | None = None) -> tuple[Soun
     begun = [first]
     sound.blocks = blocks()
     return sound, at_s
+
+
+def is_one_of(formats: frozenset[str], container: "av.container.InputContainer") -> bool:  # type: ignore[name-defined]  # noqa: F821
+    """Whether a file is in one of ``formats``."""
+    return bool(formats & set(container.format.name.split(",")))
 
 
 def _links(path: Path) -> "Iterator[tuple[av.container.InputContainer, int]]":  # type: ignore[name-defined]  # noqa: F821
