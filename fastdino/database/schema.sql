@@ -467,8 +467,9 @@ SELECT
 FROM best JOIN tracks USING (track_id) ORDER BY best.similarity DESC, best.track_id;
 COMMENT ON MACRO TABLE similar_to_all IS 'similar_to_all([song, ...], k := 10): the k songs most similar, on average, to several songs given by track_id or title';
 
+-- Ends of moments are in hundredths, rounded down: a song's own duration_s is a second of it.
 CREATE MACRO moment_of(song, at_s) AS CASE
-    WHEN at_s BETWEEN 0 AND (SELECT max(s.end_s) FROM current_segments AS s
+    WHEN at_s BETWEEN 0 AND (SELECT max(s.end_s) + 0.01 FROM current_segments AS s
                              WHERE s.track_id IN (SELECT track_of(song))) THEN at_s::DOUBLE
     ELSE error(coalesce(
         (SELECT 'no second ' || coalesce(at_s::VARCHAR, 'NULL') || ' in ' || song || ', which ends at second ' || max(s.end_s)

@@ -139,19 +139,28 @@ def gather(db: duckdb.DuckDBPyConnection) -> dict[str, dict[str, Any]]:
     counts = dict(zip(("songs", "artists", "hours", "on_map", "failures"), totals, strict=True))
     counts["hours"] = round(counts["hours"], 1)
     published_at = rows(db, "SELECT published_at::DATE FROM published")[0][0]
-    # A sample is the same each time, and has the typical song of every cluster.
+    # A sample is the same each time, and has the typical song of every cluster. Songs come as they
+    # lie, so that whatever list of them is in the order of its albums. A number that is there twice
+    # is of another disc, which names of files tell if anything does.
     songs = frame(
         db,
         f"""
         SELECT songs.track_id, songs.path, songs.title, songs.artist, songs.artists, songs.album,
-               songs.genres, songs.year, coalesce(tracks.added_at::DATE::VARCHAR, '') AS day,
+               songs.album_artist, songs.genres, songs.year,
+               coalesce(tracks.added_at::DATE::VARCHAR, '') AS day,
                TRY_CAST(round(songs.duration_s) AS INTEGER) AS seconds, songs.start_s, songs.end_s,
-               cluster_id, round(x, 3) AS x, round(y, 3) AS y
+               cluster_id, round(x, 3) AS x, round(y, 3) AS y,
+               CASE WHEN count(songs.track_number) OVER album
+                   = count(DISTINCT songs.track_number) OVER album THEN songs.track_number
+               END AS number
         FROM (
             FROM songs WHERE x IS NOT NULL
             ORDER BY track_id IN (SELECT medoid_id FROM current_clusters) DESC, md5(track_id)
             LIMIT {SHOWN}
-        ) AS songs JOIN tracks USING (track_id) ORDER BY songs.track_id
+        ) AS songs JOIN tracks USING (track_id)
+        WINDOW album AS (PARTITION BY parse_dirpath(songs.path, 'forward_slash'), songs.album)
+        ORDER BY parse_dirpath(songs.path, 'forward_slash'), songs.album, number, songs.path,
+                 songs.start_s, songs.track_id
         """,
     )
     counts["shown"] = len(songs)
@@ -159,7 +168,15 @@ def gather(db: duckdb.DuckDBPyConnection) -> dict[str, dict[str, Any]]:
     folder, file = zip(*map(os.path.split, songs["path"]), strict=True) if len(songs) else ((), ())
     by, kinds, day = column["artists"], column["genres"], column["day"]
     artists, genres = (_by_size(itertools.chain.from_iterable(lists)) for lists in (by, kinds))
-    albums, folders = map(_by_size, (column["album"], folder))
+    # As the tags of an album's songs are read (``ingestion.tags.settled``), but for those that name
+    # whose it is: they may lie in a folder a disc.
+    of = [
+        None if album is None else (album, by_whom or where)
+        for album, by_whom, where in zip(
+            column["album"], column["album_artist"], folder, strict=True
+        )
+    ]
+    albums, folders = _by_size(of), _by_size(folder)
     days = {name: number for number, name in enumerate(sorted(set(day), reverse=True))}
     row_of = {name: row for row, name in enumerate(column["track_id"])}
     clusters = rows(
@@ -173,7 +190,7 @@ def gather(db: duckdb.DuckDBPyConnection) -> dict[str, dict[str, Any]]:
         "ramp": ramp(12),
         "artists": list(artists),
         "genres": list(genres),
-        "albums": list(albums),
+        "albums": [name for name, _ in albums],
         "days": list(days),
         "songs": {
             "id": column["track_id"],
@@ -184,7 +201,7 @@ def gather(db: duckdb.DuckDBPyConnection) -> dict[str, dict[str, Any]]:
                 None if "; ".join(several) == (text or "") else text
                 for text, several in zip(column["artist"], by, strict=True)
             ],
-            "album": [albums.get(a, -1) for a in column["album"]],
+            "album": [albums.get(album, -1) for album in of],
             "genres": [[genres[g] for g in several] for several in kinds],
             "year": column["year"],
             "day": [days[d] for d in day],
@@ -284,9 +301,9 @@ def _facts(counts: dict[str, Any], published_at: Any) -> str:
     return " · ".join(parts)
 
 
-def _by_size(values: Iterable[str | None]) -> dict[str, int]:
+def _by_size(values: Iterable[Any]) -> dict[Any, int]:
     """Number each value that is not null, the most frequent first."""
-    sizes: dict[str, int] = {}
+    sizes: dict[Any, int] = {}
     for value in values:
         if value is not None:
             sizes[value] = sizes.get(value, 0) + 1

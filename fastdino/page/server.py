@@ -241,7 +241,7 @@ def application(home: Home, port: int, sharing: Sharing | None = None) -> Starle
         try:
             at_s = float(request.query_params["at"])
             song = request.query_params["song"]
-            if not math.isfinite(at_s):
+            if not 0 <= at_s < math.inf:
                 raise ValueError
         except (KeyError, ValueError):
             raise HTTPException(400, "Ask for ?song=TRACK_ID&at=SECONDS.") from None
@@ -310,11 +310,13 @@ def song_file(database: Path, track_id: str, *, tells_paths: bool = True) -> Son
 def moments_like(database: Path, track_id: str, at_s: float) -> dict[str, Any]:
     """The stretch of a song around ``at_s`` seconds, and those of other songs most like it.
 
+    Beyond its end it is the last one: a player's clock tells tenths, and of more than was decoded.
+
     Raises:
         HTTPException: nothing is known of the song's moments.
     """
     nearest = """
-        SELECT start_s, end_s FROM current_segments WHERE track_id = $track_id
+        SELECT start_s, end_s, max(end_s) OVER () FROM current_segments WHERE track_id = $track_id
         ORDER BY abs((start_s + end_s) / 2 - $at_s) LIMIT 1
     """
     similar = """
@@ -326,11 +328,12 @@ def moments_like(database: Path, track_id: str, at_s: float) -> dict[str, Any]:
         around = rows(db, nearest, values)
         if not around:
             raise HTTPException(404, "Nothing is known of the moments of this song yet.")
-        found = rows(db, similar, {**values, "k": MOMENTS})
+        from_s, to_s, end_s = around[0]
+        found = rows(db, similar, {**values, "at_s": min(at_s, end_s), "k": MOMENTS})
     names = ("song", "from_s", "to_s", "similarity")
     return {
-        "from_s": around[0][0],
-        "to_s": around[0][1],
+        "from_s": from_s,
+        "to_s": to_s,
         "moments": [dict(zip(names, moment, strict=True)) for moment in found],
     }
 

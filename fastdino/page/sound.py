@@ -9,6 +9,7 @@ Samples of a WAV file lie where their time says, so a range of bytes is a range 
 has to be decoded before it is heard, or kept.
 """
 
+import itertools
 import re
 import struct
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from pathlib import Path
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from fastdino.ingestion.identify import OPEN_OPTIONS
+from fastdino.spectrograms.decode import ASTRAY, is_one_of
 
 RATE = 44_100
 FRAME_BYTES = 4  # two channels of 16 bits
@@ -172,26 +174,46 @@ def _blocks(path: Path, first: int) -> Iterator[bytes]:
     import av
 
     try:
-        with av.open(str(path), metadata_errors="replace", options=OPEN_OPTIONS) as container:
-            stream = container.streams.best("audio")
-            if stream is None or stream.time_base is None:
-                return
-            resampler = av.AudioResampler("s16", "stereo", RATE)
-            begin = float((stream.start_time or 0) * stream.time_base)
-            if first:
-                # Seeking lands at or before what is wanted.
-                to_s = first / RATE + begin
-                container.seek(int(to_s / stream.time_base), stream=stream)
-            skip: int | None = None
-            for frame in container.decode(stream):
-                assert isinstance(frame, av.AudioFrame)
-                if skip is None:
-                    at_s = begin if frame.time is None else frame.time
-                    skip = max(first - round((at_s - begin) * RATE), 0) if first else 0
-                frame.pts = None  # The resampler refuses gaps, which a damaged file has.
-                for ready in resampler.resample(frame):
-                    samples = bytes(ready.planes[0])[: ready.samples * FRAME_BYTES]
-                    yield samples[skip * FRAME_BYTES :]
-                    skip = max(skip - ready.samples, 0)
+        frames = _frames(path, first / RATE)
+        begun = next(frames, None)
+        if first and (begun is None or begun[1] is None):
+            # It cannot be sought in, or does not say where that led: all before it is decoded.
+            frames = _frames(path, 0.0)
+            begun = next(frames, None)
+        if begun is None:
+            return
+        skip = max(first - round((begun[1] or 0.0) * RATE), 0)
+        resampler = av.AudioResampler("s16", "stereo", RATE)
+        for frame, _ in itertools.chain([begun], frames):
+            frame.pts = None  # The resampler refuses gaps, which a damaged file has.
+            for ready in resampler.resample(frame):
+                samples = bytes(ready.planes[0])[: ready.samples * FRAME_BYTES]
+                yield samples[skip * FRAME_BYTES :]
+                skip = max(skip - ready.samples, 0)
     except (av.FFmpegError, OSError, ValueError):
         return
+
+
+def _frames(path: Path, from_s: float) -> "Iterator[tuple[av.AudioFrame, float | None]]":  # type: ignore[name-defined]  # noqa: F821
+    """Decoded frames from ``from_s`` or a little before, and the second of each, if it is known.
+
+    None at all where the file cannot be sought in.
+    """
+    import av
+
+    with av.open(str(path), metadata_errors="replace", options=OPEN_OPTIONS) as container:
+        stream = container.streams.best("audio")
+        if stream is None or stream.time_base is None:
+            return
+        begin_s = float((stream.start_time or 0) * stream.time_base)
+        if from_s:
+            if is_one_of(ASTRAY, container):
+                return
+            try:
+                container.seek(int((from_s + begin_s) / stream.time_base), stream=stream)
+            except (av.FFmpegError, OSError):
+                return
+        for frame in container.decode(stream):
+            assert isinstance(frame, av.AudioFrame)
+            at_s = None if frame.time is None else frame.time - begin_s
+            yield frame, at_s if from_s else 0.0

@@ -33,9 +33,10 @@ DSD_RATES = {64 * base // 8 << doubled for base in (44_100, 48_000) for doubled 
 LIBSNDFILE_FIRST = {".mp3", ".wav", ".aif", ".aiff"}
 # What discs hold in place of samples. libsndfile takes it for such, and hears noise.
 IN_DISGUISE = {"aac", "ac3", "dts", "eac3", "mlp", "truehd"}
-# What FFmpeg calls formats that do not say which sample a packet begins with: after seeking in
-# them it guesses.
-TIMELESS = frozenset({"aac", "ac3", "asf", "eac3", "mp3", "mpc"})
+# What FFmpeg calls formats in which seeking leads anywhere, with times that are of somewhere else.
+ASTRAY = frozenset({"rm"})
+# And those that do not say which sample a packet begins with: after seeking in them it guesses.
+TIMELESS = ASTRAY | {"aac", "ac3", "asf", "eac3", "mp3", "mpc"}
 # These tell it by the mean number of bytes a second, which is exact of plain samples alone.
 BY_BYTES = frozenset({"w64", "wav"})
 # Before the sample wanted: what a decoder needs to have heard for sounding as it does without.
@@ -261,7 +262,7 @@ def _opened(path: Path, from_s: float, channel: int | None = None) -> tuple[Soun
     codec = stream.codec_context
     is_plain = codec is not None and codec.name.startswith("pcm_")
     timeless = TIMELESS if is_plain else TIMELESS | BY_BYTES
-    if from_s and stream.time_base and not timeless & set(container.format.name.split(",")):
+    if from_s and stream.time_base and not is_one_of(timeless, container):
         with contextlib.suppress(av.FFmpegError, OSError):
             container.seek(int((from_s + begin_s) / stream.time_base), stream=stream)
             sought = True
@@ -353,6 +354,11 @@ def _opened(path: Path, from_s: float, channel: int | None = None) -> tuple[Soun
     begun = [first]
     sound.blocks = blocks()
     return sound, at_s
+
+
+def is_one_of(formats: frozenset[str], container: "av.container.InputContainer") -> bool:  # type: ignore[name-defined]  # noqa: F821
+    """Whether a file is in one of ``formats``."""
+    return bool(formats & set(container.format.name.split(",")))
 
 
 def _links(path: Path) -> "Iterator[tuple[av.container.InputContainer, int]]":  # type: ignore[name-defined]  # noqa: F821

@@ -1,4 +1,7 @@
-"""Opening the page: the server as a process of its own, and a tab whose complaints are noted."""
+"""Opening the page: the server as a process of its own, and a tab whose complaints are noted.
+
+Belongs here as well: gestures that several tests make.
+"""
 
 import subprocess
 import sys
@@ -57,3 +60,18 @@ def opened(page: Page, url: str | None = None) -> Page:
     page.wait_for_selector(READY)
     page.evaluate(EXPOSE)
     return page
+
+
+def draw_loop(page: Page) -> None:
+    """Draw a loop around all of the map."""
+    left, top, right, bottom = page.evaluate(
+        """() => { const {l, r, t, b} = margin();
+           return [l - 20, t - 8, innerWidth - r + 10, innerHeight - b + 8]; }"""
+    )
+    page.keyboard.down("Shift")
+    page.mouse.move(left, top)
+    page.mouse.down()
+    for x, y in ((right, top), (right, bottom), (left, bottom), (left, top + 1)):
+        page.mouse.move(x, y, steps=3)
+    page.mouse.up()
+    page.keyboard.up("Shift")

@@ -2,9 +2,10 @@
 
 import itertools
 
+import duckdb
 import pytest
 import synthetic
-from opening import opened, watched
+from opening import draw_loop, opened, watched
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from fastdino import reports
@@ -104,6 +105,33 @@ def test_the_queue_is_added_to_reordered_cleared_and_brought_back(page: Page):
     assert len(page.evaluate(QUEUE)) == 5
 
 
+def test_what_is_paused_stays_so_until_someone_asks_for_sound(page: Page, collection: Home):
+    with duckdb.connect(str(collection.database), read_only=True) as db:
+        found = db.execute("SELECT track_id FROM files WHERE codec = 'wmav2'").fetchone()
+    assert found
+    # A format that the browser does not know is asked for a second time, decoded.
+    decoded = page.evaluate(f"rowOf.get('{found[0]}')")
+    first, last = [row for row in range(3) if row != decoded][:2]
+    page.evaluate(f"play([{first}, {decoded}, {last}])")
+    page.wait_for_function(PLAYS)
+    page.keyboard.press(" ")
+    page.wait_for_function("() => audio.paused")
+    for change, song in (("remove(0)", decoded), ("remove(0)", last), ("undo()", decoded)):
+        page.evaluate(change)
+        page.wait_for_function("() => audio.readyState > 2")
+        assert page.evaluate("[audio.paused, playing()]") == [True, song]
+    page.keyboard.press(" ")
+    page.wait_for_function(PLAYS)
+    assert page.evaluate("audio.src").endswith(".wav")
+    # What sounds is followed by what sounds, also where it is taken away or brought back.
+    for change, song in (("remove(0)", last), ("undo()", decoded)):
+        page.evaluate(change)
+        page.wait_for_function(f"() => playing() === {song} && ({PLAYS})()")
+    page.evaluate("clear(), remove(0), append([0])")
+    page.wait_for_function("() => audio.readyState > 2")
+    assert page.evaluate("audio.paused")
+
+
 def test_endless_play_repeats_nothing_and_no_artist_in_a_row(context: BrowserContext, large: str):
     page, complaints = watched(context)
     opened(page, large)
@@ -199,6 +227,30 @@ def test_search_finds_groups_of_every_kind_and_shows_hits_on_the_map(
     assert not complaints
 
 
+@pytest.mark.parametrize("ends", ["Enter", "Escape", "look(5)", "history.back()"])
+def test_what_is_typed_and_left_at_once_is_not_searched_for_later(page: Page, ends: str):
+    page.evaluate("look(3)")
+    page.evaluate("look(4)")
+    # All in one go: however fast the machine, the search has not begun yet.
+    page.evaluate(
+        """ends => {
+          $("query").focus();
+          $("query").value = songs.title[0];
+          $("query").dispatchEvent(new InputEvent("input"));
+          if (/^[A-Z]/.test(ends))
+            $("query").dispatchEvent(new KeyboardEvent("keydown", {key: ends, bubbles: true}));
+          else eval(ends);
+        }""",
+        ends,
+    )
+    leads_to = {"Enter": "search(songs.title[0])[0]", "Escape": "4", "look(5)": "5"}.get(ends, "3")
+    title = page.evaluate(f"songs.title[{leads_to}]")
+    expect(page.locator("#view h2").first).to_have_text(title)
+    page.wait_for_timeout(400)
+    expect(page.locator("#view h2").first).to_have_text(title)
+    assert page.locator("#query").input_value() == page.evaluate("state.query") == ""
+
+
 def test_songs_are_picked_one_by_one_and_by_a_loop(page: Page):
     page.mouse.click(*page.evaluate("pixel(2)"), button="left")
     page.keyboard.down("Control")
@@ -217,17 +269,7 @@ def test_songs_are_picked_one_by_one_and_by_a_loop(page: Page):
     page.get_by_text("Surprise me").click()
     expect(page.locator("#view h2").first).to_have_text("A surprise")
     page.evaluate("showAll()")
-    page.keyboard.down("Shift")
-    left, top, right, bottom = page.evaluate(
-        """() => { const {l, r, t, b} = margin();
-           return [l - 20, t - 8, innerWidth - r + 10, innerHeight - b + 8]; }"""
-    )
-    page.mouse.move(left, top)
-    page.mouse.down()
-    for x, y in ((right, top), (right, bottom), (left, bottom), (left, top + 1)):
-        page.mouse.move(x, y, steps=3)
-    page.mouse.up()
-    page.keyboard.up("Shift")
+    draw_loop(page)
     assert len(page.evaluate("state.selected")) == page.evaluate("n")
 
 

@@ -98,6 +98,15 @@ def test_similar_to_takes_a_title_and_ten_songs_by_default(db):
     assert len(by_title) == 10
 
 
+def test_a_song_s_own_length_is_a_second_of_it_though_ends_of_moments_are_rounded(db):
+    ends_at = db.execute(
+        "SELECT max(end_s)::DOUBLE FROM current_segments WHERE track_id = track_of('Paper Bridge')"
+    ).fetchall()[0][0]
+    query = "FROM similar_segments('Paper Bridge', ?)"
+    last = db.execute(query, [ends_at]).fetchall()
+    assert db.execute(query, [ends_at + 0.0099]).fetchall() == last != []
+
+
 def test_an_unknown_song_is_an_error_that_says_what_to_do(db):
     with pytest.raises(duckdb.Error, match=r"no song has this id or title: nonsense.*find_song"):
         db.execute("FROM similar_to('nonsense')").fetchall()

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
 import pytest
 import synthetic
 from asking import Ask, serving
@@ -132,6 +133,22 @@ def test_moments_are_those_that_sql_finds(ask: Ask, published: Home) -> None:
     assert similarities == sorted(similarities, reverse=True)
 
 
+def test_at_its_end_and_beyond_a_song_is_asked_for_its_last_moment(home: Home) -> None:
+    # What a player says is rounded, and the ends of moments are, downwards.
+    synthetic.write_home(home, 8)
+    file = next(home.vectors(synthetic.MODEL_ID).glob("*.parquet"))
+    vectors = pl.read_parquet(file)
+    vectors.with_columns(pl.col("end_s") - pl.lit(0.04, pl.Float32)).write_parquet(file)
+    publish(home)
+    with serving(home) as ask:
+        last = ask(f"/similar-moments?song={synthetic.track_id(2)}&at=19")
+        assert last[0] == 200
+        assert json.loads(last[2])["from_s"] == 10
+        for at in ("19.96", "20.0", "20.3", "1e9"):
+            status, _, body = ask(f"/similar-moments?song={synthetic.track_id(2)}&at={at}")
+            assert (status, body) == (200, last[2]), at
+
+
 @pytest.mark.parametrize(
     ("query", "status"),
     [
@@ -141,6 +158,7 @@ def test_moments_are_those_that_sql_finds(ask: Ask, published: Home) -> None:
         ("?song=' OR 1=1 --&at=1", 404),
         ("?song=x&at=nan", 400),
         ("?song=x&at=-1e999", 400),
+        ("?song=x&at=-1", 400),
     ],
 )  # fmt: skip
 def test_questions_that_make_no_sense_are_refused(ask: Ask, query: str, status: int) -> None:

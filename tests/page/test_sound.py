@@ -6,6 +6,7 @@ from typing import Any
 
 import anyio
 import av
+import formats
 import numpy as np
 import pytest
 import soundfile
@@ -69,6 +70,26 @@ def test_any_part_of_it_is_that_part_of_the_whole(song: Path) -> None:
     middle = total // 2 + 1
     part = b"".join(sound.wav(song, total, middle, middle + 40_001))
     assert part == whole[middle : middle + 40_001]
+
+
+@pytest.mark.parametrize("suffix", sorted(formats.WRITERS))
+def test_in_every_format_what_is_heard_after_seeking_is_as_loud_as_it_is_there(
+    suffix: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"song{suffix}"
+    formats.write(path)
+    total = sound.HEADER_BYTES + RATE * 3 // 2 * sound.FRAME_BYTES  # not all say how long they are
+    whole = b"".join(sound.wav(path, total, 0, total))
+    for at_s in (0.7, 1.2):
+        start = sound.HEADER_BYTES + round(RATE * at_s) * sound.FRAME_BYTES
+        part = b"".join(sound.wav(path, total, start, total))
+        there, heard = (
+            np.frombuffer(each, np.int16).astype(float)[2_000:].std()
+            for each in (whole[start:], part)
+        )
+        assert there > 100
+        # The decoder of AMR only comes to its loudness.
+        assert heard == pytest.approx(there, rel=0.4)
 
 
 def answer(response: Response, wanted: str | None) -> tuple[int, str | None, str | None, bytes]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import formats
 import numpy as np
 import pytest
 import soundfile
@@ -83,6 +84,15 @@ def test_a_part_of_a_file_is_that_part_of_its_samples(album: Path, decoder: deco
     assert best > 0.9999
     to_the_end = heard(decode.cut(album, decoder, start, None))
     assert len(to_the_end) == pytest.approx(len(whole) - round(start * rate), abs=50)
+
+
+def test_where_seeking_leads_astray_all_before_a_part_is_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "album.ra"
+    formats.write(path)
+    sound = decode.cut(path, decode.with_ffmpeg)
+    whole = heard(sound)
+    part = heard(decode.cut(path, decode.with_ffmpeg, 1.2))
+    np.testing.assert_array_equal(part, whole[round(1.2 * sound.rate) :])
 
 
 def frames_of(task: Task) -> tuple[Extracted | WorkerFailure, np.ndarray]:

@@ -12,10 +12,12 @@ export const addressOf = ({place, by, query}) => {
   if (place.tab !== "Groups") words.set("tab", place.tab);
   if (place.song !== undefined) words.set("song", songs.id[place.song]);
   if (place.lens === "moments") words.set("lens", "moments");
-  // By name: numbers of groups change when the map is drawn anew.
+  // By name: numbers of groups change when the map is drawn anew. Of several of that name by a song.
   if (place.of && place.group !== undefined) {
+    const {groups, members} = wayOf(place.of), g = place.group, name = groups[g]?.name ?? "";
     words.set("of", place.of);
-    words.set("group", place.group < 0 ? "" : wayOf(place.of).groups[place.group].name);
+    words.set("group", name);
+    if (groups.some((other, h) => h !== g && other.name === name)) words.set("with", songs.id[members[g][0]]);
   }
   if (by !== "Cluster") words.set("by", by);
   if (query) words.set("q", query);
@@ -35,7 +37,9 @@ export const readAddress = hash => {
   }
   const of = words.get("of") || "", name = words.get("group");
   if (tab === "Groups" && name !== null && (Object.hasOwn(ways, of) || of === "Album")) {
-    const group = name === "" ? -1 : wayOf(of).groups.findIndex(each => each.name === name);
+    const {groups, members} = wayOf(of), song = rowOf.get(words.get("with") || "");
+    const named = [...groups.keys()].filter(g => groups[g].name === name);
+    const group = name === "" ? -1 : named.find(g => song !== undefined && members[g].includes(song)) ?? named[0] ?? -1;
     if (name !== "" && group < 0) return {place: ROOT, by, query, gone: "That group is not on the map any more."};
     return {place: {tab, of, group}, by, query};
   }
@@ -48,6 +52,23 @@ const scrolled = () => ({depth, scroll: $("view").scrollTop});
  * for that.
  * @type {(how: "pushState" | "replaceState", kept: object, to: string) => void} */
 const write = (how, kept, to) => { try { history[how](kept, "", to); } catch { /* A browser that limits how often. */ } };
+let waiting = 0;
+/** The way to every place and query: what is still being typed then is not searched for any more.
+ * @type {(patch: Partial<import("./types").State>) => void} */
+const enter = patch => {
+  const {query} = patch;
+  if (query !== undefined) {
+    clearTimeout(waiting);
+    if (!query || $("query").value.trim() !== query) $("query").value = query;
+  }
+  change(patch);
+};
+/** Search for what is typed, once the typing rests.
+ * @type {(ms: number) => void} */
+export const searchSoon = ms => {
+  clearTimeout(waiting);
+  waiting = setTimeout(() => alterPlace({query: $("query").value.trim()}), ms);
+};
 /** Go to a place, which ends a search.
  * @type {(place: import("./types").Place, by?: string) => void} */
 export const go = (place, by = state.by) => {
@@ -59,17 +80,17 @@ export const go = (place, by = state.by) => {
     write("pushState", {depth, scroll: 0}, to);
   }
   $("view").scrollTop = 0;
-  change({place, by, query: ""});
+  enter({place, by, query: ""});
 };
 /** Something else of where one is: no step to go back from.
  * @type {(patch: Partial<import("./types").State>) => void} */
 export const alterPlace = patch => {
   write("replaceState", scrolled(), addressOf({...state, ...patch}));
   $("view").scrollTop = 0;
-  change(patch);
+  enter(patch);
 };
 export const back = () => {
-  if (state.query) { alterPlace({query: ""}); return; }
+  if (state.query || $("query").value.trim()) { alterPlace({query: ""}); return; }
   if (depth === 0) { go(ROOT); return; }
   if (leaving) { again++; return; }   // The browser is on its way: one after the other.
   leaving = true;
@@ -80,7 +101,7 @@ export const startAddress = () => {
   const arrive = kept => {
     const {gone, ...where} = readAddress(location.hash);
     depth = kept?.depth || 0;
-    change(where);
+    enter(where);
     $("view").scrollTop = kept?.scroll || 0;
     if (gone) { $("missing").textContent = gone; say(gone); }
     $("missing").hidden = !gone;

@@ -134,6 +134,13 @@ export const ways = {
 };
 /** Albums are looked at one by one: there are too many to colour by. */
 export const albums = tagged(songs.album.map(g => g < 0 ? [] : [g]), data.albums, "No album tag");
+/** Whose an album is, by its number: several have the same name.
+ * @type {(g: number) => string} */
+export const albumArtist = g => {
+  const by = albums.members[g].map(i => songs.artists[i]);
+  return listed(data.artists, by[0].filter(a => by.every(several => several.includes(a))))
+    ?? (by.some(several => several.length) ? "Various artists" : "Unknown artist");
+};
 /** @type {(name: string) => import("./types").Way} */
 export const wayOf = name => name === "Album" ? albums : ways[name];
 /** A group by its number, -1 being the songs without one.

@@ -306,11 +306,11 @@ const songAt = (clientX, clientY) => {
   }
   return found;
 };
-/** Songs within a loop that was drawn around them.
+/** Songs within a loop that was drawn around them, also those that a sample leaves out.
  * @type {(loop: [number, number][]) => number[]} */
 const within = loop => {
   const {ax, bx, ay, by} = scale();
-  return [...new Set([...drawn, ...marked.dots, ...marked.rings])].filter(i => {
+  return [...songs.id.keys()].filter(i => {
     const x = ax * xs[i] + bx, y = ay * ys[i] + by;
     let inside = false;
     for (let a = 0, b = loop.length - 1; a < loop.length; b = a++) {

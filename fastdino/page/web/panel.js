@@ -1,9 +1,9 @@
 // The list beside the map: groups, one group, a song and its nearest, the queue, what is picked or
 // found. Belongs here: the views, and showing the one that is wanted. Does not: rows; the map.
 import {$, button, clock, count, counted, lasting, make, say} from "./dom.js";
-import {album, data, files, genre, groupOf, n, neighbors, rowOf, served, songs, ways} from "./collection.js";
+import {album, albumArtist, data, files, genre, groupOf, n, neighbors, rowOf, served, songs, ways} from "./collection.js";
 import {actions, dot, groupRow, heading, lookAtGroup, look, meter, pick, playFew, playOf, queueRows, rows, switcher, topWithBack} from "./rows.js";
-import {alterPlace, go} from "./address.js";
+import {alterPlace, go, searchSoon} from "./address.js";
 import {append, canUndo, clear, playNext, setEndless, shuffle, undo} from "./queue.js";
 import {audio, likeSong, momentsLike, play, stretch} from "./player.js";
 import {bring} from "./map.js";
@@ -41,7 +41,7 @@ const oneGroup = (of, g) => {
   const {name, color, members, typical} = groupOf(of, g);
   const list = typical >= 0 ? [typical, ...members.filter(i => i !== typical)] : members;
   const seconds = members.reduce((sum, i) => sum + (songs.seconds[i] || 0), 0);
-  const kind = of === "Cluster" ? "" : `${of} · `;
+  const kind = of === "Cluster" ? "" : of === "Album" && g >= 0 ? `${of} · ${albumArtist(g)} · ` : `${of} · `;
   return [
     topWithBack(name, of === state.by ? color ?? null : undefined),
     make("p", `${kind}${counted(members.length, "song")} · ${lasting(seconds)}${typical >= 0 ? " · the first is its typical song" : ""}`, "facts"),
@@ -58,7 +58,8 @@ const oneSong = ({song = 0, lens}) => {
     if (k) facts.append("; ");
     facts.append(button(data.artists[a], `${data.artists[a]}: all songs`, () => lookAtGroup("Artist", a), "link"));
   });
-  if (songs.artists[song].length) facts.append(make("br"));
+  // Where there is room the artists have a line of their own.
+  if (songs.artists[song].length) facts.append(make("br"), make("span", " · ", "between"));
   const parts = [songs.year[song], genre(song), clock(songs.seconds[song])].filter(Boolean).join(" · ");
   if (album(song)) facts.append(button(album(song) || "", `${album(song)}: all songs`, () => lookAtGroup("Album", songs.album[song]), "link"), " · ");
   facts.append(parts);
@@ -256,12 +257,7 @@ export const startPanel = () => {
     tab.dataset.tab = name;
     $("tabs").append(tab);
   }
-  let waiting = 0;
-  $("query").oninput = () => {
-    clearTimeout(waiting);
-    waiting = setTimeout(() => { alterPlace({query: $("query").value.trim()}); }, n > 20_000 ? 250 : 90);
-  };
-  follow(["query"], () => { if ($("query").value.trim() !== state.query) $("query").value = state.query; });
+  $("query").oninput = () => searchSoon(n > 20_000 ? 250 : 90);
   // The words of a large collection are sorted before anyone types.
   $("query").onfocus = () => setTimeout(index);
   $("now").onclick = () => { const song = playing(); if (song !== null) look(song); };
@@ -271,7 +267,6 @@ export const startPanel = () => {
     $("grip").setAttribute("aria-label", tall ? "Make the list shorter" : "Make the list taller");
   };
   hearDoubleClicks();
-  $("query").value = state.query;
   show();
   follow(["place", "query", "by", "dark", "moments"], () => { if (!state.query || $("query").value.trim() === state.query) show(); });
   follow(["selected"], () => { if (state.place.tab === "Picked" && !state.query) show(); else mark(); });

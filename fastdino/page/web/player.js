@@ -12,7 +12,7 @@ const seek = $("seek");
 const UNHEARD = "No sound: a page opened from disk may not load your music. Run “make report” to hear it.";
 const GONE = "The server is gone: run “make report” again.";
 let startAt = 0, dragging = false, loaded = -1;
-let resumed = false;   // a reload has brought it back, and no one has asked for sound since
+let waits = false;   // for someone who asks for sound: what is loaded
 export const isDragging = () => dragging;
 
 /** @type {(text: string) => void} */
@@ -22,6 +22,7 @@ export const note = text => { $("note").textContent = text; $("note").hidden = !
 const load = (song, from, sounding) => {
   startAt = from;
   loaded = song;
+  waits = !sounding;
   $("now").disabled = false;
   $("now").replaceChildren(make("b", songs.title[song]), make("span", [artist(song), album(song)].filter(Boolean).join(" · ")));
   say(`Now ${served ? "playing" : "showing"} ${spoken(song)}`);
@@ -41,9 +42,12 @@ const load = (song, from, sounding) => {
   }
 };
 // Refused where no one has clicked anything yet: the button then starts it.
-const start = () => audio.play().catch(error => {
-  if (error.name === "NotAllowedError") note("This browser lets no page play by itself: press Play.");
-});
+const start = () => {
+  waits = false;
+  audio.play().catch(error => {
+    if (error.name === "NotAllowedError") note("This browser lets no page play by itself: press Play.");
+  });
+};
 /** Play a list from its k-th song on, which goes on if it plays already.
  * @type {(list: (number | import("./types").Entry)[], k?: number, name?: string) => void} */
 export const play = (list, k = 0, name = "") => {
@@ -113,11 +117,11 @@ export const stretch = span => {
   seek.style.setProperty("--to", span ? `${100 * span[1] / +seek.max}%` : "0%");
 };
 
-/** Follow the queue. */
+/** Follow the queue: where it was silent it stays so, unless whoever changed it starts the sound. */
 const followQueue = () => {
   const song = playing();
   if (song === null) { if (loaded >= 0) silence(); }
-  else if (song !== loaded) load(song, state.queue[state.at].from, true);
+  else if (song !== loaded) load(song, state.queue[state.at].from, !audio.paused);
   $("previous").disabled = song === null;
   $("next").disabled = ahead(1) === null;
 };
@@ -145,7 +149,7 @@ export const startPlayer = onMoment => {
     if (!audio.src.endsWith(".wav")) {   // A format that this browser does not know: let it be decoded.
       startAt ||= audio.currentTime;   // Damage may be found in the middle of a song.
       audio.src = `/audio/${songs.id[song]}.wav`;
-      if (!resumed) audio.play().catch(() => {});
+      if (!waits) audio.play().catch(() => {});
       return;
     }
     const answer = await fetch(audio.src, {headers: {Range: "bytes=0-0"}}).catch(() => null);
@@ -174,12 +178,9 @@ export const startPlayer = onMoment => {
   addEventListener("pagehide", () => kept("sessionStorage", "second", String(audio.currentTime)));
   if (!served) { note(UNHEARD); $("loudness").hidden = true; }
   // After a reload the song waits where it was: no page starts to play by itself.
-  if (playing() !== null) {
-    resumed = true;
-    load(/** @type {number} */ (playing()), parseFloat(kept("sessionStorage", "second") || "0") || 0, false);
-  }
+  if (playing() !== null) load(/** @type {number} */ (playing()), parseFloat(kept("sessionStorage", "second") || "0") || 0, false);
   followQueue();
-  follow(["queue", "at"], () => { resumed = false; followQueue(); });
+  follow(["queue", "at"], followQueue);
 };
 /** Where else it sounds like a second of a song: where it was heard, and those moments, or an error.
  * @type {(song: number, at: number) => Promise<any>} */

@@ -1,7 +1,7 @@
 // Parts of the list: rows of songs and groups, headings, switches. Belongs here: what several views
 // have in common. Does not: which songs are listed.
 import {$, button, clock, count, counted, make, say} from "./dom.js";
-import {album, artist, groupOf, songs, spoken} from "./collection.js";
+import {album, albumArtist, artist, groupOf, songs, spoken} from "./collection.js";
 import {DOT, grey, seen} from "./theme.js";
 import {append, move, remove} from "./queue.js";
 import {back, go} from "./address.js";
@@ -149,6 +149,7 @@ export const groupRow = (of, g) => {
   const open = button("", "", () => lookAtGroup(of, g), "what");
   open.append(make("b", name));
   if (typical >= 0) open.append(make("span", [songs.title[typical], artist(typical)].filter(Boolean).join(" · ")));
+  if (of === "Album" && g >= 0) open.append(make("span", albumArtist(g)));
   const some = button("", `Play a few of ${name}`, () => playFew(of, g), "hear", "play");
   element.append(dot(color), open, make("span", count(members.length), "detail"), some);
   return element;

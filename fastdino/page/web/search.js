@@ -72,12 +72,14 @@ const within = (a, b, most) => {
   return above[b.length] <= most;
 };
 
+// Of what is written without spaces a letter is as good as a word.
+const UNSPACED = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}]/u;
 /** How well a word that is typed stands for a word that is there; 0 for not at all.
  * @type {(typed: string, word: string, missing: number) => number} */
 const likeness = (typed, word, missing) => {
   if (word === typed) return 1;
   if (word.startsWith(typed)) return .9 - .2 * (1 - typed.length / word.length);
-  if (typed.length > 1 && word.includes(typed)) return .5;
+  if ((typed.length > 1 || UNSPACED.test(typed)) && word.includes(typed)) return .5;
   const slips = typed.length < 4 ? 0 : typed.length < 8 ? 1 : 2;
   if (!slips || missing > slips) return 0;
   if (within(typed, word, slips)) return .45;

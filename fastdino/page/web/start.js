@@ -16,12 +16,16 @@ $("title").textContent = `${counted(data.counts.songs, "song")}, laid out by sou
 $("facts").textContent = data.facts;
 
 // ---- keyboard
+const LINES = 60;   // pixels that an arrow key scrolls a list with nothing to choose
 /** @type {(by: number) => void} */
 const walk = by => {
+  const {scrollTop} = $("view");
   const choices = /** @type {HTMLElement[]} */ ([...$("view").querySelectorAll(".what")]);
   const at = choices.indexOf(/** @type {HTMLElement} */ (document.activeElement));
   const to = choices[at < 0 ? (by > 0 ? 0 : choices.length - 1) : at + by];
-  if (to) to.focus(); else if (by < 0) $("query").focus();
+  if (to) to.focus();
+  else if (!choices.length && (by > 0 || scrollTop)) $("view").scrollTop = scrollTop + by * LINES;
+  else if (by < 0) $("query").focus();
 };
 /** Play the row that the keyboard has reached, or add it to the queue.
  * @type {(part: string) => void} */
