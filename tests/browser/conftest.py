@@ -36,12 +36,13 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Home:
     with exclusive_lock(folder, with_all_below=False):
         if not made.page.exists():
             demo.synthesise(music, artists=4, songs_per_artist=6, seconds=24.0)
-            _as_wma(next(music.rglob("*.wav")), music / "Old Player.wma")
+            _as_wma(next(music.rglob("*.wav")), music / "Unsorted" / "Old Player.wma")
             stages.run(made, music)
     return Home(Path(shutil.copytree(made.root, folder / (worker or "home"))))
 
 
 def _as_wma(source: Path, target: Path) -> None:
+    target.parent.mkdir(exist_ok=True)
     with av.open(str(source)) as read, av.open(str(target), "w", "asf") as written:
         stream = written.add_stream("wmav2", rate=44_100, layout="stereo")
         stream.bit_rate = 128_000
