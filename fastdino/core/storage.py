@@ -10,7 +10,6 @@ through here. Of any other file these are what they are everywhere.
 """
 
 import contextlib
-import fcntl
 import functools
 import json
 import logging
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from fastdino.core import environment
 from fastdino.core.errors import UserError
-from fastdino.core.files import PART, Stamp, part_of
+from fastdino.core.files import PART, Stamp, part_of, try_lock, wait_for_lock
 
 if TYPE_CHECKING:
     from fastdino.core.store import Store
@@ -258,11 +257,9 @@ def exclusive_lock(folder: Path, *, with_all_below: bool = True) -> Iterator[Non
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / LOCK, "a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(lock):
             log.warning("another run is writing to %s: waiting until it ends", folder)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            wait_for_lock(lock)
         for left_over in _left_over(folder, with_all_below):
             left_over.unlink(missing_ok=True)
         store = _store_of(folder)

@@ -13,7 +13,6 @@ complete. Names that begin with a dot, as that of a training's checkpoint, are t
 import contextlib
 import dataclasses
 import errno
-import fcntl
 import filecmp
 import json
 import logging
@@ -41,7 +40,7 @@ from obstore.store import S3Store
 
 from fastdino.core import environment
 from fastdino.core.errors import StoreTrouble, UserError
-from fastdino.core.files import Stamp, part_of
+from fastdino.core.files import Stamp, part_of, wait_for_lock
 from fastdino.core.progress import progress
 
 log = logging.getLogger(__name__)
@@ -312,7 +311,7 @@ class Store:
         notes = self._notes(path)
         notes.parent.mkdir(parents=True, exist_ok=True)
         with notes.open("a+", encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            wait_for_lock(file)
             yield _Record(path, file)
 
     def _make_room(self) -> None:

@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -84,6 +85,32 @@ def test_a_lock_is_waited_for_and_goes_with_the_process_that_held_it(
             assert killed_at.result() <= time.monotonic()
     assert f"another run is writing to {tmp_path}" in caplog.text
     holder.join()
+
+
+WAITS = """
+import sys
+from pathlib import Path
+import polars  # after which the system's own waiting goes on
+from fastdino.core.storage import exclusive_lock
+print("waits", flush=True)
+with exclusive_lock(Path(sys.argv[1])):
+    pass
+"""
+
+
+def test_waiting_for_a_lock_can_be_interrupted(tmp_path: Path) -> None:
+    with exclusive_lock(tmp_path):
+        command = [sys.executable, "-c", WAITS, str(tmp_path)]
+        waiting = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert waiting.stdout
+        waiting.stdout.readline()
+        time.sleep(0.5)  # so that it has come to the lock
+        waiting.send_signal(signal.SIGINT)
+        try:
+            _, said = waiting.communicate(timeout=20)
+        finally:
+            waiting.kill()
+    assert b"KeyboardInterrupt" in said
 
 
 def test_whoever_has_the_lock_deletes_what_a_killed_run_had_begun(tmp_path: Path) -> None:
