@@ -21,7 +21,12 @@ help: ## show this list
 	@printf '\nAnother interpreter: make run PYTHON=python3.12\n'
 	@printf 'Shorter training:    FASTDINO_MINUTES=1 make run (or set it in .env)\n'
 
-# The names of folders go through the environment, whatever is in them.
+# The names of folders go through the environment, whatever is in them: make would take a $ in what it
+# is given for a variable of its own.
+ifdef MUSIC
+override MUSIC := $(value MUSIC)
+export MUSIC
+endif
 run: $(INSTALLED) ## the whole pipeline on MUSIC=~/Music (several: MUSIC=a:b), as last time, or on a demo library
 	$(BIN)/python -m fastdino run --or-demo $${MUSIC:+"$$MUSIC"}
 
@@ -82,13 +87,14 @@ clean: ## remove the environment and caches; results under var/ stay
 	rm -rf $(VENV) $(CHECKS)/node_modules build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find assets fastdino pipelines tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(BIN)/python:
+# The last thing that is put there: an environment without it was interrupted.
+$(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "This needs Python 3.11 or later, and $(PYTHON) is not (or is missing)."; \
 		echo "If you have one under another name: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
-$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "Installing into $(VENV); the first time this downloads a few GB and takes minutes."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
@@ -97,7 +103,7 @@ $(INSTALLED_NODE): $(CHECKS)/package.json
 	npm install --silent --no-audit --no-fund --no-package-lock --prefix $(CHECKS)
 	@touch $@
 
-$(INSTALLED_DEV): pyproject.toml constraints.txt | $(BIN)/python
+$(INSTALLED_DEV): pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "Installing into $(VENV); the first time this downloads a few GB and takes minutes."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@ $(INSTALLED)

@@ -1,8 +1,9 @@
-"""What `make ui` does before and while Dagster runs."""
+"""What make passes on, and what `make ui` does before and while Dagster runs."""
 
 import contextlib
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -26,6 +27,47 @@ def test_a_taken_port_is_one_line_and_nothing_is_started() -> None:
     assert done.returncode == 2
     assert re.match(f"Port {port} is taken.*: close that, or choose another one", done.stderr)
     assert "dagster" not in done.stdout + done.stderr
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """A folder with the Makefile, where python tells what it is given, a line each."""
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    for name in ("pyproject.toml", "constraints.txt", ".venv/bin/pip", ".venv/.installed"):
+        (tmp_path / name).touch()
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+    python.chmod(0o755)
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("by", ["make", "environment"])
+@pytest.mark.parametrize("name", ["A$AP Rocky", 'It\'s "$(HOME)" `x`', "a:b", "#1 hits"])
+def test_music_folders_of_any_name_are_named_as_they_are(
+    installed: Path, name: str, by: str
+) -> None:
+    given = [f"MUSIC={name}"] if by == "make" else []
+    env = {**os.environ, **({"MUSIC": name} if by == "environment" else {})}
+    done = subprocess.run(
+        ["make", "run", *given], cwd=installed, env=env, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-5:] == ["-m", "fastdino", "run", "--or-demo", name]
+
+
+def test_without_music_folders_none_is_named(installed: Path) -> None:
+    done = subprocess.run(
+        ["make", "run"], cwd=installed, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "--or-demo"
+
+
+def test_an_environment_that_was_interrupted_as_it_was_made_is_made_again(installed: Path) -> None:
+    (installed / ".venv" / "bin" / "pip").unlink()
+    (installed / ".venv" / ".installed").unlink()
+    command = ["make", "--dry-run", "run"]
+    done = subprocess.run(command, cwd=installed, capture_output=True, text=True, check=True)
+    assert "-m venv .venv" in done.stdout
 
 
 @pytest.mark.thorough
