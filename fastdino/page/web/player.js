@@ -45,7 +45,9 @@ const load = (song, from, sounding) => {
 const start = () => {
   waits = false;
   audio.play().catch(error => {
-    if (error.name === "NotAllowedError") note("This browser lets no page play by itself: press Play.");
+    if (error.name !== "NotAllowedError") return;
+    waits = true;
+    note("This browser lets no page play by itself: press Play.");
   });
 };
 /** Play a list from its k-th song on, which goes on if it plays already.
