@@ -468,10 +468,11 @@ def perform(step: Step, home: Home) -> Outcome | None:
     Raises:
         UserError: something is wrong that a person can mend.
     """
+    began_s = time.time()
     summary = step.run(home)
     if summary is None:
         return None
-    outcome = Outcome(summary, time.time())
+    outcome = Outcome(summary, began_s, time.time())
     outcomes.keep(home, step.name, outcome)
     return outcome
 
