@@ -18,7 +18,7 @@ from assets.stage import (
     run_steps,
     stage_asset,
 )
-from fastdino.steps import Compare, DrawComparison, Step, made, named_file
+from fastdino.steps import Compare, DrawComparison, made, named_file
 
 
 class ComparisonConfig(config_of(Compare, minutes=())):  # type: ignore[misc]
@@ -54,13 +54,8 @@ def comparison(
         message = "nothing to compare yet: materialise spectrogram_shards, then run the job compare"
         context.log.warning(message)
         return nothing_done(message)
-    # Not where nobody asks: results are of the songs they were made on, and after a new song only
-    # what needs no training would be left in the table.
-    measured: tuple[Step, ...] = ()
-    if asked or not compared:
-        options = config.model_dump(mode="json")
-        options["labels"] = [str(Path(f).expanduser().absolute()) for f in options["labels"]]
-        named = map(named_file, options["vectors"])
-        options["vectors"] = [f"{name}={file.absolute()}" for name, file in named]
-        measured = (made(Compare.name, options),)
-    return run_steps(context, pipes, home, *measured, DrawComparison())
+    options = config.model_dump(mode="json")
+    options["labels"] = [str(Path(f).expanduser().absolute()) for f in options["labels"]]
+    named = map(named_file, options["vectors"])
+    options["vectors"] = [f"{name}={file.absolute()}" for name, file in named]
+    return run_steps(context, pipes, home, made(Compare.name, options), DrawComparison())

@@ -194,7 +194,7 @@ def parser() -> argparse.ArgumentParser:
     )
     bench.add_argument(
         "--incremental",
-        type=int,
+        type=_number,
         nargs="*",
         metavar="SONGS",
         help="measure instead what changes of a collection cost (default: of 1000, 5000, 15000)",

@@ -371,8 +371,13 @@ class Compare(Step):
         for given in self.vectors:
             named_file(given)
 
-    def run(self, home: Home) -> Summary:
+    def run(self, home: Home) -> Summary | None:
         """See ``fastdino.research.compare``."""
+        asked = self.minutes or self.labels or self.vectors
+        # Results are of the songs they were made on: after a new one only what needs no training
+        # would be left in the table.
+        if not asked and (home.comparison / "results.parquet").exists():
+            return None
         from fastdino.research import compare
 
         return compare.run(
@@ -468,10 +473,11 @@ def perform(step: Step, home: Home) -> Outcome | None:
     Raises:
         UserError: something is wrong that a person can mend.
     """
+    began_s = time.time()
     summary = step.run(home)
     if summary is None:
         return None
-    outcome = Outcome(summary, time.time())
+    outcome = Outcome(summary, began_s, time.time())
     outcomes.keep(home, step.name, outcome)
     return outcome
 

@@ -49,6 +49,19 @@ def test_every_option_of_every_step_can_be_given_and_its_default_stands_in_the_s
         assert not names & options.keys() - {"model_id" if needed else ""}
 
 
+@pytest.mark.parametrize("option", ["--incremental", "--cluster", "--collection"])
+@pytest.mark.parametrize("songs", ["0", "-5", "many"])
+def test_a_number_of_songs_that_is_none_is_told_by_its_option(
+    option: str, songs: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        parser().parse_args(["bench", option, songs])
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert f"argument {option}: " in said
+    assert f"{songs} is less than 1" in said or f"'{songs}' is no whole number" in said
+
+
 def test_help_is_shown_whatever_is_set_and_lists_the_settings(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

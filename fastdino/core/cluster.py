@@ -4,6 +4,7 @@ Belongs here: joining the cluster that ``RAY_ADDRESS`` names, and handing work t
 Does not: what the work is. Ray is imported only where such an address is set.
 """
 
+import contextlib
 import logging
 import math
 import os
@@ -36,6 +37,9 @@ QUIET_S = 60.0
 TOLD_EVERY_S, COUNTED_EVERY_S = 1.0, 1.0
 CLOSING_S = 10.0
 CONNECT_S = 10.0
+# What each side of HTTP/2 begins with: the client's greeting, then a frame of settings.
+NO_SETTINGS = bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + NO_SETTINGS
 
 
 class Work(Generic[P, E]):
@@ -106,8 +110,7 @@ def connect() -> ModuleType:
         terminate = signal.getsignal(signal.SIGTERM)
         try:
             if address != "auto":  # Ray itself goes on trying for minutes
-                host, _, port = address.rpartition(":")
-                socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
+                _expect_ray(address)
             ray.init(
                 address,
                 log_to_driver=False,
@@ -125,6 +128,28 @@ def connect() -> ModuleType:
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, terminate)
     return ray
+
+
+def _expect_ray(address: str) -> None:
+    """Make sure that what listens there may be Ray, which speaks gRPC, that is, HTTP/2.
+
+    Raises:
+        OSError: nothing does, or something else.
+    """
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host.strip("[]"), int(port)), CONNECT_S) as there:
+        if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+            return  # nothing is to be heard of it without Ray's own certificates
+        answer = b""
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            there.sendall(HTTP2_GREETING)
+            answer = there.makefile("rb").read(len(NO_SETTINGS))
+        # A server's first frame is its settings, after three bytes of length.
+        if answer[3:4] != NO_SETTINGS[3:4]:
+            raise OSError(
+                "what listens there is not Ray: the port to name is that of 'ray start --head', "
+                "usually 6379, and not the dashboard's, 8265"
+            )
 
 
 def _on_cluster(

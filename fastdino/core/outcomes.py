@@ -1,8 +1,8 @@
 """What each step did last, kept under the home, and what version its files are of.
 
-Belongs here: keeping a step's summary with the time it ended, reading it, and one value for files
-that changes when they do. Does not: what a step does, or which files are its (``fastdino.steps``);
-how an outcome is shown.
+Belongs here: keeping a step's summary with when it began and ended, reading it, and one value for
+files that changes when they do. Does not: what a step does, or which files are its
+(``fastdino.steps``); how an outcome is shown.
 """
 
 import base64
@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,10 +29,12 @@ class Outcome:
 
     Attributes:
         summary: as it returned it.
-        ended_s: when it returned, Unix time.
+        began_s: when it was started, Unix time.
+        ended_s: when it returned.
     """
 
     summary: Summary
+    began_s: float
     ended_s: float
 
 
@@ -48,6 +51,15 @@ def last(home: Home, steps: Iterable[str]) -> list[Outcome]:
     """
     found = [outcome for step in steps if (outcome := _read(_file(home, step)))]
     return [outcome for outcome in found if outcome.ended_s >= found[0].ended_s]
+
+
+def began_s(home: Home, step: str) -> float:
+    """When a step began that has ended, Unix time; without end if that was not kept.
+
+    What was written since then it need not have seen.
+    """
+    outcome = _read(_file(home, step))
+    return outcome.began_s if outcome else math.inf
 
 
 def version(files: Iterable[tuple[Path, str]]) -> str | None:
@@ -86,7 +98,7 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
         },
         "paths": {name: str(path) for name, path in outcome.summary.paths.items()},
     }
-    return {"ended_s": outcome.ended_s, "summary": summary}
+    return {"began_s": outcome.began_s, "ended_s": outcome.ended_s, "summary": summary}
 
 
 def _parsed(plain: Mapping[str, Any]) -> Outcome:
@@ -98,4 +110,6 @@ def _parsed(plain: Mapping[str, Any]) -> Outcome:
         for each in summary["relations"]
     ]
     read = Summary(**{**summary, "plots": plots, "paths": paths, "relations": relations})
-    return Outcome(read, float(plain["ended_s"]))
+    ended_s = float(plain["ended_s"])
+    # Older versions did not keep when a step began.
+    return Outcome(read, float(plain.get("began_s", ended_s)), ended_s)

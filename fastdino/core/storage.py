@@ -128,6 +128,19 @@ def stamps(folder: Path, pattern: str) -> dict[Path, Stamp]:
     return found
 
 
+def written_since(folder: Path, pattern: str, when_s: float) -> set[str]:
+    """Names of the files, of those that ``stamps`` gives, that were put there since a Unix time."""
+    if store := _store_of(folder / pattern):
+        return store.written_since(folder, pattern, when_s)
+    found = set()
+    for path in folder.glob(pattern):
+        with contextlib.suppress(FileNotFoundError):
+            # Not when it was written to last: it may have been put in its place long after that.
+            if path.stat().st_ctime >= when_s:
+                found.add(path.name)
+    return found
+
+
 def listed(folder: Path, pattern: str) -> list[Path]:
     """The names that ``stamps`` gives."""
     return list(stamps(folder, pattern))

@@ -103,13 +103,26 @@ class Store:
 
     def stamps(self, folder: Path, pattern: str) -> dict[Path, Stamp]:
         """See ``storage.stamps``."""
+        found = self._matching(folder, pattern)
+        return {path: Stamp(meta["size"], str(meta["e_tag"])) for path, meta in found.items()}
+
+    def written_since(self, folder: Path, pattern: str, when_s: float) -> set[str]:
+        """See ``storage.written_since``."""
+        return {
+            path.name
+            for path, meta in self._matching(folder, pattern).items()
+            # Which stores tell in whole seconds.
+            if int(meta["last_modified"].timestamp()) >= int(when_s)
+        }
+
+    def _matching(self, folder: Path, pattern: str) -> dict[Path, Any]:
         depth = len(PurePosixPath(pattern).parts)
         found = {}
         for meta in self._listed(folder):
             path = self.root / meta["path"]
             below = path.relative_to(folder)
             if len(below.parts) == depth and below.match(pattern) and self.holds(path):
-                found[path] = Stamp(meta["size"], str(meta["e_tag"]))
+                found[path] = meta
         return dict(sorted(found.items()))
 
     def folders(self, folder: Path) -> list[Path]:

@@ -224,6 +224,7 @@ def run(
             experiment.train(arm, budget, seed)
             rows, apart = experiment.tabulate(labels)
             trained += 1
+        runs = experiment.outdated_runs()
     return Summary(
         "compare",
         f"{len(plan)} runs of {len(names)} arms, {trained} of them now; {rows} rows",
@@ -239,7 +240,11 @@ def run(
             f"the vectors called {name} are of other songs than there are now: give them anew with "
             f"--vectors '{name}=FILE'"
             for name in outdated
-        ],
+        ]
+        + [
+            f"{runs} runs are of other songs than there are now and not shown: give their --arms "
+            "and --minutes to train them anew"
+        ][: bool(runs)],
         paths={
             "results": home.comparison / "results.parquet",
             "differences": home.comparison / "differences.parquet",
@@ -358,6 +363,15 @@ class _Experiment:
         """Names of the vectors that were given when there were other songs."""
         rows = [self._result(folder)["row"] for folder in self.runs.glob("peer-*")]
         return sorted(row["arm"] for row in rows if row and not self._still_holds(row))
+
+    def outdated_runs(self) -> int:
+        """How many runs that trained something were made when there were other songs."""
+        results = [self._result(folder) for folder in self.runs.iterdir()]
+        return sum(
+            result["identity"]["data"] != self.data.digest
+            for result in results
+            if result["row"] and result["row"]["kind"] not in (PEER, "floor")
+        )
 
     def tabulate(self, labels: Mapping[str, Labels]) -> tuple[int, list[dict[str, Any]]]:
         """Write ``results.parquet`` and ``differences.parquet``, of every run that still holds.

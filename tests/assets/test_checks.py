@@ -3,9 +3,11 @@
 import json
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterable, Sequence
 
 import dagster as dg
+import duckdb
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -15,13 +17,16 @@ import synthetic
 
 from assets import database, embeddings, ingestion, spectrograms, training
 from assets.stage import HomeFolder
-from fastdino.core import tables
+from fastdino.core import outcomes, tables
 from fastdino.core.home import Home
+from fastdino.core.outcomes import Outcome
+from fastdino.core.summary import Summary
 from fastdino.database import publish
 from fastdino.ingestion import catalog as files_catalog
 from fastdino.spectrograms import stage
 from fastdino.spectrograms.settings import SpectrogramSettings
 from fastdino.spectrograms.shards import ShardWriter, TrackInfo, name_of
+from fastdino.steps import Embed, Publish, Spectrograms, Step
 from fastdino.training import registry
 
 SONGS = 12
@@ -332,6 +337,77 @@ def test_a_database_older_than_the_catalogue_is_found(made: Home) -> None:
     result = look(database.database_matches_the_files, made)
     assert not result.passed
     assert "tracks: 12 of 11 rows" in str(result.description)
+
+
+def ended(home: Home, *kinds: type[Step], began_s: float) -> None:
+    """Keep of steps that they ended well, having begun then."""
+    for kind in kinds:
+        done = Outcome(Summary(kind.name, kind.name, True), began_s, time.time())
+        outcomes.keep(home, kind.name, done)
+
+
+def come(home: Home, *, decoded: bool) -> None:
+    """Another run adds a song."""
+    synthetic.write_catalog(home, [synthetic.song(i) for i in range(SONGS + 1)])
+    if decoded:
+        decode(home, [SONGS])
+
+
+@pytest.mark.parametrize(
+    ("check", "decoded"),
+    [
+        (spectrograms.every_track_is_accounted_for, False),
+        (embeddings.every_track_has_a_vector, True),
+        (database.database_matches_the_files, False),
+        (database.database_matches_the_files, True),
+    ],
+)
+def test_a_song_that_comes_while_a_step_runs_is_left_to_the_next_run(
+    check: dg.AssetChecksDefinition, decoded: bool, made: Home
+) -> None:
+    steps = (Spectrograms, Embed, Publish)
+    ended(made, *steps, began_s=time.time() - 60)
+    come(made, decoded=decoded)
+    result = look(check, made)
+    assert result.passed, result.description
+    assert str(result.description).endswith(
+        "; 1 that came or went meanwhile are left to the next run"
+    )
+    # Which has begun since: then it is lost.
+    ended(made, *steps, began_s=time.time() + 60)
+    assert not look(check, made).passed
+
+
+def test_a_vector_lost_from_an_older_shard_is_found_whatever_comes_meanwhile(made: Home) -> None:
+    (shard,) = made.shards(SHARDS).glob("spectrograms-*.parquet")
+    time.sleep(0.02)  # more than the clock of files goes by
+    ended(made, Embed, Publish, began_s=time.time())
+    time.sleep(0.02)
+    synthetic.write_catalog(made, [synthetic.song(i) for i in range(SONGS + 1)])
+    with ShardWriter(shard.with_name(name_of(2))) as writer:
+        info = TrackInfo(synthetic.track_id(SONGS), -90.0, 0.375, 0.2, 0.2, False)
+        writer.append(info, np.zeros((20, 80), np.uint8))
+    assert look(embeddings.every_track_has_a_vector, made).passed
+    (file,) = made.vectors(synthetic.MODEL_ID).glob("*.parquet")
+    file.unlink()
+    synthetic.write_vectors(made, range(1, SONGS))
+    result = look(embeddings.every_track_has_a_vector, made)
+    assert not result.passed
+    assert result.metadata["examples"].value == [synthetic.track_id(0)]
+
+
+def test_songs_that_leave_or_are_embedded_while_the_database_is_published_stop_no_run(
+    made: Home,
+) -> None:
+    ended(made, Publish, began_s=time.time() - 60)
+    synthetic.write_catalog(made, [synthetic.song(i) for i in range(1, SONGS)])
+    assert look(database.database_matches_the_files, made).passed
+    synthetic.write_catalog(made, [synthetic.song(i) for i in range(SONGS)])
+    with duckdb.connect(str(made.database)) as db:
+        db.execute(f"DELETE FROM embeddings WHERE track_id = '{synthetic.track_id(0)}'")
+    assert look(database.database_matches_the_files, made).passed
+    ended(made, Publish, began_s=time.time() + 60)
+    assert not look(database.database_matches_the_files, made).passed
 
 
 def test_a_damaged_database_is_told_with_what_to_do(made: Home) -> None:

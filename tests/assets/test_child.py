@@ -93,7 +93,7 @@ def test_warnings_are_shown() -> None:
 def test_of_several_steps_all_is_shown_and_the_first_is_the_headline() -> None:
     first = Summary("a", "first", False, counts={"n": 1}, warnings=["one"])
     second = Summary("b", "second", True, counts={"n": 2, "m": 3}, warnings=["two"])
-    done = together([Outcome(first, 1.0), Outcome(second, 2.0)])
+    done = together([Outcome(first, 0.0, 1.0), Outcome(second, 1.0, 2.0)])
     values = {k: v.value for k, v in metadata_map_from_external(done).items()}
     assert values["summary"] == "first"
     assert (values["n"], values["m"]) == (1, 3)

@@ -1,8 +1,11 @@
 """Work goes to this process where no cluster is named, and nowhere where it cannot be joined."""
 
+import socketserver
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -55,6 +58,27 @@ def test_a_cluster_that_is_not_there_is_told_of_at_once(monkeypatch: pytest.Monk
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     with pytest.raises(UserError, match=r"127\.0\.0\.1:1, cannot be joined.*refused"):
         cluster.connect()
+
+
+class Silent(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        while self.request.recv(1024):
+            pass
+
+
+@pytest.mark.parametrize("kind", [BaseHTTPRequestHandler, Silent])
+def test_a_port_where_something_else_listens_is_told_with_the_one_to_name(
+    kind: type[socketserver.BaseRequestHandler], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setattr(cluster, "CONNECT_S", 0.5)
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), kind) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = server.server_address[1]
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+        with pytest.raises(UserError, match=rf":{port}, cannot be joined .*6379, and not .* 8265"):
+            cluster.connect()
+        server.shutdown()
 
 
 def test_a_folder_that_the_system_does_not_let_be_looked_at_is_not_seen(

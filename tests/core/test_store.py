@@ -38,6 +38,7 @@ from fastdino.core.storage import (
     still_locked,
     unlink,
     write_json,
+    written_since,
 )
 
 Mount = Callable[..., Path]
@@ -79,6 +80,8 @@ def test_what_one_home_writes_another_reads_lists_and_deletes(mount: Mount) -> N
     assert folders(b / "models") == [b / "models" / "m"]
     [(shard, stamp)] = stamps(b / "shards" / "s", "*.parquet").items()
     assert (shard.name, stamp.size) == ("spectrograms-000001.parquet", 5)
+    assert written_since(b / "shards" / "s", "*.parquet", time.time() - 60) == {shard.name}
+    assert written_since(b / "shards" / "s", "*.parquet", time.time() + 60) == set()
     assert exists(shard)
     assert not shard.exists()
     assert fetched(shard).read_bytes() == b"shard"

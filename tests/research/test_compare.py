@@ -17,6 +17,7 @@ from fastdino.core.home import Home
 from fastdino.core.summary import Summary
 from fastdino.research import compare
 from fastdino.research.table import SUBSETS
+from fastdino.steps import Compare
 from fastdino.training.evaluation import FIGURES
 from fastdino.training.settings import TrainingSettings
 
@@ -120,6 +121,24 @@ def test_other_songs_mean_other_runs(compared: Home) -> None:
     write_songs(compared, {"another": next(iter(songs().values()))})
     assert run(compared, ["fastdino"]).counts["trained"] == 1
     assert {row["n_tracks"] for row in rows(compared) if row["subset"] == "all"} == {13}
+
+
+def test_where_nothing_is_asked_what_was_compared_stays_whatever_songs_are_new(
+    compared: Home,
+) -> None:
+    before = rows(compared)
+    write_songs(compared, {"another": next(iter(songs().values()))})
+    assert Compare(minutes=()).run(compared) is None
+    assert rows(compared) == before
+
+
+def test_runs_of_other_songs_leave_the_table_and_the_user_is_told(compared: Home) -> None:
+    assert not judge(compared).warnings
+    write_songs(compared, {"another": next(iter(songs().values()))})
+    (warning,) = judge(compared).warnings
+    assert warning.startswith("1 runs are of other songs than there are now")
+    assert {row["kind"] for row in rows(compared)} == {"floor"}
+    assert not run(compared, ["fastdino"]).warnings
 
 
 def test_no_budget_means_only_the_table(home_with_shards: Home) -> None:
