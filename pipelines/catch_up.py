@@ -21,7 +21,7 @@ from assets.promotion import promotion
 from assets.research import comparison
 from assets.servers import server_ids
 from assets.stage import HomeFolder, steps_of
-from fastdino.core import environment, outcomes
+from fastdino.core import outcomes
 from fastdino.core.errors import UserError, readable_errors
 from fastdino.core.home import Home
 from fastdino.core.text import one_line
@@ -90,7 +90,6 @@ def main() -> int:
     """Catch up in the instance under ``DAGSTER_HOME``; returns the exit code."""
     logging.basicConfig(level=logging.WARNING)
     try:
-        environment.load()
         home = HomeFolder().open()
         with readable_errors(home.root), dg.DagsterInstance.get() as instance:
             told = catch_up(home, instance)
