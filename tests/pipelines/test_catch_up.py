@@ -173,6 +173,6 @@ def test_the_home_that_a_file_of_settings_names_is_told_of_and_shown_also_from_a
             timeout=120,
         ).stdout
 
-    assert "without it: catalog" in said("-m", "pipelines.catch_up")
+    assert "without it: catalog" in said("-m", "pipelines.start", "true")
     shown = "from pipelines.definitions import defs; print(defs.resources['home'].path)"
     assert said("-c", shown).strip() == str(demo_home[0].root)
