@@ -33,8 +33,8 @@ report: $(INSTALLED) ## bring the page up to date and open it, with sound, until
 ui: $(INSTALLED) ## the same in Dagster, on http://127.0.0.1:3000 (or PORT=...)
 	@$(BIN)/python -m fastdino settings > /dev/null
 	@$(BIN)/python -c 'import socket, sys; socket.create_server(("127.0.0.1", int(sys.argv[1]))).close()' \
-		"$(PORT)" 2> /dev/null || { echo "Port $(PORT) is taken, perhaps by another make ui:" \
-		"close that, or choose another one, as make ui PORT=3001" >&2; exit 1; }
+		"$(PORT)" 2> /dev/null || { echo "Port $(PORT) is taken. If by another make ui, use that" \
+		"one; if not, choose another port, as make ui PORT=3001" >&2; exit 1; }
 	@DAGSTER_HOME="$(CURDIR)" PYTHONWARNINGS='ignore:Function `dev_command` is superseded' \
 		exec $(BIN)/python -m pipelines.start $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
 
