@@ -15,6 +15,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from assets.at_work import is_at_work
 from assets.stage import HomeFolder
 from fastdino.core.errors import UserError, readable_errors
 from fastdino.core.text import one_line
@@ -56,9 +57,11 @@ def end_dead_runs(instance: dg.DagsterInstance) -> int:
     """End the runs that a Dagster which is no more had at work; returns how many.
 
     Dagster itself does not look whether the process of a run still lives: the run would keep its
-    place in a pool, and the sensor wait for it, for ever. Only for who holds the history's lock.
+    place in a pool, and the sensor wait for it, for ever. Told to end, it leaves a run that is at
+    work to its own end; such a one goes on. Only for who holds the history's lock.
     """
-    dead = instance.get_runs(dg.RunsFilter(statuses=AT_WORK))
+    begun = instance.get_runs(dg.RunsFilter(statuses=AT_WORK))
+    dead = [run for run in begun if not is_at_work(instance, run.run_id)]
     for run in dead:
         if run.status is dg.DagsterRunStatus.CANCELING:
             instance.report_run_canceled(run, DIED)

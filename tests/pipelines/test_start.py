@@ -10,7 +10,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.stage import COLLECTION_POOL
+from assets.at_work import FOLDER, is_at_work
+from assets.stage import COLLECTION_POOL, HomeFolder
 from fastdino.core.home import Home
 from pipelines.start import DIED, end_dead_runs
 
@@ -70,6 +71,21 @@ def test_what_was_to_be_cancelled_is_and_what_was_not_at_work_stays_as_it_is(
     run = instance.add_run(dg.DagsterRun("train", status=before))
     end_dead_runs(instance)
     assert status(instance, run.run_id) is after
+
+
+def test_a_run_that_dagster_has_left_at_work_goes_on(
+    instance: dg.DagsterInstance, home: Home
+) -> None:
+    @dg.asset
+    def slow(context: dg.AssetExecutionContext, home: HomeFolder) -> None:
+        assert end_dead_runs(context.instance) == 0
+        assert status(context.instance, context.run.run_id) is dg.DagsterRunStatus.STARTED
+
+    resources = {"home": HomeFolder(path=str(home.root))}
+    made = dg.materialize([slow], instance=instance, resources=resources)
+    assert made.success
+    assert not is_at_work(instance, made.run_id)
+    assert not list((Path(instance.root_directory) / FOLDER).iterdir())
 
 
 def test_a_second_one_is_refused_in_one_line_and_after_a_kill_the_next_ends_what_died(
