@@ -34,19 +34,14 @@ report: $(INSTALLED) ## bring the page up to date and open it, with sound, until
 	$(BIN)/python -m fastdino report
 	$(BIN)/python -m fastdino serve --open
 
-# What a script starts with & ignores Ctrl-C, and Dagster would then ignore being told to end as well;
-# make tells that to its own child alone, which therefore is Dagster itself.
+# Told to end, make tells its own child alone, which therefore becomes Dagster itself.
 ui: $(INSTALLED) ## the same in Dagster, on http://127.0.0.1:3000 (or PORT=...)
 	@$(BIN)/python -m fastdino settings > /dev/null
 	@$(BIN)/python -c 'import socket, sys; socket.create_server(("127.0.0.1", int(sys.argv[1]))).close()' \
-		"$(PORT)" 2> /dev/null || { echo "Port $(PORT) is taken, perhaps by another make ui:" \
-		"close that, or choose another one, as make ui PORT=3001" >&2; exit 1; }
-	@mkdir -p var/dagster
-	@DAGSTER_HOME="$(CURDIR)" $(BIN)/python -m pipelines.catch_up
+		"$(PORT)" 2> /dev/null || { echo "Port $(PORT) is taken. If by another make ui, use that" \
+		"one; if not, choose another port, as make ui PORT=3001" >&2; exit 1; }
 	@DAGSTER_HOME="$(CURDIR)" PYTHONWARNINGS='ignore:Function `dev_command` is superseded' \
-		exec $(BIN)/python -c 'import os, signal, sys; \
-		signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])' \
-		$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
+		exec $(BIN)/python -m pipelines.start $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
 
 test: $(INSTALLED_DEV) ## run the tests, as many at once as there are cores
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal

@@ -4,11 +4,12 @@ Belongs here: Dagster's end of the pipe to ``assets.child``, and what all assets
 Does not: anything that one stage needs and the others don't.
 """
 
+import contextlib
 import dataclasses
 import enum
 import sys
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,6 +18,7 @@ from dagster._core.errors import DagsterPipesExecutionError
 from pydantic import Field, create_model
 
 import fastdino
+from assets.at_work import at_work
 from fastdino.core import environment, storage
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
@@ -74,6 +76,13 @@ class HomeFolder(dg.ConfigurableResource):
         default=str(environment.HOME.value()),
         description=f"Folder for all results. From ${environment.HOME.name}; without that, var.",
     )
+
+    @contextlib.contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["HomeFolder"]:
+        """Be there for a whole run, which all that time is known to be at work."""
+        run, instance = context.run, context.instance
+        with at_work(instance, run.run_id) if run and instance else contextlib.nullcontext():
+            yield self
 
     def open(self) -> Home:
         """The folder's layout; its shards, vectors and models are the store's, if one is set."""

@@ -1,12 +1,10 @@
-"""Tell Dagster what was done without it: ``python -m pipelines.catch_up``.
+"""Tell Dagster what was done without it.
 
 Belongs here: materialisations of what ``make run`` and other commands made, as events that belong
 to no run. Does not: what was made, which the steps keep themselves (``fastdino.core.outcomes``);
 making anything.
 """
 
-import logging
-import sys
 from collections.abc import Mapping
 
 import dagster as dg
@@ -20,11 +18,9 @@ from assets.playlists import playlists
 from assets.promotion import promotion
 from assets.research import comparison
 from assets.servers import server_ids
-from assets.stage import HomeFolder, steps_of
-from fastdino.core import environment, outcomes
-from fastdino.core.errors import UserError, readable_errors
+from assets.stage import steps_of
+from fastdino.core import outcomes
 from fastdino.core.home import Home
-from fastdino.core.text import one_line
 from fastdino.steps import data_version
 from pipelines.definitions import defs
 
@@ -84,23 +80,3 @@ def _is_known(
         return True  # of what is not there, once is enough
     known = (latest.tags or {}).get(DATA_VERSION_TAG), latest.metadata.get(ENDED)
     return known == (version, ended)
-
-
-def main() -> int:
-    """Catch up in the instance under ``DAGSTER_HOME``; returns the exit code."""
-    logging.basicConfig(level=logging.WARNING)
-    try:
-        environment.load()
-        home = HomeFolder().open()
-        with readable_errors(home.root), dg.DagsterInstance.get() as instance:
-            told = catch_up(home, instance)
-    except UserError as error:
-        print(f"fastdino: {one_line(str(error))}", file=sys.stderr)
-        return 2
-    if told:
-        print(f"Dagster is told what was made without it: {', '.join(told)}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -25,7 +25,7 @@ def test_a_taken_port_is_one_line_and_nothing_is_started() -> None:
             [*command, f"PORT={port}"], cwd=ROOT, capture_output=True, text=True, timeout=60
         )
     assert done.returncode == 2
-    assert re.match(f"Port {port} is taken.*: close that, or choose another one", done.stderr)
+    assert re.match(f"Port {port} is taken. If by another make ui, use that one; ", done.stderr)
     assert "dagster" not in done.stdout + done.stderr
 
 
@@ -92,6 +92,12 @@ def test_started_in_the_background_it_ends_when_told_to_and_its_log_is_clean(
             assert make.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.2)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            other = free.getsockname()[1]
+        second = [*command[:-1], f"PORT={other}"]
+        done = subprocess.run(second, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 2
+        assert re.match(f"fastdino: Dagster is running here already .* -p {port}.: ", done.stderr)
         time.sleep(5)  # Its daemons and the pipeline's code say what they have to say by then.
         make.terminate()
         make.wait(60)

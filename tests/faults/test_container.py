@@ -27,6 +27,17 @@ def test_music_is_only_read_and_dagster_is_for_this_computer_alone() -> None:
     assert COMPOSE["services"]["dagster"]["ports"] == ["127.0.0.1:3000:3000"]
 
 
+def test_only_what_runs_steps_ends_what_died_and_it_has_longer_to_end_than_a_step_may_take() -> (
+    None
+):
+    (running,) = (
+        service
+        for service in COMPOSE["services"].values()
+        if "pipelines.start" in " ".join(service["command"])
+    )
+    assert "dagster-daemon run" in running["command"][-1]
+
+
 def test_the_image_runs_as_no_root_and_holds_no_address_of_a_registry() -> None:
     text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     found = list(container.steps(text))

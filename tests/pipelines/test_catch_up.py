@@ -1,5 +1,8 @@
 """What commands did shows in Dagster, once."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from fastdino.training import registry
 from pipelines.catch_up import NOT_KEPT, catch_up
 from pipelines.definitions import build_defs, defs
 
+ROOT = Path(__file__).parents[2]
 MADE = [
     "catalog", "spectrogram_shards", "fastdino_model", "embedding_vectors", "promotion",
     "collection_map", "music_duckdb", "report_page", "comparison", "playlists",
@@ -148,3 +152,27 @@ def test_the_version_of_which_model_is_in_use_is_that_of_one_file(home: Home) ->
 def test_an_empty_home_is_nothing_to_tell(home: Home) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         assert catch_up(home, instance) == []
+
+
+@pytest.mark.parametrize("here", [".", "inner"])
+def test_the_home_that_a_file_of_settings_names_is_told_of_and_shown_also_from_a_folder_above(
+    here: str, demo_home: tuple[Home, list[Path]], tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text(f"FASTDINO_HOME={demo_home[0].root}\n")
+    (tmp_path / "inner").mkdir()
+    environment = {name: text for name, text in os.environ.items() if name != "FASTDINO_HOME"}
+
+    def said(*command: str) -> str:
+        return subprocess.run(
+            [sys.executable, *command],
+            cwd=tmp_path / here,
+            env={**environment, "PYTHONPATH": str(ROOT), "DAGSTER_HOME": str(tmp_path)},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            timeout=120,
+        ).stdout
+
+    assert "without it: catalog" in said("-m", "pipelines.start", "true")
+    shown = "from pipelines.definitions import defs; print(defs.resources['home'].path)"
+    assert said("-c", shown).strip() == str(demo_home[0].root)

@@ -25,6 +25,7 @@ from pipelines.sensors import (
     look,
     refresh_when_music_changes,
 )
+from pipelines.start import end_dead_runs
 
 MINUTE = 60.0
 
@@ -255,6 +256,17 @@ def test_a_run_in_progress_is_waited_for(daemon: Daemon, folder: Path) -> None:
     assert daemon.later(minutes=1000) is None
     assert run.run_id[:8] in daemon.skipped
     daemon.instance.report_run_canceled(run)
+    assert daemon.tick()
+
+
+def test_a_run_that_died_with_dagster_is_waited_for_until_dagster_is_started_again(
+    daemon: Daemon, folder: Path
+) -> None:
+    daemon.instance.add_run(dg.DagsterRun("train", status=dg.DagsterRunStatus.STARTED))
+    put(folder / "new.mp3")
+    daemon.tick()
+    assert daemon.later(minutes=1000) is None
+    end_dead_runs(daemon.instance)
     assert daemon.tick()
 
 
