@@ -112,7 +112,8 @@ class Library:
 
     def retag(self, which: int, title: int) -> None:
         song = self.one(which)
-        with contextlib.suppress(av.FFmpegError):
+        # Not what is in a strange format.
+        with contextlib.suppress(av.FFmpegError, KeyError):
             retag(song, self.aside / "retagged", {"title": f"Title {title}"})
             self.put(self.aside / "retagged", song)
 
@@ -121,8 +122,8 @@ class Library:
 
     def replace(self, which: int, by: int) -> None:
         song = self.one(which)
-        same_kind = [other for other in self.stock if other.suffix == song.suffix]
-        self.put(same_kind[by % len(same_kind)], song)
+        if same_kind := [other for other in self.stock if other.suffix == song.suffix]:
+            self.put(same_kind[by % len(same_kind)], song)
 
     def sheet(self, which: int, how: int) -> None:
         """A sheet that fits a file, or not, for one reason or another."""
