@@ -47,12 +47,12 @@ class Daemon:
 
     def tick(self) -> str | None:
         """Evaluate one tick; the key of the run that it requests, if it does."""
-        context = dg.build_sensor_context(
+        with dg.build_sensor_context(
             instance=self.instance,
             cursor=self.cursor,
             resources={"home": HomeFolder(path=str(self.home.root))},
-        )
-        result = refresh_when_music_changes.evaluate_tick(context)
+        ) as context:
+            result = refresh_when_music_changes.evaluate_tick(context)
         self.cursor, self.skipped = result.cursor, result.skip_message or ""
         requests = result.run_requests or []
         assert len(requests) <= 1
