@@ -60,14 +60,16 @@ def test_readers_of_other_processes_see_no_error_and_nothing_mixed(
     synthetic.write_home(home, 30)
     publish_again(0)
     end = tmp_path / "end"
+    # A file: what python is given by -c DuckDB takes for typed, and draws its progress among it.
+    script = tmp_path / "reader.py"
+    script.write_text(READER)
     outputs = [tmp_path / f"{i}.jsonl" for i in range(readers)]
     processes = []
     for output in outputs:
         with output.open("w") as file:
             command = [
                 sys.executable,
-                "-c",
-                READER,
+                str(script),
                 str(home.database),
                 str(end),
                 str(readers / 40),
