@@ -5,11 +5,12 @@ none (``pipelines.start``).
 """
 
 import contextlib
-import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
+
+from fastdino.core.files import try_lock, wait_for_lock
 
 FOLDER = "at_work"
 
@@ -20,7 +21,7 @@ def at_work(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
     file = _file(instance, run_id)
     file.parent.mkdir(parents=True, exist_ok=True)
     with open(file, "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        wait_for_lock(lock)
         try:
             yield
         finally:
@@ -30,14 +31,10 @@ def at_work(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
 def is_at_work(instance: dg.DagsterInstance, run_id: str) -> bool:
     """Whether a process is at work on a run, also one that Dagster has left behind at its end."""
     file = _file(instance, run_id)
-    try:
-        with open(file) as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            file.unlink()
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
+    with contextlib.suppress(FileNotFoundError), open(file) as lock:
+        if not try_lock(lock):
+            return True
+        file.unlink()
     return False
 
 

@@ -5,7 +5,6 @@ one history that is one alone, for two daemons would get in each other's way. Do
 is told of what was made without it (``pipelines.catch_up``).
 """
 
-import fcntl
 import logging
 import os
 import shlex
@@ -18,6 +17,7 @@ import dagster as dg
 from assets.at_work import is_at_work
 from assets.stage import HomeFolder
 from fastdino.core.errors import UserError, readable_errors
+from fastdino.core.files import try_lock
 from fastdino.core.text import one_line
 from pipelines.catch_up import catch_up
 
@@ -41,13 +41,11 @@ def hold(folder: Path, command: list[str]) -> None:
         UserError: another one holds it.
     """
     lock = os.open(folder / RUNNING, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not try_lock(lock):
         running = (folder / RUNNING).read_text()
         raise UserError(
             f"Dagster is running here already ({running}): use that one, or end it first"
-        ) from None
+        )
     os.ftruncate(lock, 0)
     os.write(lock, shlex.join(command).encode())
     os.set_inheritable(lock, True)

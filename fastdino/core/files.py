@@ -50,8 +50,8 @@ def part_of(target: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def try_lock(file: IO[str]) -> bool:
-    """Lock an open file, unless another process has: then it is false."""
+def try_lock(file: IO[str] | int) -> bool:
+    """Lock an open file, or that of a number, unless another process has: then it is false."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
