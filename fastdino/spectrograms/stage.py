@@ -90,7 +90,7 @@ def run(
             files = files.with_columns(ctime_ns=pl.lit(None, pl.Int64))
         if not exists(folder / "spec.json"):
             write_json(folder / "spec.json", asdict(settings))
-        failures = read_failures(folder)
+        failures, are_sound = _failures_and_whether_sound(folder)
         index = _index(folder)
         given_up = failures.clear() if retry else not_yet_due(failures, datetime.now(UTC))
         had = set(index.filter(FIRST)["track_id"].to_list())
@@ -109,7 +109,8 @@ def run(
         failed = [_failure(*each, tried) for each in done.failed]
         known = _still_true(failures, files, done.files)
         known = pl.concat([known, pl.DataFrame(failed, FAILURES, orient="row")])
-        if is_news := _is_damaged(folder) or not known.equals(failures):
+        # A damaged list would be told of each night until a file fails.
+        if is_news := not (are_sound and known.equals(failures)):
             tables.write(_failures_path(folder), known)
     new = index.filter(FIRST).filter(~pl.col("track_id").is_in(list(had)))
     did_work = len(new) > 0 or is_news
@@ -121,11 +122,15 @@ def read_failures(folder: Path) -> pl.DataFrame:
 
     No rows if there is no such file, or it is damaged: then all of them are tried again.
     """
+    return _failures_and_whether_sound(folder)[0]
+
+
+def _failures_and_whether_sound(folder: Path) -> tuple[pl.DataFrame, bool]:
     try:
-        return sound_failures(folder)
+        return sound_failures(folder), True
     except ValueError as error:
         log.warning("%s; what failed is tried again", error)
-        return FAILURES.to_frame()
+        return FAILURES.to_frame(), False
 
 
 def sound_failures(folder: Path) -> pl.DataFrame:
@@ -246,15 +251,6 @@ def _scratch(folder: Path) -> Iterator[Path]:
 
 def _failures_path(folder: Path) -> Path:
     return folder / FAILED
-
-
-def _is_damaged(folder: Path) -> bool:
-    """Whether the list of failures is, so that it would be told of each night until one fails."""
-    try:
-        sound_failures(folder)
-    except ValueError:
-        return True
-    return False
 
 
 def _failure(
