@@ -28,6 +28,13 @@ def ask(home: Home, query: str, *values: object) -> list[tuple]:
         return db.execute(query, values).fetchall()
 
 
+def make_page(home: Home) -> None:
+    """All that comes after vectors."""
+    reports.draw_map(home)
+    publish(home)
+    write_page(home)
+
+
 def titles(page: Page) -> list[str]:
     return page.locator(".songs .what b").all_inner_texts()
 
@@ -334,9 +341,7 @@ def test_a_large_collection_is_sampled_and_all_of_it_is_there_nearer(
 ):
     home = Home(tmp_path / "home")
     synthetic.write_home(home, 400)
-    reports.draw_map(home)
-    publish(home)
-    write_page(home)
+    make_page(home)
     text = home.page.read_text(encoding="utf-8")
     home.page.write_text(text.replace("AT_ONCE = 30_000", "AT_ONCE = 100"), encoding="utf-8")
     page, complaints = watched(context)
@@ -419,9 +424,7 @@ def test_opened_from_disk_it_works_and_says_why_it_is_silent(
 def test_a_song_that_is_gone_is_told(context: BrowserContext, collection: Home, tmp_path: Path):
     home = Home(tmp_path / "home")
     synthetic.write_home(home, 8)
-    reports.draw_map(home)
-    publish(home)
-    write_page(home)
+    make_page(home)
     with serve(home) as url:
         page, _ = watched(context)  # The browser itself complains of a song it cannot load.
         opened(page, url)
@@ -499,9 +502,7 @@ def test_a_letter_within_a_word_is_found_where_words_have_no_spaces(
     for song, title in zip(songs, titles, strict=False):
         song["title"] = title
     synthetic.write_catalog(home, songs)
-    reports.draw_map(home)
-    publish(home)
-    write_page(home)
+    make_page(home)
     page, complaints = watched(context)
     opened(page, home.page.as_uri())
     for letter, wanted in (("歌", [0]), ("愛", [0, 1]), ("ラ", [1]), ("ร", [2])):
@@ -532,9 +533,7 @@ def test_hostile_tags_are_text(context: BrowserContext, tmp_path: Path):
     changed = dict.fromkeys(("title", "artist", "album", "genre"), HOSTILE)
     broken = {**synthetic.song(99), "track_id": None, "error": HOSTILE, "path": f"/m/{HOSTILE}.mp3"}
     synthetic.write_catalog(home, [*({**synthetic.song(i), **changed} for i in range(30)), broken])
-    reports.draw_map(home)
-    publish(home)
-    write_page(home)
+    make_page(home)
     page, complaints = watched(context)
     opened(page, home.page.as_uri())
     click_song(page, 0)
@@ -564,9 +563,7 @@ def test_albums_of_the_same_name_are_told_apart_and_play_in_order(
     # Of one, several made the songs.
     songs[11] |= {"artist": "Elton"}
     synthetic.write_catalog(home, songs)
-    reports.draw_map(home)
-    publish(home)
-    write_page(home)
+    make_page(home)
     page, complaints = watched(context)
     opened(page, home.page.as_uri())
     page.fill("#query", "greatest hits")
@@ -601,9 +598,7 @@ def test_a_song_of_several_artists_and_genres_is_found_and_shown_with_each(
     duet = {"artist": "Owls feat. Ára", "artists": ["Owls", "Ára"], "genres": ["Zouk", "Rebetiko"]}
     several = [{**synthetic.song(i), **(duet if i == 4 else {})} for i in range(30)]
     synthetic.write_catalog(home, several)
-    reports.draw_map(home)
-    publish(home)
-    write_page(home)
+    make_page(home)
     page, complaints = watched(context)
     opened(page, home.page.as_uri())
     row = page.evaluate(f"rowOf.get('{synthetic.track_id(4)}')")
