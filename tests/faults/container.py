@@ -171,7 +171,11 @@ class Services:
             source, target, *options = each.split(":")
             source = str(self.volume) if source == "home" else source
             mounts.append((source, target, *(options or [""])))
-        environment = {key: str(value) for key, value in service["environment"].items()}
+        # What is filled with nothing is empty for Compose, and nothing for YAML.
+        environment = {
+            key: "" if value is None else str(value)
+            for key, value in service["environment"].items()
+        }
         return ["unshare", "--mount", *self.image.command(inside, environment, mounts)]
 
     def start(self, name: str) -> "subprocess.Popen[bytes]":
