@@ -211,12 +211,12 @@ def main(root: str, described: str, music: str, volume: str) -> None:
             assert time.monotonic() < end, f"{name} is not healthy"
             time.sleep(2)
         print(f"{name} is healthy")
-    listed = services.run("nightly", "dagster", "schedule", "list", "-w", "workspace.yaml")
+    listed = services.run("dagster", "dagster", "schedule", "list", "-w", "workspace.yaml")
     assert "nightly_refresh [RUNNING]" in listed, listed
     launch = ("dagster", "job", "launch", "-w", "workspace.yaml", "-j", "refresh")
     services.run("dagster", *launch)
     end = time.monotonic() + UP_WITHIN_S
-    while (status := services.run("nightly", "python", "-c", STATUS).strip()) != "SUCCESS":
+    while (status := services.run("dagster", "python", "-c", STATUS).strip()) != "SUCCESS":
         assert status not in ("FAILURE", "CANCELED"), status
         assert time.monotonic() < end, status
         time.sleep(2)
