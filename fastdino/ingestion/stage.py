@@ -234,7 +234,10 @@ def _warnings(
         f"{folder} cannot be read: what the catalogue knows of it was kept"
         for folder in listing.unlisted
     ]
-    for folder in sorted(set(before["folder"]) - set(after["folder"])):
+    # Of a folder that was moved, or is given by another name, all that is music is still there.
+    lost = changed.filter(pl.col("track_id").is_not_null(), kind="removed")
+    left_out = before.join(lost, on="path", how="semi")["folder"].unique()
+    for folder in sorted(set(left_out) - set(after["folder"])):
         # One that was given may have had all of its music excluded.
         tops = [(top, os.path.join(top, "")) for top in listing.folders]
         if not any(folder == top or folder.startswith(inside) for top, inside in tops):

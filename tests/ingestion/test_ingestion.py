@@ -225,6 +225,18 @@ def test_the_same_files_through_an_outer_folder_are_no_change(music: Path, home:
     assert catalog.read(home)["folder"].unique().to_list() == [str(music)]
 
 
+def test_a_folder_that_was_renamed_or_is_given_by_another_name_does_not_count_as_left_out(
+    music: Path, home: Home, tmp_path: Path
+) -> None:
+    ingestion.run(home, [music])
+    inner = ingestion.run(home, [folder for folder in music.iterdir() if folder.is_dir()])
+    assert not inner.warnings
+    moved = music.rename(tmp_path / "another disk")
+    summary = ingestion.run(home, [moved])
+    assert summary.counts["moved"] == SONGS + 1
+    assert not summary.warnings
+
+
 def test_what_a_locked_folder_holds_is_kept(music: Path, home: Home) -> None:
     others = (aliases.SCHEMA.to_frame(), SoFar(home, rescan=False))
     before = stage.look(catalog.empty(), scan.scan([music]), *others)
