@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -445,6 +446,24 @@ def test_every_finding_is_one_line_that_begins_with_the_file(
     first = capsys.readouterr().out.splitlines()[0]
     assert first.startswith(f"{shard_of(home)}: ")
     assert "With --repair:" in first
+
+
+def test_the_last_line_counts_what_was_mended_and_what_the_next_run_is_for(
+    collection: tuple[Home, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    home, _ = collection
+    cut(shard_of(home))
+
+    def last(*options: str) -> str:
+        main(["verify", "--home", str(home.root), *options])
+        return re.sub(r" \(.*? s\)", "", capsys.readouterr().out.splitlines()[-1])
+
+    assert last().startswith("1 wrong: ")
+    assert last("--repair").startswith("1 mended, 1 for the next run: ")
+    again = last()
+    assert again.startswith("1 for the next run: ")
+    assert "fastdino run" in again
+    assert "--repair" not in again
 
 
 def write_shard(folder: Path) -> tuple[Path, dict[str, bytes]]:
