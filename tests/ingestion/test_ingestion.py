@@ -357,6 +357,27 @@ def test_excluded_songs_leave_the_catalogue_and_come_back(music: Path, home: Hom
     assert ingestion.run(home, [music]).counts["songs"] == SONGS
 
 
+def test_songs_that_come_back_are_as_old_as_they_were_wherever_they_lie_then(
+    music: Path, home: Home
+) -> None:
+    def days() -> dict[str, object]:
+        tracks = catalog.tracks(catalog.read(home))
+        return dict(tracks.select("track_id", "added_at").rows())
+
+    ingestion.run(home, [music])
+    before = days()
+    folder = music / demo.ARTISTS[0].name
+    for name in ("elsewhere", "and back"):
+        ingestion.run(home, [music], [f"*/{folder.name}/*"])
+        # Another run, which has nothing to do with them.
+        os.utime(song(music, ".wav"))
+        ingestion.run(home, [music], [f"*/{folder.name}/*"])
+        assert 0 < len(days()) < SONGS
+        folder = folder.rename(music / name)
+        ingestion.run(home, [music])
+        assert days() == before
+
+
 def test_names_in_any_bytes_are_songs(music: Path, home: Home) -> None:
     odd = music / os.fsdecode(b"caf\xe9")
     try:

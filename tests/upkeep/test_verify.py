@@ -583,10 +583,15 @@ def test_a_list_of_failures_of_old_is_not_damaged(collection: tuple[Home, Path])
     assert path not in {finding.path for finding in found(home)}
 
 
-def test_damaged_ids_of_old_are_named_and_taken_out(collection: tuple[Home, Path]) -> None:
+@pytest.mark.parametrize("kept", ["aliases", "departed"])
+def test_what_is_kept_of_songs_that_left_is_named_and_taken_out_if_it_is_damaged(
+    collection: tuple[Home, Path], kept: str
+) -> None:
     home, music = collection
-    home.aliases.write_bytes(b"spoilt")
-    assert [finding.path for finding in found(home)] == [home.aliases]
+    damaged: Path = getattr(home, kept)
+    damaged.write_bytes(b"spoilt")
+    assert [finding.path for finding in found(home)] == [damaged]
+    assert not run(home, music)["ingest"].tables["changes"]
     assert main(["verify", "--repair", "--home", str(home.root)]) == 0
     assert found(home) == []
     assert not run(home, music)["ingest"].tables["changes"]
