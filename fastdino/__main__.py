@@ -258,12 +258,13 @@ def _option(
 
 def _settings() -> str:
     """The settings from outside, for the end of the help."""
+    room = max(len(each.name) for each in VARIABLES) + 2
     said = [
         textwrap.fill(
-            f"{each.name:<24}{each.means} (default: {each.default})",
+            f"{each.name:<{room}}{each.means} (default: {each.default})",
             width=78,
             initial_indent="  ",
-            subsequent_indent=" " * 26,
+            subsequent_indent=" " * (room + 2),
         )
         for each in VARIABLES
     ]

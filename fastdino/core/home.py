@@ -64,6 +64,11 @@ class Home:
         return self.root / "catalog" / "aliases.parquet"
 
     @property
+    def departed(self) -> Path:
+        """Parquet: one row per song that ever left, see ``fastdino.ingestion.departed``."""
+        return self.root / "catalog" / "departed.parquet"
+
+    @property
     def skipped(self) -> Path:
         """Parquet: one row per file or folder left out, see ``fastdino.ingestion.skipped``."""
         return self.root / "catalog" / "skipped.parquet"

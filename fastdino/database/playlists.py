@@ -216,6 +216,9 @@ def _entry(path: Path, folder: Path | None, prefixes: Prefixes) -> str:
     # Bytes that are not UTF-8 go into an address too, for players that want all of the file to be
     # UTF-8; but there are no relative ones.
     plain = shown(text) if folder else text
+    # An address leads to this computer alone, so it is the last resort for what is to be moved.
+    if folder and (text.startswith("#") or text != text.lstrip()):
+        text = f"{os.curdir}{os.sep}{text}"
     # What would end the line, lose its spaces, or be taken for a comment or an address.
     if any(map(steers, plain)) or text != text.strip() or text.startswith("#") or "://" in text:
         return path.as_uri()

@@ -61,11 +61,11 @@ COMMENT ON COLUMN tracks.stated_s IS 'Length in seconds that the file claims, if
 COMMENT ON COLUMN tracks.is_incomplete IS 'Whether its sound is shorter than it claims, such as that of half a download';
 COMMENT ON COLUMN tracks.recording_mbid IS 'Identifier of the recording in MusicBrainz';
 COMMENT ON COLUMN tracks.isrc IS 'International Standard Recording Code, twelve characters';
-COMMENT ON COLUMN tracks.path IS 'Absolute path of one of its files: the one seen first, whose tags are shown here';
+COMMENT ON COLUMN tracks.path IS 'Absolute path of one of its files: the one seen first, or the first that names an artist; its tags are shown here';
 COMMENT ON COLUMN tracks.start_s IS 'Where it begins in its file, in seconds, if a CUE sheet says that there are several songs in it; else null';
 COMMENT ON COLUMN tracks.end_s IS 'Where it ends there; null if the file ends with it';
 COMMENT ON COLUMN tracks.n_files IS 'Number of files that hold this recording';
-COMMENT ON COLUMN tracks.added_at IS 'When it was first seen; a song that was moved, renamed or retagged keeps that';
+COMMENT ON COLUMN tracks.added_at IS 'When it was first seen; a song that was moved, renamed or retagged, or that left and came back, keeps that';
 
 CREATE TABLE files (
     path VARCHAR NOT NULL,
@@ -376,7 +376,7 @@ COMMENT ON COLUMN songs.cluster_id IS 'Group on the current map; -1 if in none, 
 COMMENT ON COLUMN songs.cluster IS 'Name of that group';
 COMMENT ON COLUMN songs.x IS 'Position on the current map, from left to right';
 COMMENT ON COLUMN songs.y IS 'Position on the current map, from bottom to top';
-COMMENT ON COLUMN songs.added_at IS 'When it was first seen; a song that was moved, renamed or retagged keeps that';
+COMMENT ON COLUMN songs.added_at IS 'When it was first seen; a song that was moved, renamed or retagged, or that left and came back, keeps that';
 
 ------------------------------------------------------------------------------------------ macros
 -- Parameters hide columns of the same name, so columns are written with their table's name.

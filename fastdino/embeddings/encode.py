@@ -88,7 +88,7 @@ def run(home: Home, *, embedder: "type[Embedder] | None" = None) -> Summary:
             beside = _embed_missing(home, candidate["model_id"], spec_id, embedder).tracks
         except UserError as error:
             warnings.append(f"candidate {candidate['model_id']}: {error}")
-        headline += f"; {beside} with the candidate"
+        headline += f"; {beside} embedded with the candidate" * bool(beside)
         counts["candidate_tracks"] = beside
     return Summary(
         "embed",

@@ -171,15 +171,17 @@ def track_ids(files: pl.DataFrame) -> set[str]:
 def tracks(files: pl.DataFrame) -> pl.DataFrame:
     """One row per song, sorted by ``track_id``.
 
-    Everything is that of its first file (by ``added_at``, then path): the columns of ``songs``
-    without ``error``, and ``n_files``. A missing title is replaced by the file's name; ``artists``
-    and ``genres`` are never null, and of files that an older version read hold the one text known.
+    Everything is that of its first file (by ``added_at``, then path) that names an artist, or else
+    of the first: the columns of ``songs`` without ``error``, and ``n_files``. But it was added with
+    the first of all. A missing title is replaced by the file's name; ``artists`` and ``genres`` are
+    never null, and of files that an older version read hold the one text known.
     """
     return (
         songs(files)
         .filter(pl.col("track_id").is_not_null())
-        .sort("added_at", "path")
+        .sort(pl.col("artist").is_null(), "added_at", "path")
         .with_columns(
+            pl.col("added_at").min().over("track_id"),
             pl.col("title").fill_null(NAME),
             *(
                 pl.coalesce(several, pl.concat_list(pl.col(one)).list.drop_nulls())

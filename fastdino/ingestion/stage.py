@@ -1,14 +1,15 @@
 """The ingestion stage: bring the catalogue up to date with the music folders.
 
 Belongs here: the steps in order: list (``scan``), open what is new (``identify``), settle in which
-encodings albums are (``tags``), compare (``diff``), write (``catalog``, ``skipped``), and what is
-left of it for the next run where it is stopped (``so_far``). Does not: any of these.
+encodings albums are (``tags``), compare (``diff``), write (``catalog``, ``skipped``), what outlives
+songs that leave (``aliases``, ``departed``), and what is left of it for the next run where it is
+stopped (``so_far``). Does not: any of these.
 """
 
 import datetime
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,17 @@ from fastdino.core.home import Home
 from fastdino.core.progress import progress
 from fastdino.core.storage import exclusive_lock
 from fastdino.core.summary import Summary
-from fastdino.ingestion import aliases, catalog, diff, identify, scan, sheets, skipped, tags
+from fastdino.ingestion import (
+    aliases,
+    catalog,
+    departed,
+    diff,
+    identify,
+    scan,
+    sheets,
+    skipped,
+    tags,
+)
 from fastdino.ingestion.so_far import KEY, SoFar
 
 log = logging.getLogger(__name__)
@@ -48,14 +59,17 @@ def run(
     with exclusive_lock(home.catalog.parent):
         before = catalog.read(home) if home.catalog.exists() else catalog.empty()
         listing = scan.scan(folders, frozenset(before["path"]), exclude)
-        carried = _carried(home)
+        carried = _known(home, aliases.read, aliases.SCHEMA)
+        gone = _known(home, departed.read, departed.SCHEMA)
         so_far = SoFar(home, rescan=rescan)
         after = look(before, listing, carried, so_far, rescan=rescan)
         changed = diff.changes(before, after)
         after = diff.first_seen_kept(before, after, changed)
+        after = departed.first_seen_kept(gone, before, after)
         if did_work := not after.equals(before):
             # First: a catalogue without them would not know of them again.
             aliases.keep(home, carried, after)
+            departed.keep(home, gone, before, after)
             catalog.write(home, after)
         so_far.forget()
         known = _known_skipped(home)
@@ -141,13 +155,13 @@ def _with_next_try(fresh: pl.DataFrame, now: datetime.datetime) -> pl.DataFrame:
     )
 
 
-def _carried(home: Home) -> pl.DataFrame:
-    """The ids of old; those that the catalogue has are known without the file, if it is damaged."""
+def _known(home: Home, read: Callable[[Home], pl.DataFrame], schema: pl.Schema) -> pl.DataFrame:
+    """What is kept of songs beside the catalogue; nothing if it is damaged, which is told."""
     try:
-        return aliases.read(home)
+        return read(home)
     except UserError as error:
         log.warning("%s", error)
-        return aliases.SCHEMA.to_frame()
+        return schema.to_frame()
 
 
 def _known_skipped(home: Home) -> pl.DataFrame | None:
@@ -234,7 +248,10 @@ def _warnings(
         f"{folder} cannot be read: what the catalogue knows of it was kept"
         for folder in listing.unlisted
     ]
-    for folder in sorted(set(before["folder"]) - set(after["folder"])):
+    # Of a folder that was moved, or is given by another name, all that is music is still there.
+    lost = changed.filter(pl.col("track_id").is_not_null(), kind="removed")
+    left_out = before.join(lost, on="path", how="semi")["folder"].unique()
+    for folder in sorted(set(left_out) - set(after["folder"])):
         # One that was given may have had all of its music excluded.
         tops = [(top, os.path.join(top, "")) for top in listing.folders]
         if not any(folder == top or folder.startswith(inside) for top, inside in tops):

@@ -36,6 +36,11 @@ SHOWN = 200_000
 # Artists and genres beyond these, by number of songs, are grey: more colours tell nothing apart.
 COLORED = 14
 FAILURES_SHOWN = 500
+# Sorts a path as people do, disc 2 before disc 10: every number has ten digits there.
+IN_ORDER = r"""
+    regexp_replace(regexp_replace(path, '([0-9]+)', '000000000\1', 'g'),
+                   '[0-9]*([0-9]{10})', '\1', 'g')
+"""
 FILES = re.compile(rb'(<script[^<>]* id="files"[^<>]*>)(.*?)(</script>)', re.S)
 NO_FILES: dict[str, list[Any]] = {"folders": [], "folder": [], "file": [], "failures": []}
 # The end of the page: a hash of all before it.
@@ -154,12 +159,12 @@ def gather(db: duckdb.DuckDBPyConnection) -> dict[str, dict[str, Any]]:
                    = count(DISTINCT songs.track_number) OVER album THEN songs.track_number
                END AS number
         FROM (
-            FROM songs WHERE x IS NOT NULL
+            SELECT *, {IN_ORDER} AS place FROM songs WHERE x IS NOT NULL
             ORDER BY track_id IN (SELECT medoid_id FROM current_clusters) DESC, md5(track_id)
             LIMIT {SHOWN}
         ) AS songs JOIN tracks USING (track_id)
         WINDOW album AS (PARTITION BY parse_dirpath(songs.path, 'forward_slash'), songs.album)
-        ORDER BY parse_dirpath(songs.path, 'forward_slash'), songs.album, number, songs.path,
+        ORDER BY parse_dirpath(place, 'forward_slash'), songs.album, number, place, songs.path,
                  songs.start_s, songs.track_id
         """,
     )

@@ -330,7 +330,11 @@ def _summary(
     parts += [f"{len(undecoded):,} could not be decoded"] * bool(undecoded)
     parts += [f"{len(changed):,} files changed since ingest"] * bool(changed)
     parts += [f"{len(missing):,} files cannot be read now"] * bool(missing)
-    headline = ", ".join([*parts, f"{len(tracks):,} in all"]) if parts else f"{len(tracks):,} songs"
+    left = index.join(files, on="track_id", how="anti")
+    n_left = left["track_id"].n_unique()
+    n_there = tracks["track_id"].n_unique() - n_left
+    headline = ", ".join([*parts, f"{n_there:,} in all"]) if parts else f"{n_there:,} songs"
+    headline += f" and {n_left:,} that left the collection" * bool(n_left)
     # Those of before; of the others was told.
     waiting = failures.filter(
         ~pl.col("kind").is_in(PASSING),
@@ -366,8 +370,6 @@ def _summary(
                 "by `fastdino spectrograms --retry`"
             )
     mb = (pl.col("n_frames").cast(pl.Int64) * pl.col("n_mels")).sum() / 1e6
-    left = index.join(files, on="track_id", how="anti")
-    n_left = left["track_id"].n_unique()
     left_mb, all_mb = left.select(mb).item(), index.select(mb).item()
     if left_mb > SPARE_SHARE * all_mb:
         warnings.append(

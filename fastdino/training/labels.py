@@ -43,11 +43,11 @@ class Labels:
 def read(catalog: Path, csv_files: Sequence[Path] = ()) -> dict[str, Labels]:
     """Artist, album and label of every track of the catalogue.
 
-    They are the tags (the label: the genre), of a track's first file if it has several. CSV files
-    in UTF-8 override them, the last one first. They have the columns ``path``, ``label``,
-    ``artist`` and, if wanted, ``album``; others are ignored. A path is absolute or relative to the
-    CSV file's folder, and an empty cell leaves the tag as it is. Rows that name no song of the
-    catalogue are counted in the log.
+    They are the tags (the label: the genre), of a track's first file that names an artist, or else
+    of the first. CSV files in UTF-8 override them, the last one first. They have the columns
+    ``path``, ``label``, ``artist`` and, if wanted, ``album``; others are ignored. A path is
+    absolute or relative to the CSV file's folder, and an empty cell leaves the tag as it is. Rows
+    that name no song of the catalogue are counted in the log.
 
     Args:
         catalog: Parquet, as described in ``fastdino.ingestion.catalog``.
@@ -114,7 +114,7 @@ def _tags(catalog: Path) -> tuple[dict[str, list[str]], dict[str, Labels]]:
             f"{catalog} is damaged or of another version: delete it and run 'fastdino ingest'"
         ) from error
     files = files.filter(pc.is_valid(files["track_id"]))
-    # The first file speaks for a track, everywhere in the pipeline.
+    # The first file that names an artist speaks for a track, everywhere in the pipeline.
     files = files.sort_by([("added_at", "ascending"), ("path", "ascending")])
     tracks: dict[str, list[str]] = {}
     labels: dict[str, Labels] = {}
@@ -123,13 +123,16 @@ def _tags(catalog: Path) -> tuple[dict[str, list[str]], dict[str, Labels]]:
         artist = next(iter(row.get("artists") or ()), row["artist"])
         genre = next(iter(row.get("genres") or ()), row["genre"])
         for song in row.get("cue") or [{"track_id": row["track_id"]}]:
-            said = [
+            track_id = song["track_id"]
+            said = Labels(
                 song.get("artist") or artist,
                 song.get("album") or row["album"],
                 song.get("genre") or genre,
-            ]
-            tracks.setdefault(row["path"], []).append(song["track_id"])
-            labels.setdefault(song["track_id"], Labels(*said))
+            )
+            tracks.setdefault(row["path"], []).append(track_id)
+            known = labels.setdefault(track_id, said)
+            if known.artist is None and said.artist is not None:
+                labels[track_id] = said
     return tracks, labels
 
 

@@ -82,6 +82,19 @@ def test_a_track_is_described_by_its_first_file() -> None:
     assert "error" not in found.columns
 
 
+def test_a_copy_that_says_no_artist_does_not_hide_one_that_does_nor_make_the_song_new() -> None:
+    later = DAY + datetime.timedelta(days=1)
+    found = catalog.tracks(
+        rows(
+            {"path": "/a/track01.mp3", "track_id": "1"},
+            {"path": "/b.mp3", "track_id": "1", "title": "T", "artist": "X", "added_at": later},
+            {"path": "/c.mp3", "track_id": "1", "title": "Last", "artist": "Y", "added_at": later},
+        )
+    )
+    columns = ("title", "artist", "path", "added_at", "n_files")
+    assert found.select(columns).rows() == [("T", "X", "/b.mp3", DAY, 3)]
+
+
 def test_artists_and_genres_of_files_read_by_an_older_version_are_the_one_text_known() -> None:
     found = catalog.tracks(
         rows(

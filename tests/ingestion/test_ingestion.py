@@ -225,6 +225,18 @@ def test_the_same_files_through_an_outer_folder_are_no_change(music: Path, home:
     assert catalog.read(home)["folder"].unique().to_list() == [str(music)]
 
 
+def test_a_folder_that_was_renamed_or_is_given_by_another_name_does_not_count_as_left_out(
+    music: Path, home: Home, tmp_path: Path
+) -> None:
+    ingestion.run(home, [music])
+    inner = ingestion.run(home, [folder for folder in music.iterdir() if folder.is_dir()])
+    assert not inner.warnings
+    moved = music.rename(tmp_path / "another disk")
+    summary = ingestion.run(home, [moved])
+    assert summary.counts["moved"] == SONGS + 1
+    assert not summary.warnings
+
+
 def test_what_a_locked_folder_holds_is_kept(music: Path, home: Home) -> None:
     others = (aliases.SCHEMA.to_frame(), SoFar(home, rescan=False))
     before = stage.look(catalog.empty(), scan.scan([music]), *others)
@@ -343,6 +355,27 @@ def test_excluded_songs_leave_the_catalogue_and_come_back(music: Path, home: Hom
     assert summary.headline.endswith(f"; 2 excluded; 1 folder skipped: {artist}")
     assert not ingestion.run(home, [music], [f"*/{artist.upper()}/*", "*.opus"]).did_work
     assert ingestion.run(home, [music]).counts["songs"] == SONGS
+
+
+def test_songs_that_come_back_are_as_old_as_they_were_wherever_they_lie_then(
+    music: Path, home: Home
+) -> None:
+    def days() -> dict[str, object]:
+        tracks = catalog.tracks(catalog.read(home))
+        return dict(tracks.select("track_id", "added_at").rows())
+
+    ingestion.run(home, [music])
+    before = days()
+    folder = music / demo.ARTISTS[0].name
+    for name in ("elsewhere", "and back"):
+        ingestion.run(home, [music], [f"*/{folder.name}/*"])
+        # Another run, which has nothing to do with them.
+        os.utime(song(music, ".wav"))
+        ingestion.run(home, [music], [f"*/{folder.name}/*"])
+        assert 0 < len(days()) < SONGS
+        folder = folder.rename(music / name)
+        ingestion.run(home, [music])
+        assert days() == before
 
 
 def test_names_in_any_bytes_are_songs(music: Path, home: Home) -> None:

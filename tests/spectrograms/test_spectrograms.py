@@ -250,6 +250,27 @@ def test_not_all_is_up_to_date_while_songs_could_not_be_decoded(home: Home, tmp_
     assert spectrograms.run(home).headline == "1 songs, all up to date"
 
 
+def test_songs_that_left_the_collection_are_not_counted_among_those_that_are_there(
+    home: Home, tmp_path: Path
+) -> None:
+    music = tmp_path / "music"
+    music.mkdir()
+
+    def record(name: str, seed: int) -> None:
+        noise = np.random.default_rng(seed).normal(0, 0.1, 40_000)
+        soundfile.write(music / name, noise, 16_000)
+        ingestion.run(home, [music])
+
+    record("one.wav", 1)
+    record("two.wav", 2)
+    assert spectrograms.run(home).headline.endswith(", 2 in all")
+    (music / "one.wav").unlink()
+    record("three.wav", 3)
+    assert spectrograms.run(home).headline.endswith(", 2 in all and 1 that left the collection")
+    known = "2 songs and 1 that left the collection, all up to date"
+    assert spectrograms.run(home).headline == known
+
+
 def test_a_home_made_before_sound_was_told_from_what_is_behind_it_decodes_nothing_again(
     home: Home, music: Path
 ) -> None:

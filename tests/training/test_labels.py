@@ -54,6 +54,15 @@ def test_tags_are_those_of_a_tracks_first_file(files: Path) -> None:
     assert read(files) == {"1": TAGS, "2": Labels(None, None, None)}
 
 
+def test_a_copy_that_says_no_artist_does_not_hide_one_that_does(home: Home) -> None:
+    copies = [{}, {"genre": "Rock"}, {"artist": "A", "album": "B"}, {"artist": "Other"}]
+    rows = [{"path": f"/{i}", "track_id": "1", "added_at": DAY, **c} for i, c in enumerate(copies)]
+    catalog.write(home, pl.DataFrame(rows, schema=catalog.SCHEMA))
+    assert read(home.catalog) == {"1": Labels("A", "B", None)}
+    catalog.write(home, pl.DataFrame(rows[:2], schema=catalog.SCHEMA))
+    assert read(home.catalog) == {"1": Labels(None, None, None)}
+
+
 def test_a_song_whose_name_is_not_utf8_goes_by_what_the_catalogue_calls_it(
     home: Home, music: Path
 ) -> None:

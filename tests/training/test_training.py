@@ -157,7 +157,10 @@ def test_a_second_model_is_a_candidate_trained_once_and_embedded_beside_the_firs
     compared = model_comparison.compare_candidate(trained)
     assert compared is not None
     assert any("fastdino promote" in warning for warning in compared.warnings)
-    assert not embeddings.run(trained).did_work
+    assert embedded.headline.endswith("; 16 embedded with the candidate")
+    again = embeddings.run(trained)
+    assert not again.did_work
+    assert again.headline == f"every track has its vectors of model {first.name}"
 
     assert len(registry.trained_on(first) or ()) == 12
     assert len(registry.trained_on(candidate_of(trained)) or ()) == 16

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -447,6 +448,24 @@ def test_every_finding_is_one_line_that_begins_with_the_file(
     assert "With --repair:" in first
 
 
+def test_the_last_line_counts_what_was_mended_and_what_the_next_run_is_for(
+    collection: tuple[Home, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    home, _ = collection
+    cut(shard_of(home))
+
+    def last(*options: str) -> str:
+        main(["verify", "--home", str(home.root), *options])
+        return re.sub(r" \(.*? s\)", "", capsys.readouterr().out.splitlines()[-1])
+
+    assert last().startswith("1 wrong: ")
+    assert last("--repair").startswith("1 mended, 1 for the next run: ")
+    again = last()
+    assert again.startswith("1 for the next run: ")
+    assert "fastdino run" in again
+    assert "--repair" not in again
+
+
 def write_shard(folder: Path) -> tuple[Path, dict[str, bytes]]:
     """A shard of tracks from a second to two minutes; and each track's frames."""
     rng = np.random.default_rng(0)
@@ -564,10 +583,15 @@ def test_a_list_of_failures_of_old_is_not_damaged(collection: tuple[Home, Path])
     assert path not in {finding.path for finding in found(home)}
 
 
-def test_damaged_ids_of_old_are_named_and_taken_out(collection: tuple[Home, Path]) -> None:
+@pytest.mark.parametrize("kept", ["aliases", "departed"])
+def test_what_is_kept_of_songs_that_left_is_named_and_taken_out_if_it_is_damaged(
+    collection: tuple[Home, Path], kept: str
+) -> None:
     home, music = collection
-    home.aliases.write_bytes(b"spoilt")
-    assert [finding.path for finding in found(home)] == [home.aliases]
+    damaged: Path = getattr(home, kept)
+    damaged.write_bytes(b"spoilt")
+    assert [finding.path for finding in found(home)] == [damaged]
+    assert not run(home, music)["ingest"].tables["changes"]
     assert main(["verify", "--repair", "--home", str(home.root)]) == 0
     assert found(home) == []
     assert not run(home, music)["ingest"].tables["changes"]

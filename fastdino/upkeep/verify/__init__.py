@@ -50,10 +50,13 @@ def main(home: Home, *, repair: bool) -> int:
         todo = runnable("`fastdino verify --repair`, then `fastdino run`")
         print(f"{wrong.total()} wrong {seconds}: {todo}")
     else:
-        print(
-            f"{wrong[Mender.REPAIR]} mended, {wrong[Mender.PERSON]} left for you {seconds}; "
-            + runnable("run `fastdino run` for the rest")
-        )
+        counts = {
+            "mended": wrong[Mender.REPAIR],
+            "left for you": wrong[Mender.PERSON],
+            "for the next run": wrong[Mender.RUN],
+        }
+        told = ", ".join(f"{n} {what}" for what, n in counts.items() if n)
+        print(f"{told} {seconds}: {runnable('`fastdino run` does the rest')}")
     return 3 if wrong[Mender.PERSON] or not repair else 0
 
 

@@ -11,7 +11,7 @@ import polars as pl
 
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
-from fastdino.ingestion import aliases, catalog, skipped
+from fastdino.ingestion import aliases, catalog, departed, skipped
 from fastdino.upkeep.verify import recovery
 from fastdino.upkeep.verify.finding import Finding, reason
 
@@ -26,6 +26,7 @@ def check(home: Home, *, repair: bool) -> Generator[Finding, None, set[str] | No
     for path, read, then in (
         (home.skipped, skipped.read, "the next ingestion writes it anew"),
         (home.aliases, aliases.read, "files that are there now keep their songs' ids"),
+        (home.departed, departed.read, "songs that left before count as new when they come back"),
     ):
         try:
             read(home)
