@@ -266,7 +266,7 @@ PRESET = Variable(
 )
 MINUTES = Variable[float | None](
     "FASTDINO_MINUTES",
-    "minutes to train at most",
+    "minutes to train at most; with four times as many as usual, the encoder is wider",
     "a number of minutes above 0, such as 10 or 2.5",
     "5, more above 125 hours of music",
     None,

@@ -168,7 +168,8 @@ def run(
     Args:
         home: where shards are found; results go to its ``comparison`` folder.
         names: of arms.
-        minutes: budgets of wall time; with none, nothing is trained and the table made anew.
+        minutes: budgets of wall time; with none, nothing is trained and the table made anew. In one
+            of four times the usual all arms train the wider encoder, see ``with_time``.
         seeds: how many, from 0.
         csv_files: labels beside the tags, see ``labels.read``.
         vectors: files of vectors that others made, by the name to show them under, see
@@ -443,8 +444,9 @@ class _Experiment:
         if not begun.exists() or read_json(begun) != identity:
             shutil.rmtree(folder, ignore_errors=True)
             write_json(begun, identity)
+        settings = dataclasses.replace(arm.settings, minutes=minutes, seed=seed)
         return Run(
-            dataclasses.replace(arm.settings, minutes=minutes, seed=seed),
+            settings.with_time(self.data.collection),
             self.sampler(seed),
             collection=self.data.collection,
             frames_per_s=self.spec.frames_per_s,

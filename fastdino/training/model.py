@@ -284,10 +284,6 @@ def load(folder: Path, device: torch.device) -> tuple[SongModel, dict[str, Any]]
     """
     try:
         about = registry.read_checked(folder / "model.json")
-        shape: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in about["encoder"].items()
-        }
         weights = read_tensors(registry.read_weights(folder, about))
         # Models of before lack parts of a vector, had one projection without a name, or a second
         # stage that only training needed.
@@ -298,7 +294,7 @@ def load(folder: Path, device: torch.device) -> tuple[SongModel, dict[str, Any]]
         }
         for name in {"center", "projection"} & weights.keys():
             weights[f"learned.{name}"] = weights.pop(name)
-        settings = EncoderSettings(**shape)
+        settings = EncoderSettings.of(about["encoder"])
         if stages := about.get("stages"):
             settings = settings.first(stages)
         model = SongModel(settings, about["dim"], **dims)

@@ -42,7 +42,7 @@ from fastdino.training.labels import Labels
 from fastdino.training.loop import CHECKPOINT, Run, Start
 from fastdino.training.model import SongModel
 from fastdino.training.sampler import CropSampler
-from fastdino.training.settings import METHOD, Collection, TrainingSettings
+from fastdino.training.settings import METHOD, Collection, EncoderSettings, TrainingSettings
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +77,7 @@ def run(
     if ranks.rank():
         if plan := ranks.led():
             recipe = settings.warm() if plan["warm"] else settings
+            recipe = dataclasses.replace(recipe, encoder=EncoderSettings.of(plan["encoder"]))
             _training(home, recipe, spec, Collection(**plan["collection"]), None).train()
         return None
     # Locked before looking: what is wanted may be what another run is about to finish.
@@ -93,7 +94,7 @@ def run(
         if (finished := _finished(_work(home))) is not None:
             log.info("Putting in place model %s, which an ended run had made", finished["model_id"])
             made, current = _put_in_place(home, current), _in_use(home)
-            afresh = afresh and finished["settings"] != recipe.as_json()
+            afresh = afresh and _asked(finished["settings"]) != _asked(recipe.as_json())
         decoded, labels = set(index["track_id"].to_pylist()), label_files.read(home.catalog)
         # Where only training runs there is no catalogue.
         tracks = decoded & labels.keys() if labels else decoded
@@ -104,9 +105,17 @@ def run(
             return made or _still_fits(home, settings, spec.spec_id, tracks)
         start = _start(home, settings, spec.spec_id, current) if warm and current else None
         log.info("Training on %d tracks: %s", len(decoded), reason)
-        recipe = settings.warm() if start else settings
         collection = Collection.of(index, spec.frames_per_s)
-        say(warm=start is not None, collection=dataclasses.asdict(collection))
+        recipe = settings.with_time(collection)
+        if start:
+            recipe = dataclasses.replace(settings.warm(), encoder=start.encoder.settings)
+        elif recipe.encoder != settings.encoder:
+            log.info("There is time for a wider encoder: %d channels", recipe.encoder.dim)
+        say(
+            warm=start is not None,
+            encoder=dataclasses.asdict(recipe.encoder),
+            collection=dataclasses.asdict(collection),
+        )
         _train(home, recipe, spec, decoded, labels, collection, start)
         return _put_in_place(home, current)
 
@@ -277,6 +286,11 @@ def _why_train(
     return misfit
 
 
+def _asked(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe without its encoder, which follows from the preset and from what time there is."""
+    return {name: value for name, value in settings.items() if name != "encoder"}
+
+
 def _of_a_method_before(about: Mapping[str, Any]) -> bool:
     return bool(about.get("method", 1) < METHOD)
 
@@ -288,10 +302,11 @@ def _misfit(
     if about["spec_id"] != spec_id:
         return "the spectrogram settings have changed"
     recipe = settings.warm() if about.get("started_from") else settings
-    length = {"minutes": None, "seed": 0}
-    today = {**recipe.as_json(), **length}
+    # Another length or seed is no other recipe.
+    same = {"minutes": None, "seed": 0}
+    today = _asked(recipe.as_json()) | same
     # What the program of before did not let one set is no change of what was.
-    then = {**today, **about["settings"], **length}
+    then = today | _asked(about["settings"]) | same
     # Nor are a preset's numbers, which change with the method.
     other_numbers = then != today and not _of_a_method_before(about)
     if other_numbers or then["preset"] != today["preset"]:
@@ -311,7 +326,8 @@ def _start(home: Home, settings: TrainingSettings, spec_id: str, current: str) -
     model, about = models.load(home.model(current), torch.device("cpu"))
     # Models of a method before have a second stage.
     stages = len(settings.encoder.widths)
-    if about["spec_id"] != spec_id or model.encoder.settings.first(stages) != settings.encoder:
+    shape = model.encoder.settings.first(stages)
+    if about["spec_id"] != spec_id or shape not in (settings.encoder, settings.wider):
         raise UserError(
             f"training cannot begin with the weights of model {current}: it is of another size or "
             "of other spectrograms; leave --warm away, or give the preset that it was made with"

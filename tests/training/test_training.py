@@ -24,6 +24,7 @@ from fastdino.training.settings import METHOD, PRESETS, Collection, EncoderSetti
 from fastdino.training.stage import run
 
 SETTINGS = dataclasses.replace(PRESETS["tiny"], min_steps=5, crop_s=2.0)
+WIDER = EncoderSettings(widths=(56,), depths=(1,))
 # What the preset was before.
 OF_TWO_STAGES = EncoderSettings(widths=(32, 48), depths=(1, 1), strides=(4, 2))
 
@@ -213,9 +214,42 @@ def test_a_warm_model_begins_where_the_current_one_ended_and_says_so(trained: Ho
     assert warm["metrics"]["steps"] == 2  # a third of five
     promotion.promote(trained)
     assert not run(trained, SETTINGS).did_work
-    wider = dataclasses.replace(SETTINGS, encoder=EncoderSettings(widths=(56,), depths=(1,)))
     with pytest.raises(UserError, match="leave --warm away"):
-        run(trained, wider, warm=True)
+        run(trained, dataclasses.replace(SETTINGS, encoder=WIDER), afresh=True, warm=True)
+
+
+def test_given_four_times_the_time_a_wider_encoder_is_trained_and_stays_in_use_without(
+    home_with_shards: Home,
+) -> None:
+    def encoder_of(model: Path) -> EncoderSettings:
+        return models.load(model, torch.device("cpu"))[0].encoder.settings
+
+    given = dataclasses.replace(SETTINGS, wider=WIDER)
+    four_times = dataclasses.replace(given, minutes=20.0)
+    run(home_with_shards, dataclasses.replace(given, minutes=19.0))
+    assert encoder_of(model_of(home_with_shards)) == given.encoder
+    assert not run(home_with_shards, four_times).did_work
+    run(home_with_shards, four_times, afresh=True)
+    wide = candidate_of(home_with_shards)
+    assert encoder_of(wide) == WIDER
+    promotion.promote(home_with_shards)
+    assert not run(home_with_shards, given).did_work
+    # Begun with its weights, another is of its shape, whatever time there is.
+    run(home_with_shards, given, afresh=True, warm=True)
+    warm = candidate_of(home_with_shards)
+    assert encoder_of(warm) == WIDER
+    assert read_json(warm / "model.json")["started_from"] == wide.name
+
+
+@pytest.mark.parametrize(
+    ("hours", "minutes", "channels"),
+    [(10, None, 128), (10, 19.9, 128), (10, 20, 256), (750, 119, 128), (750, 120, 256)],
+)
+def test_how_wide_the_encoder_is_follows_from_the_time_and_not_from_the_songs_alone(
+    hours: int, minutes: float | None, channels: int
+) -> None:
+    on = Collection(hours, tracks=20 * hours)
+    assert settings_for("cpu", minutes=minutes).with_time(on).encoder.dim == channels
 
 
 def test_a_warm_model_begins_with_the_first_stage_of_one_that_has_two(trained: Home) -> None:
