@@ -111,7 +111,7 @@ def run(
         known = pl.concat([known, pl.DataFrame(failed, FAILURES, orient="row")])
         # A damaged list would be told of each night until a file fails.
         if is_news := not (are_sound and known.equals(failures)):
-            tables.write(_failures_path(folder), known)
+            tables.write(folder / FAILED, known)
     new = index.filter(FIRST).filter(~pl.col("track_id").is_in(list(had)))
     did_work = len(new) > 0 or is_news
     return _summary(folder, files, index, new, known, done, did_work=did_work)
@@ -139,10 +139,7 @@ def sound_failures(folder: Path) -> pl.DataFrame:
     Raises:
         ValueError: the file is damaged.
     """
-    try:
-        failures = tables.read(_failures_path(folder), FAILURES, ADDED)
-    except FileNotFoundError:
-        return FAILURES.to_frame()
+    failures = tables.read(folder / FAILED, FAILURES, ADDED, missing_ok=True)
     return failures.with_columns(pl.col("kind").fill_null(FILE), pl.col("attempts").fill_null(1))
 
 
@@ -247,10 +244,6 @@ def _scratch(folder: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _failures_path(folder: Path) -> Path:
-    return folder / FAILED
 
 
 def _failure(
