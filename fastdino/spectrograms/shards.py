@@ -64,11 +64,7 @@ class Piece:
     """
 
     track_id: str
-    piece: int
-    start_frame: int
     frames: np.ndarray
-    min_db: float
-    step_db: float
 
 
 @dataclass(frozen=True)
@@ -201,17 +197,10 @@ def iter_pieces(shard: Path, track_ids: Iterable[str] | None = None) -> Iterator
             table = file.read_row_group(group)
             spectrograms = table.column("spectrogram")
             for row, about in enumerate(table.drop_columns("spectrogram").to_pylist()):
-                if wanted is not None and about["track_id"] not in wanted:
-                    continue
-                frames = np.frombuffer(spectrograms[row].as_buffer(), np.uint8)
-                yield Piece(
-                    track_id=about["track_id"],
-                    piece=about["piece"],
-                    start_frame=about["start_frame"],
-                    frames=frames.reshape(about["n_frames"], about["n_mels"]),
-                    min_db=about["min_db"],
-                    step_db=about["step_db"],
-                )
+                if wanted is None or about["track_id"] in wanted:
+                    frames = np.frombuffer(spectrograms[row].as_buffer(), np.uint8)
+                    shape = about["n_frames"], about["n_mels"]
+                    yield Piece(about["track_id"], frames.reshape(shape))
 
 
 @contextlib.contextmanager
