@@ -31,6 +31,7 @@ from fastdino.core.failures import FILE
 from fastdino.core.home import Home
 from fastdino.core.storage import read_json, stamps
 from fastdino.database import moments
+from fastdino.database.connection import count_rows
 from fastdino.embeddings.vectors import FILES, read_track_ids, read_vectors, schema
 from fastdino.ingestion import catalog, skipped
 from fastdino.reports import map_files
@@ -488,9 +489,3 @@ def _columns(db: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
 
 def _track_ids(db: duckdb.DuckDBPyConnection) -> set[str]:
     return {row[0] for row in db.execute("SELECT track_id FROM tracks").fetchall()}
-
-
-def count_rows(db: duckdb.DuckDBPyConnection, table: str) -> int:
-    """Rows of a table, a view or a query in brackets."""
-    ((count,),) = db.execute(f"SELECT count(*) FROM {table}").fetchall()
-    return int(count)
