@@ -4,7 +4,6 @@ Belongs here: reading it to the last block, and beside the files it is published
 repair but deleting it, as it is made from those files alone.
 """
 
-from collections.abc import Generator
 from pathlib import Path
 
 import duckdb
@@ -20,9 +19,7 @@ from fastdino.database.publishing import (
 )
 from fastdino.ingestion import catalog, skipped
 from fastdino.training import registry
-from fastdino.upkeep.verify.finding import Finding, Mender
-
-Findings = Generator[Finding, None, None]
+from fastdino.upkeep.verify.finding import Finding, Findings, Mender
 
 
 def check(home: Home, expected: set[str] | None, *, repair: bool) -> Findings:

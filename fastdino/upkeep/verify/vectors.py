@@ -19,7 +19,7 @@ from fastdino.core.progress import Progress
 from fastdino.core.storage import fetched, folders, rename, unlink
 from fastdino.embeddings.vectors import COLUMNS, read_vectors, vector_files, write_vectors
 from fastdino.training import registry
-from fastdino.upkeep.verify.finding import DAMAGE, Finding, Mender, reason, songs
+from fastdino.upkeep.verify.finding import DAMAGE, Finding, Findings, Mender, reason, songs
 from fastdino.upkeep.verify.models import describe
 from fastdino.upkeep.verify.spectrograms import Held
 
@@ -115,7 +115,7 @@ def check(
 
 def _check_file(
     path: Path, vectors: Vectors, spare: set[str], *, again: bool, repair: bool
-) -> Generator[Finding, None, None]:
+) -> Findings:
     found = []
     afterwards = (
         "the next run computes them again"
