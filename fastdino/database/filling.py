@@ -35,8 +35,8 @@ from fastdino.database.connection import count_rows
 from fastdino.embeddings.vectors import FILES, read_track_ids, read_vectors, schema
 from fastdino.ingestion import catalog, skipped
 from fastdino.reports import map_files
-from fastdino.spectrograms.shards import empty_index, is_short, read_index
-from fastdino.spectrograms.stage import read_failures
+from fastdino.spectrograms.shards import empty_index, read_index
+from fastdino.spectrograms.stage import FIRST, IS_SHORT, read_failures
 from fastdino.training import registry
 
 log = logging.getLogger(__name__)
@@ -208,11 +208,8 @@ def _with_lengths(tracks: pl.DataFrame, shards: Path) -> pl.DataFrame:
         log.warning("lengths are told as the files' packets tell them: %s", error)
         index = pl.from_arrow(empty_index())
     assert isinstance(index, pl.DataFrame)
-    decoded = index.filter(pl.col("piece") == 0).unique("track_id", keep="last")
-    short = pl.struct("decoded_s", "header_s").map_elements(
-        lambda each: is_short(each["decoded_s"], each["header_s"]), pl.Boolean
-    )
-    decoded = decoded.with_columns(is_incomplete=short)
+    decoded = index.filter(FIRST).unique("track_id", keep="last")
+    decoded = decoded.with_columns(is_incomplete=IS_SHORT)
     return tracks.join(decoded, on="track_id", how="left", maintain_order="left").with_columns(
         duration_s=pl.coalesce("decoded_s", "duration_s"),
         stated_s="header_s",

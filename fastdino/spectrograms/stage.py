@@ -60,6 +60,10 @@ FAILURES = pl.Schema(
 )
 # A row of the index for each track.
 FIRST = pl.col("piece") == 0
+# Of a row of the index: whether less was decoded than the header says.
+IS_SHORT = pl.struct("decoded_s", "header_s").map_elements(
+    lambda row: shards.is_short(row["decoded_s"], row["header_s"]), pl.Boolean
+)
 # Columns that files of older versions lack.
 ADDED = ("kind", "attempts", "next_try_at", "tried_by")
 
@@ -286,11 +290,7 @@ def _summary(
 ) -> Summary:
     tracks = index.filter(FIRST)
     # Of those that may be, as each is looked at by itself.
-    short = tracks.filter(pl.col("decoded_s") < pl.col("header_s")).filter(
-        pl.struct("decoded_s", "header_s").map_elements(
-            lambda t: shards.is_short(t["decoded_s"], t["header_s"]), pl.Boolean
-        )
-    )
+    short = tracks.filter(pl.col("decoded_s") < pl.col("header_s")).filter(IS_SHORT)
     paths = (
         files.join(short, on="track_id", how="semi")
         .group_by("track_id")
