@@ -216,6 +216,12 @@ def _naming(shard: Path) -> Iterator[None]:
         ) from error
 
 
+def of_tracks(table: pa.Table, track_ids: Collection[str]) -> pa.Table:
+    """The rows of a table, of a shard or of vectors, that are of these tracks."""
+    wanted = pa.array(list(track_ids), pa.string())
+    return table.filter(pc.is_in(table["track_id"], wanted))
+
+
 def _row_groups(shard: Path) -> Iterator[pa.Table]:
     # What is copied gets new checksums: damage that went unnoticed here would be sealed by them.
     with _naming(shard), pq.ParquetFile(fetched(shard), page_checksum_verification=True) as file:
@@ -231,7 +237,6 @@ def rewrite(shard: Path, keep: Collection[str]) -> None:
     if not keep:
         unlink(shard)
         return
-    kept = pa.array(list(keep), pa.string())
     with (
         atomic_replace(shard) as part,
         _new_file(part) as file,
@@ -242,7 +247,7 @@ def rewrite(shard: Path, keep: Collection[str]) -> None:
                 table = old.read_row_group(group)
             except UNREADABLE:
                 continue
-            table = table.filter(pc.is_in(table["track_id"], kept))
+            table = of_tracks(table, keep)
             if len(table):
                 file.write_table(table, row_group_size=len(table))
 
@@ -262,9 +267,8 @@ def merge(shards: Mapping[Path, Collection[str]]) -> None:
     with atomic_replace(target) as part, _new_file(part) as file:
         waiting: list[pa.Table] = []
         for shard, keep in shards.items():
-            kept = pa.array(list(keep), pa.string())
             for table in _row_groups(shard):
-                waiting.append(table.filter(pc.is_in(table["track_id"], kept)))
+                waiting.append(of_tracks(table, keep))
                 if sum(each.nbytes for each in waiting) >= ROW_GROUP_BYTES:
                     _write_row_group(file, waiting)
                     waiting = []
