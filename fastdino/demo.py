@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from fastdino.core.errors import UserError
 from fastdino.core.progress import progress
 from fastdino.core.storage import atomic_replace
-from fastdino.core.workers import WorkerFailure, map_in_workers
+from fastdino.core.workers import WorkerFailure, WorkerPool
 
 log = logging.getLogger(__name__)
 
@@ -550,8 +550,11 @@ def synthesise(
         for song in missing:
             song.path.parent.mkdir(parents=True, exist_ok=True)
         if missing:
-            with progress("Demo library", len(missing), "songs") as shown:
-                for song, result in map_in_workers(make, missing, timeout_s=lambda _: 300.0):
+            with (
+                progress("Demo library", len(missing), "songs") as shown,
+                WorkerPool(make, timeout_s=lambda _: 300.0) as pool,
+            ):
+                for song, result in pool.map(missing):
                     if isinstance(result, WorkerFailure):
                         raise UserError(f"cannot make {song.path}: {result.reason}")
                     shown.advance()

@@ -5,9 +5,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import duckdb
 import pytest
 import synthetic
+from published import rows
 
 from fastdino import ingestion, reports
 from fastdino.core.home import Home
@@ -55,14 +55,12 @@ def test_the_map_goes_on_from_the_last_one_and_that_is_published(
     reports.draw_map(home)
     publish(home)
     places = "SELECT track_id, x, y FROM songs WHERE x IS NOT NULL ORDER BY track_id"
-    with duckdb.connect(str(home.database), read_only=True) as db:
-        before = db.execute(places).fetchall()
+    before = rows(home, places)
     set_back()
     synthetic.write_home(home, 32)
     assert reports.draw_map(home).did_work
     assert publish(home).did_work
-    with duckdb.connect(str(home.database), read_only=True) as db:
-        after = db.execute(places).fetchall()
+    after = rows(home, places)
     assert len(after) == 32
     assert set(before) < set(after)
     assert not reports.draw_map(home).did_work

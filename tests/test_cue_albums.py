@@ -4,12 +4,12 @@ import io
 import shutil
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import pytest
 import soundfile
 from cue_album import END, RATE, SHEET, sound, write
 from page.asking import serving
+from published import rows
 
 from assets import database as database_asset
 from assets import embeddings as embeddings_asset
@@ -46,14 +46,9 @@ def finished(library: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[H
     return home, music
 
 
-def query(home: Home, sql: str) -> list[tuple]:
-    with duckdb.connect(home.database, read_only=True) as database:
-        return database.execute(sql).fetchall()
-
-
 def of_album(home: Home) -> list[str]:
     """The ids of its three songs."""
-    found = query(home, "SELECT track_id FROM tracks WHERE start_s IS NOT NULL ORDER BY start_s")
+    found = rows(home, "SELECT track_id FROM tracks WHERE start_s IS NOT NULL ORDER BY start_s")
     return [track_id for (track_id,) in found]
 
 
@@ -62,21 +57,21 @@ def test_each_has_its_own_row_vectors_and_neighbours(finished: tuple[Home, Path]
     where = f"WHERE path = '{music / 'fits' / 'album.flac'}' ORDER BY start_s"
     columns = "title, artist, album, album_artist, genre, year, track_number, start_s, end_s"
     shared = ("Three Tones", "The Sheet", "Chamber Pop", 1997)
-    rows = query(home, f"SELECT {columns} FROM songs {where}")
-    assert rows == [
+    found = rows(home, f"SELECT {columns} FROM songs {where}")
+    assert found == [
         pytest.approx(("Low", "The Sheet", *shared, 1, *LOW)),
         pytest.approx(("Middle", "A Guest", *shared, 2, *MIDDLE)),
         pytest.approx(("High", "The Sheet", *shared, 3, *HIGH)),
     ]
-    assert query(home, f"SELECT start_s, end_s FROM files {where}") == [
+    assert rows(home, f"SELECT start_s, end_s FROM files {where}") == [
         pytest.approx(place) for place in (LOW, MIDDLE, HIGH)
     ]
-    in_all = query(home, "SELECT count(*) FROM songs WHERE x IS NOT NULL")
-    assert in_all == query(home, "SELECT count(*) FROM current_embeddings")
-    assert in_all == query(home, "SELECT count(DISTINCT track_id) FROM current_neighbors")
+    in_all = rows(home, "SELECT count(*) FROM songs WHERE x IS NOT NULL")
+    assert in_all == rows(home, "SELECT count(*) FROM current_embeddings")
+    assert in_all == rows(home, "SELECT count(DISTINCT track_id) FROM current_neighbors")
     assert in_all == [(6,)]
     # Moments are told from where the song begins.
-    ends = query(
+    ends = rows(
         home, "SELECT max(s.end_s) FROM current_segments AS s JOIN tracks USING (track_id) "
         "WHERE tracks.start_s IS NOT NULL GROUP BY track_id ORDER BY max(tracks.start_s)",
     )  # fmt: skip
@@ -87,7 +82,7 @@ def test_a_sheet_that_does_not_fit_is_in_failures_and_its_file_a_song(
     finished: tuple[Home, Path],
 ) -> None:
     home, music = finished
-    [(path, stage, reason, title)] = query(
+    [(path, stage, reason, title)] = rows(
         home,
         "SELECT failures.path, stage, reason, title FROM failures JOIN tracks USING (track_id)",
     )
@@ -180,12 +175,12 @@ def test_a_change_of_a_sheet_is_seen_from_outside(collection: tuple[Home, Path])
 
 def test_a_lost_catalogue_costs_no_song_its_place(collection: tuple[Home, Path]) -> None:
     home, music = collection
-    before = query(home, "SELECT track_id, added_at FROM tracks ORDER BY ALL")
+    before = rows(home, "SELECT track_id, added_at FROM tracks ORDER BY ALL")
     home.catalog.unlink()
     assert len(list(verify.check(home, repair=True))) == 1
     summaries = run(home, music)
     assert not any(summaries[step].did_work for step in ("spectrograms", "train", "embed", "map"))
-    assert query(home, "SELECT track_id, added_at FROM tracks ORDER BY ALL") == before
+    assert rows(home, "SELECT track_id, added_at FROM tracks ORDER BY ALL") == before
     assert list(verify.check(home)) == []
 
 
@@ -197,11 +192,11 @@ def test_without_its_sheet_the_file_is_a_song_and_the_others_are_kept_until_comp
     (music / "fits" / "album.cue").unlink()
     run(home, music)
     assert of_album(home) == []
-    assert query(home, "SELECT count(*) FROM current_embeddings") == [(4,)]
-    assert query(home, "SELECT count(*) FROM songs WHERE title = 'All of it'") == [(1,)]
+    assert rows(home, "SELECT count(*) FROM current_embeddings") == [(4,)]
+    assert rows(home, "SELECT count(*) FROM songs WHERE title = 'All of it'") == [(1,)]
     (music / "fits" / "album.cue").write_text(SHEET, encoding="utf-8")
     summaries = run(home, music)
     assert of_album(home) == before
     assert not summaries["spectrograms"].did_work
     assert compaction.run(home).counts["dropped"] == 1
-    assert query(home, "SELECT count(*) FROM current_embeddings") == [(6,)]
+    assert rows(home, "SELECT count(*) FROM current_embeddings") == [(6,)]

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import av
-import duckdb
 import numpy as np
 import pytest
 import soundfile
+from published import rows
 
 from fastdino.__main__ import main
 from fastdino.core.home import Home
@@ -28,19 +28,14 @@ def finished(library: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[H
     return home, music
 
 
-def query(home: Home, sql: str) -> list[tuple]:
-    with duckdb.connect(home.database, read_only=True) as database:
-        return database.execute(sql).fetchall()
-
-
 def test_every_sound_song_is_embedded_and_the_damaged_file_is_in_failures(
     finished: tuple[Home, Path],
 ) -> None:
     home, _ = finished
-    assert query(home, "SELECT count(*) FROM songs") == [(12,)]
-    assert query(home, "SELECT count(*) FROM current_embeddings") == [(12,)]
-    assert query(home, "SELECT count(*), count(DISTINCT track_id) FROM files") == [(14, 12)]
-    [(path, reason)] = query(home, "SELECT path, reason FROM failures")
+    assert rows(home, "SELECT count(*) FROM songs") == [(12,)]
+    assert rows(home, "SELECT count(*) FROM current_embeddings") == [(12,)]
+    assert rows(home, "SELECT count(*), count(DISTINCT track_id) FROM files") == [(14, 12)]
+    [(path, reason)] = rows(home, "SELECT path, reason FROM failures")
     assert "broken" in path
     assert reason
     assert home.page.read_text(encoding="utf-8").startswith("<!")
@@ -55,7 +50,7 @@ def readme_queries() -> list[str]:
 def test_the_queries_of_the_readme_work_as_printed(
     finished: tuple[Home, Path], number: int
 ) -> None:
-    assert query(finished[0], readme_queries()[number])
+    assert rows(finished[0], readme_queries()[number])
 
 
 def test_the_duckdb_shell_that_is_installed_reads_what_is_published(
@@ -82,8 +77,8 @@ def test_a_second_run_does_no_work_and_writes_nothing(
 
 def test_one_song_more_costs_only_its_own_work(collection: tuple[Home, Path]) -> None:
     home, music = collection
-    old = dict(query(home, "SELECT track_id, vec FROM current_embeddings"))
-    places = dict(query(home, "SELECT track_id, (x, y) FROM songs"))
+    old = dict(rows(home, "SELECT track_id, vec FROM current_embeddings"))
+    places = dict(rows(home, "SELECT track_id, (x, y) FROM songs"))
     t = np.arange(5 * 22_050) / 22_050
     soundfile.write(music / "new song.wav", 0.3 * np.sin(2 * np.pi * (200 + 90 * t) * t), 22_050)
 
@@ -93,10 +88,10 @@ def test_one_song_more_costs_only_its_own_work(collection: tuple[Home, Path]) ->
     assert summaries["spectrograms"].counts["new_tracks"] == 1
     assert not summaries["train"].did_work
     assert summaries["embed"].counts["new_tracks"] == 1
-    new = dict(query(home, "SELECT track_id, vec FROM current_embeddings"))
+    new = dict(rows(home, "SELECT track_id, vec FROM current_embeddings"))
     assert len(new) == 13
     assert {track: new[track] for track in old} == old
-    moved = dict(query(home, "SELECT track_id, (x, y) FROM songs"))
+    moved = dict(rows(home, "SELECT track_id, (x, y) FROM songs"))
     assert {track: moved[track] for track in places} == places
 
 
@@ -109,8 +104,8 @@ def test_moving_and_removing_files_recomputes_nothing(collection: tuple[Home, Pa
     assert summaries["ingest"].counts["moved"] == 1
     assert summaries["ingest"].counts["removed"] == 1
     assert not any(summaries[step].did_work for step in ("spectrograms", "train", "embed"))
-    assert query(home, "SELECT count(*) FROM songs") == [(11,)]
-    assert query(home, "SELECT count(*) FROM songs WHERE path LIKE '%♫.flac'") == [(1,)]
+    assert rows(home, "SELECT count(*) FROM songs") == [(11,)]
+    assert rows(home, "SELECT count(*) FROM songs WHERE path LIKE '%♫.flac'") == [(1,)]
 
 
 def test_two_nights_leave_the_playlists_that_should_be_there_and_a_player_opens_every_entry(
@@ -158,8 +153,8 @@ def test_models_are_tried_beside_each_other_and_everything_follows_the_one_that_
     registry.write_metadata(home.model("second"), second)
 
     run(home, music)
-    assert query(home, "SELECT model_id FROM published") == [(first["model_id"],)]
-    assert query(home, "SELECT model_id, count(*) FROM embeddings GROUP BY ALL ORDER BY ALL") == [
+    assert rows(home, "SELECT model_id FROM published") == [(first["model_id"],)]
+    assert rows(home, "SELECT model_id, count(*) FROM embeddings GROUP BY ALL ORDER BY ALL") == [
         (first["model_id"], 12), ("second", 12),
     ]  # fmt: skip
 
@@ -171,15 +166,15 @@ def test_models_are_tried_beside_each_other_and_everything_follows_the_one_that_
     assert "finds 100% of the same nearest songs" in " ".join(told.split())
 
     assert main(["promote", *at_home]) == 0
-    assert query(home, "SELECT model_id FROM published") == [("second",)]
-    assert query(home, "SELECT count(x) FROM songs") == [(12,)]
+    assert rows(home, "SELECT model_id FROM published") == [("second",)]
+    assert rows(home, "SELECT count(x) FROM songs") == [(12,)]
     assert main(["promote", "previous", *at_home]) == 0
-    assert query(home, "SELECT model_id FROM published") == [(first["model_id"],)]
+    assert rows(home, "SELECT model_id FROM published") == [(first["model_id"],)]
 
     assert main(["forget", first["model_id"], *at_home]) == 2
     assert "in use" in capsys.readouterr().err
     assert main(["forget", "second", *at_home]) == 0
-    assert query(home, "SELECT model_id FROM models") == [(first["model_id"],)]
+    assert rows(home, "SELECT model_id FROM models") == [(first["model_id"],)]
     assert not any(summary.did_work for summary in run(home, music).values())
 
 
@@ -209,4 +204,4 @@ def test_on_the_demo_what_is_learned_does_better_than_averages(tmp_path: Path) -
                   WHERE cluster IS NOT NULL GROUP BY ALL)
             GROUP BY cluster)"""
     for tag in ("genre", "artist"):
-        assert query(home, purity.format(tag=tag)) >= [(0.9,)]
+        assert rows(home, purity.format(tag=tag)) >= [(0.9,)]

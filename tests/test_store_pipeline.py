@@ -9,9 +9,9 @@ import time
 import uuid
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import pytest
+from published import rows
 
 pytest.importorskip("obstore")
 pytest.importorskip("moto.server")
@@ -183,8 +183,7 @@ def test_what_is_damaged_in_the_store_is_mended_there_and_a_damaged_copy_is_no_d
 
 
 def songs(home: Home) -> list[tuple]:
-    with duckdb.connect(home.database, read_only=True) as db:
-        return db.execute("SELECT track_id, vec FROM current_embeddings ORDER BY ALL").fetchall()
+    return rows(home, "SELECT track_id, vec FROM current_embeddings ORDER BY ALL")
 
 
 def own(home: Home) -> dict[str, tuple[int, str]]:

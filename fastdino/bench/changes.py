@@ -9,20 +9,17 @@ minute each, so that the full run is a sixth of what it would be with whole song
 that a refresh takes of it is more than it would be.
 """
 
-import multiprocessing
-import resource
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from fastdino.bench import measuring
-from fastdino.bench.table import peak_memory_mb
+from fastdino.bench.table import core_seconds, in_a_process, peak_memory_mb
 from fastdino.core.home import Home
 from fastdino.core.progress import progress
 from fastdino.core.terminal import print_table
@@ -222,10 +219,8 @@ def _training() -> Step:
 def _in_a_process(home: Home, steps: Sequence[Step]) -> Measured:
     """Run stages as ``fastdino run`` does, in a process of their own."""
     start = time.perf_counter()
-    spawned = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawned) as pool:
-        took, core_seconds, peak_mb = pool.submit(_run, home, steps).result()
-    return Measured(took, time.perf_counter() - start, core_seconds, peak_mb)
+    took, computed_s, peak_mb = in_a_process(_run, home, steps)
+    return Measured(took, time.perf_counter() - start, computed_s, peak_mb)
 
 
 def _run(home: Home, steps: Sequence[Step]) -> tuple[list[Took], float, float]:
@@ -240,9 +235,7 @@ def _run(home: Home, steps: Sequence[Step]) -> tuple[list[Took], float, float]:
         new_tracks = (summary.counts.get("new_tracks") if summary else 0) or 0
         took.append(Took(step.name, seconds, written / 1e6, int(new_tracks)))
         before = after
-    both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    core_seconds = sum(used.ru_utime + used.ru_stime for used in both)
-    return took, core_seconds, peak_memory_mb()
+    return took, core_seconds(), peak_memory_mb()
 
 
 def _files(home: Home) -> dict[Path, tuple[int, int, int]]:

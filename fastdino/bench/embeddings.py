@@ -4,11 +4,9 @@ Belongs here: measurements of the published database, of publishing and of placi
 map, on made-up vectors. Does not: the table (``fastdino.bench.table``).
 """
 
-import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -16,7 +14,7 @@ import numpy as np
 
 from fastdino.bench import servers
 from fastdino.bench.collection import DIM, SEGMENTS, make_up, song_vectors, track_id
-from fastdino.bench.table import Row, peak_memory_mb
+from fastdino.bench.table import Row, in_a_process, peak_memory_mb
 from fastdino.core.home import Home
 from fastdino.database.publishing import publish
 
@@ -30,10 +28,7 @@ def rows() -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         home = Home(Path(folder))
         make_up(home, SONGS)
-        # In a process of its own, so that its memory is that of publishing alone.
-        spawned = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, mp_context=spawned) as pool:
-            seconds, peak_mb = pool.submit(_publish, home).result()
+        seconds, peak_mb = in_a_process(_publish, home)
         yield Row(f"publish {SONGS:,} songs, {SONGS * SEGMENTS:,} segments", seconds, "s")
         yield Row("peak memory of publishing them", peak_mb, "MB", target="< 1500")
         yield from _queries(home, vectors)

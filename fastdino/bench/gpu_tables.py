@@ -86,10 +86,8 @@ class Result:
 
 def about(result: Result) -> dict[str, str]:
     """The device, and the programs it was measured with, by name."""
-    now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    return {**result.about, "fastdino": __version__, "Python": platform.python_version()} | {
-        "date": now
-    }
+    programs = {"fastdino": __version__, "Python": platform.python_version()}
+    return {**result.about, **programs, "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}
 
 
 def skipped(result: Result) -> list[str]:

@@ -4,13 +4,11 @@ Belongs here: measuring steps one by one, each in a process of its own, and the 
 collections beside each other. Does not: the steps (``scale``, ``afterwards``).
 """
 
-import multiprocessing
 import resource
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from fastdino.bench.table import peak_memory_mb
+from fastdino.bench.table import in_a_process, peak_memory_mb
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.progress import progress
@@ -76,15 +74,13 @@ def measure(
 
     That is None where the system ended the process, as it does where memory runs out.
     """
-    spawned = multiprocessing.get_context("spawn")
     with progress(f"{n_songs:,} songs", len(steps), "steps") as shown:
         for name, step in steps.items():
             shown.advance(0, note=name)
-            with ProcessPoolExecutor(1, mp_context=spawned) as pool:
-                try:
-                    took = pool.submit(_took, step, home, n_songs).result()
-                except BrokenProcessPool:
-                    took = None
+            try:
+                took = in_a_process(_took, step, home, n_songs)
+            except BrokenProcessPool:
+                took = None
             shown.advance()
             yield name, took
 

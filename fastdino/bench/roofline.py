@@ -62,14 +62,12 @@ class StepCost:
         parameters: that are learned, encoder and head.
         flops: operations of the encoder, forward and backward.
         other_flops: those of the head, the loss and the optimiser.
-        drawn_bytes: frames of the batch.
         moved_bytes: what goes to and from memory at the least, see ``CONVOLUTION_BYTES``.
     """
 
     parameters: int
     flops: float
     other_flops: float
-    drawn_bytes: int
     moved_bytes: float
 
     def seconds(self, card: Card) -> tuple[float, float]:
@@ -99,7 +97,6 @@ def step_cost(settings: TrainingSettings, frames_per_s: float) -> StepCost:
         parameters,
         shape.learning_flops(crops * frames, EVERY),
         (1 + BACKWARD) * (projected + answers) + (muon if settings.optimizer == "muon" else 0),
-        crops * frames * shape.n_mels,
         _activation_bytes(shape, crops * frames)
         + 2 * crops * frames * shape.n_mels
         + parameters * (PARAMETER_BYTES + (MUON_BYTES if settings.optimizer == "muon" else 0)),

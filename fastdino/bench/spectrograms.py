@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastdino.bench.table import Row
+from fastdino.bench.table import Row, core_seconds
 from fastdino.spectrograms.settings import SpectrogramSettings
 
 RATE = 44_100
@@ -23,13 +23,13 @@ LONG_S = 3 * 3600
 REPEATS = 5
 
 _PEAK = """
-import resource, sys
+import sys
 from pathlib import Path
+from fastdino.bench.table import peak_memory_mb
 from fastdino.spectrograms.extract import Task, in_worker
 from fastdino.spectrograms.settings import SpectrogramSettings
 print(in_worker(Task(Path(sys.argv[1]), Path(sys.argv[2]), SpectrogramSettings())).decoded_s)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(peak * (1 if sys.platform == "darwin" else 1024))
+print(peak_memory_mb())
 """
 
 
@@ -107,18 +107,10 @@ def _memory(folder: Path) -> Iterator[Row]:
 
 
 def _cpu_seconds(way: Callable[[Path], object], files: list[Path]) -> float:
-    start = _cpu()
+    start = core_seconds()
     for file in files:
         way(file)
-    return _cpu() - start
-
-
-def _cpu() -> float:
-    """Seconds of one core that this process and the programs it ran have used so far."""
-    import resource
-
-    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(each.ru_utime + each.ru_stime for each in used)
+    return core_seconds() - start
 
 
 def _ours(file: Path) -> object:
@@ -174,4 +166,4 @@ def _peak_mb(file: Path, seconds: int) -> float:
     command = [sys.executable, "-c", _PEAK, str(file), str(file.with_suffix(".frames"))]
     output = subprocess.run(command, capture_output=True, check=True, text=True).stdout.split()
     assert abs(float(output[0]) - seconds) < 5, f"decoded {output[0]} s of {seconds}"
-    return float(output[1]) / 1e6
+    return float(output[1])

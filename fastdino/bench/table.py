@@ -1,18 +1,24 @@
 """Speed and memory, each measured beside what it is compared to, in one run.
 
-Belongs here: the shape of a measurement and the table. Does not: measuring, which every stage
-does in a ``bench`` module of its own. Nothing here fails because a machine is slow.
+Belongs here: the shape of a measurement, the table, and what a process has taken so far. Does not:
+measuring, which every stage does in a ``bench`` module of its own. Nothing here fails because a
+machine is slow.
 """
 
+import multiprocessing
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any, TypeVar
 
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.terminal import print_table
+
+T = TypeVar("T")
 
 # There is none on a Mac.
 STATUS = Path("/proc/self/status")
@@ -58,6 +64,21 @@ def peak_memory_mb() -> float:
     return peak_rss * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
+def core_seconds() -> float:
+    """What this process, and those it started that have ended, have computed so far."""
+    import resource
+
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
+def in_a_process(function: Callable[..., T], *given: Any) -> T:
+    """What a function returns in a process of its own, so that its memory is that of it alone."""
+    spawned = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawned) as pool:
+        return pool.submit(function, *given).result()
+
+
 def main(home: Home, parts: Sequence[str]) -> int:
     """Measure the named parts (all by default), print a table; returns the exit code.
 
@@ -78,16 +99,12 @@ def main(home: Home, parts: Sequence[str]) -> int:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 132)
     for part in parts or PARTS:
         with console.status(f"measuring {part}"):
-            for row in _rows(part):
+            for row in import_module(f"fastdino.bench.{part}").rows():
                 figures = [_number(row.ours), _number(row.theirs), _number(row.ratio)]
                 table.add_row(row.measure, *figures, row.unit, row.compared_to, row.target)
         table.add_section()
     print_table(console, table)
     return 0
-
-
-def _rows(part: str) -> Iterator[Row]:
-    yield from import_module(f"fastdino.bench.{part}").rows()
 
 
 def _number(value: float | None) -> str:

@@ -167,7 +167,7 @@ def _on_cluster(
     try:
         while todo or busy:
             if time.monotonic() - counted > COUNTED_EVERY_S:
-                slots, counted = _slots(ray.nodes(), cores, gpus), time.monotonic()
+                slots, counted = room_for(ray.nodes(), cores, gpus), time.monotonic()
             while todo and (idle or len(busy) < max(1, slots)):
                 worker = idle.pop() if idle else kind.remote(make, cores, __version__, sees, homes)
                 piece, lost = todo.popleft()
@@ -271,7 +271,7 @@ def _share(nodes: Sequence[Any], cores: int, gpus: int) -> tuple[int, int]:
     return cores, min(gpus, max((gpu for _, gpu in has), default=0))
 
 
-def _slots(nodes: Sequence[Any], cores: int, gpus: int) -> int:
+def room_for(nodes: Sequence[Any], cores: int, gpus: int) -> int:
     """Pieces of work that the computers which are there can be at together."""
     found = 0
     for node in nodes:

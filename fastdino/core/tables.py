@@ -34,20 +34,30 @@ def write(target: Path, frame: pl.DataFrame) -> None:
         )
 
 
-def read(source: Path, schema: pl.Schema, added: Collection[str] = ()) -> pl.DataFrame:
+def read(
+    source: Path, schema: pl.Schema, added: Collection[str] = (), *, missing_ok: bool = False
+) -> pl.DataFrame:
     """Read what ``write`` wrote.
 
     Args:
         source: the file.
         schema: its columns.
         added: of these, those that files of older versions lack: they are null there.
+        missing_ok: whether no file is one of no rows.
 
     Raises:
         OSError: there is no such file, it may not be read, or the disk cannot read it.
         ValueError: it is damaged, or has other columns than ``schema``.
     """
     with _damage_told(source):
-        table = pq.read_table(fetched(source), partitioning=None, page_checksum_verification=True)
+        try:
+            table = pq.read_table(
+                fetched(source), partitioning=None, page_checksum_verification=True
+            )
+        except FileNotFoundError:
+            if missing_ok:
+                return schema.to_frame()
+            raise
         wanted = schema.to_frame().to_arrow().schema
         for name in schema.names():
             if name in added and name not in table.column_names:

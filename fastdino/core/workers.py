@@ -58,18 +58,6 @@ class WorkerFailure:
     kind: str = FILE
 
 
-def map_in_workers(
-    function: Callable[[T], R],
-    tasks: Iterable[T],
-    *,
-    timeout_s: Callable[[T], float],
-    workers: int | None = None,
-) -> Generator[tuple[T, R | WorkerFailure], None, None]:
-    """Yield ``(task, result)`` of each task as ``WorkerPool`` does, with a pool of its own."""
-    with WorkerPool(function, timeout_s=timeout_s, workers=workers) as pool:
-        yield from pool.map(tasks)
-
-
 class WorkerPool(Generic[T, R]):
     """Processes that each do one task at a time, kept from one ``map`` to the next.
 

@@ -1,6 +1,7 @@
 """Reading the published database.
 
-Belongs here: opening it, and what a person is told if that fails. Does not: the questions.
+Belongs here: opening it, reading and counting rows, and what a person is told if that fails. Does
+not: the questions.
 """
 
 import contextlib
@@ -58,6 +59,12 @@ def frame(db: duckdb.DuckDBPyConnection, query: str, **tables: pl.DataFrame) -> 
         for name, table in tables.items():
             db.register(name, table)
         return db.sql(query).pl()
+
+
+def count_rows(db: duckdb.DuckDBPyConnection, table: str) -> int:
+    """Rows of a table, a view or a query in brackets; raises what DuckDB does."""
+    ((count,),) = db.execute(f"SELECT count(*) FROM {table}").fetchall()
+    return int(count)
 
 
 @contextlib.contextmanager

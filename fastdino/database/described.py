@@ -7,6 +7,7 @@ Belongs here: reading that, for whoever shows it. Does not: the comments, which 
 import duckdb
 
 from fastdino.core.summary import Column, Relation
+from fastdino.database.connection import count_rows
 
 # What most people ask.
 FIRST = "songs"
@@ -27,11 +28,8 @@ def relations(db: duckdb.DuckDBPyConnection, name: str) -> list[Relation]:
         {"first": FIRST},
     ).fetchall()
     return [
-        Relation(f"{name}.main.{relation}", comment or "", _count(db, relation), columns[relation])
+        Relation(
+            f"{name}.main.{relation}", comment or "", count_rows(db, relation), columns[relation]
+        )
         for relation, comment in found
     ]
-
-
-def _count(db: duckdb.DuckDBPyConnection, relation: str) -> int:
-    ((count,),) = db.execute(f"SELECT count(*) FROM {relation}").fetchall()
-    return int(count)

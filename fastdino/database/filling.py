@@ -31,11 +31,12 @@ from fastdino.core.failures import FILE
 from fastdino.core.home import Home
 from fastdino.core.storage import read_json, stamps
 from fastdino.database import moments
+from fastdino.database.connection import count_rows
 from fastdino.embeddings.vectors import FILES, read_track_ids, read_vectors, schema
 from fastdino.ingestion import catalog, skipped
 from fastdino.reports import map_files
-from fastdino.spectrograms.shards import empty_index, is_short, read_index
-from fastdino.spectrograms.stage import read_failures
+from fastdino.spectrograms.shards import empty_index, read_index
+from fastdino.spectrograms.stage import FIRST, IS_SHORT, read_failures
 from fastdino.training import registry
 
 log = logging.getLogger(__name__)
@@ -130,8 +131,8 @@ def map_folder(home: Home, model_id: str) -> Path | None:
 def fill(db: duckdb.DuckDBPyConnection, contents: Contents) -> list[str]:
     """Bring all tables but ``published`` to what they should be; returns warnings."""
     home, model = contents.home, contents.model
-    (before,) = db.execute("SELECT any_value(vector_files) FROM published").fetchall()[0]
-    known = _track_ids(db)
+    ((said,),) = db.execute("SELECT any_value(vector_files) FROM published").fetchall()
+    before, known = json.loads(said or "{}"), _track_ids(db)
     _fill_catalog(db, home, contents.files, model["spec_id"])
     models, damaged = registry.models(home)
     warnings = [f"a model is left out: {why}" for why in damaged]
@@ -139,8 +140,9 @@ def fill(db: duckdb.DuckDBPyConnection, contents: Contents) -> list[str]:
     for other in models:
         model_id = other["model_id"]
         if model_id in contents.vector_files:
-            files = (json.loads(before or "{}").get(model_id, {}), contents.vector_files[model_id])
-            _fill_vectors(db, home, other, files, known)
+            now, was = contents.vector_files[model_id], before.get(model_id, {})
+            same = {name for name in now if now[name] == was.get(name)}
+            _fill_vectors(db, home, other, set(now), same, known)
         else:
             warnings.append(
                 f"the vectors of model {model_id} are left out: they have {other['dim']} "
@@ -207,11 +209,8 @@ def _with_lengths(tracks: pl.DataFrame, shards: Path) -> pl.DataFrame:
         log.warning("lengths are told as the files' packets tell them: %s", error)
         index = pl.from_arrow(empty_index())
     assert isinstance(index, pl.DataFrame)
-    decoded = index.filter(pl.col("piece") == 0).unique("track_id", keep="last")
-    short = pl.struct("decoded_s", "header_s").map_elements(
-        lambda each: is_short(each["decoded_s"], each["header_s"]), pl.Boolean
-    )
-    decoded = decoded.with_columns(is_incomplete=short)
+    decoded = index.filter(FIRST).unique("track_id", keep="last")
+    decoded = decoded.with_columns(is_incomplete=IS_SHORT)
     return tracks.join(decoded, on="track_id", how="left", maintain_order="left").with_columns(
         duration_s=pl.coalesce("decoded_s", "duration_s"),
         stated_s="header_s",
@@ -223,7 +222,8 @@ def _fill_vectors(
     db: duckdb.DuckDBPyConnection,
     home: Home,
     model: dict[str, Any],
-    stamps_of: tuple[dict[str, Any], dict[str, Any]],
+    files: set[str],
+    same: set[str],
     known: set[str],
 ) -> None:
     """Let one model's vectors be those of the songs there are.
@@ -232,7 +232,8 @@ def _fill_vectors(
         db: the database.
         home: where the files of vectors are.
         model: description of the model.
-        stamps_of: the files by name, those that ``db`` was made from and those of now.
+        files: their names.
+        same: those of them that are as they were when ``db`` was made from them.
         known: the songs that were there then.
 
     Raises:
@@ -242,10 +243,10 @@ def _fill_vectors(
     found = db.execute("SELECT track_id, shard FROM embeddings WHERE model_id = ?", [model_id])
     standing = dict(found.fetchall())
     folder = home.vectors(model_id)
-    taken = _to_take(folder, standing, wanted, wanted - known, *stamps_of)
+    taken = _to_take(folder, standing, wanted, wanted - known, files, same)
     here = set().union(*taken.values())
     # Those that are elsewhere now, or nowhere.
-    others = {i for i, shard in standing.items() if i not in wanted or _is_other(shard, stamps_of)}
+    others = {i for i, shard in standing.items() if i not in wanted or shard not in same}
     db.register("given", pa.table({"track_id": pa.array([*(here | others)], pa.string())}))
     db.execute("CREATE OR REPLACE TEMP TABLE touched AS FROM given")
     db.unregister("given")
@@ -264,19 +265,13 @@ def _fill_vectors(
     db.execute("DROP TABLE touched")
 
 
-def _is_other(name: str, stamps_of: tuple[dict[str, Any], dict[str, Any]]) -> bool:
-    """Whether a file of vectors is not the one it was, or none any more."""
-    before, now = stamps_of
-    return name not in now or now[name] != before.get(name)
-
-
 def _to_take(
     folder: Path,
     standing: dict[str, str],
     wanted: set[str],
     new: set[str],
-    before: dict[str, Any],
-    now: dict[str, Any],
+    files: set[str],
+    same: set[str],
 ) -> dict[Path, set[str]]:
     """The songs whose vectors are to be read, by the file to read them from.
 
@@ -284,23 +279,22 @@ def _to_take(
     were, no more than the songs are read, and that only if some are sought that could be there.
 
     Args:
-        folder: of the files.
+        folder: of the files of vectors.
         standing: name of the file that songs' vectors come from which stand already.
         wanted: the songs that there are.
         new: those of them that there were not.
-        before: stamps of the files that what stands was made from, by name.
-        now: stamps of the files.
+        files: names of the files.
+        same: those of them that are as they were when what stands was made from them.
     """
-    stamps_of = (before, now)
-    sought = new | {i for i, name in standing.items() if i in wanted and _is_other(name, stamps_of)}
+    sought = new | {i for i, name in standing.items() if i in wanted and name not in same}
     taken: dict[Path, set[str]] = {}
     found: set[str] = set()
-    for name in sorted(now, reverse=True):
-        is_other = _is_other(name, stamps_of)
-        if not is_other and sought <= found:
+    for name in sorted(files, reverse=True):
+        if name in same and sought <= found:
             continue
         here = wanted.intersection(read_track_ids(folder / name)) - found
-        here = {i for i in here if i in sought or (is_other and standing.get(i, "") < name)}
+        is_newer = {i for i in here if name not in same and standing.get(i, "") < name}
+        here = here & sought | is_newer
         if here:
             taken[folder / name] = here
             found |= here
@@ -488,9 +482,3 @@ def _columns(db: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
 
 def _track_ids(db: duckdb.DuckDBPyConnection) -> set[str]:
     return {row[0] for row in db.execute("SELECT track_id FROM tracks").fetchall()}
-
-
-def count_rows(db: duckdb.DuckDBPyConnection, table: str) -> int:
-    """Rows of a table, a view or a query in brackets."""
-    ((count,),) = db.execute(f"SELECT count(*) FROM {table}").fetchall()
-    return int(count)

@@ -23,8 +23,8 @@ from fastdino.core.home import Home
 from fastdino.core.storage import exclusive_lock, lists_again, stamps
 from fastdino.core.summary import Summary
 from fastdino.database import described, standby
-from fastdino.database.connection import connect
-from fastdino.database.filling import Contents, VectorFiles, count_rows, fill, map_folder, template
+from fastdino.database.connection import connect, count_rows
+from fastdino.database.filling import Contents, VectorFiles, fill, map_folder, template
 from fastdino.embeddings.vectors import FILES
 from fastdino.ingestion import catalog
 from fastdino.spectrograms.shards import SHARDS

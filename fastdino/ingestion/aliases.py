@@ -20,9 +20,7 @@ def read(home: Home) -> pl.DataFrame:
         UserError: the file is damaged.
     """
     try:
-        return tables.read(home.aliases, SCHEMA)
-    except FileNotFoundError:
-        return SCHEMA.to_frame()
+        return tables.read(home.aliases, SCHEMA, missing_ok=True)
     except ValueError as error:
         raise UserError(
             f"{home.aliases} is damaged: run `fastdino verify --repair`; files that are there now "

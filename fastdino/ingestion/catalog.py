@@ -82,11 +82,6 @@ NAME = (
 )
 
 
-def empty() -> pl.DataFrame:
-    """A catalogue of no files."""
-    return pl.DataFrame(schema=SCHEMA)
-
-
 def read(home: Home) -> pl.DataFrame:
     """The catalogue, sorted by path.
 

@@ -22,9 +22,7 @@ def read(home: Home) -> pl.DataFrame:
         UserError: the file is damaged.
     """
     try:
-        return tables.read(home.departed, SCHEMA)
-    except FileNotFoundError:
-        return SCHEMA.to_frame()
+        return tables.read(home.departed, SCHEMA, missing_ok=True)
     except ValueError as error:
         raise UserError(
             f"{home.departed} is damaged: run `fastdino verify --repair`; songs that left before "

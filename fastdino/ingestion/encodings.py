@@ -46,8 +46,9 @@ AFTER_WORDS = frozenset("…‘’“”•–—™»«´·ªº©®\xa0".encode
 SYMBOLS = frozenset("№©®°™±×÷¬¦")
 # What nearly every Greek word ends in.
 GREEK_ENDS = frozenset("αεηιουωνσςρ")
-# Of the words of an album, those that may be cased as no words are.
-MISCASED = 0.1
+# Of the words of an album, those that may be cased as no words are; of its letters, those that are
+# common ones at least.
+MISCASED, COMMON = 0.1, 0.6
 _WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -83,29 +84,24 @@ def repaired(text: str) -> str:
         return text
     found = text
     for _ in range(MOST_TIMES):
-        content = _bytes_of(text)
         try:
-            text = content.decode("utf-8") if content else ""
-        except UnicodeDecodeError:
+            text = _bytes_of(text).decode("utf-8")
+        except UnicodeError:
             break
-        if not text or text.isascii():
+        if text.isascii():
             break
         if _makes_sense(text):
             found = text
     return found
 
 
-def _bytes_of(text: str) -> bytes | None:
-    """What ``text`` was read from, if every character may be a byte and one is beyond ASCII."""
-    if text.isascii():
-        return None
-    content = bytearray()
-    for character in text:
-        try:
-            content += character.encode("latin-1" if character <= "\xff" else "cp1252")
-        except UnicodeEncodeError:
-            return None
-    return bytes(content)
+def _bytes_of(text: str) -> bytes:
+    """What ``text`` was read from.
+
+    Raises:
+        UnicodeEncodeError: there is a character in it that is no byte.
+    """
+    return b"".join(c.encode("latin-1" if c <= "\xff" else "cp1252") for c in text)
 
 
 def _makes_sense(text: str) -> bool:
@@ -173,7 +169,7 @@ def _cased(word: str) -> bool:
     return word[0].isupper() and not any(a.isupper() and b.isupper() for a, b in pairwise(word))
 
 
-def _alphabet(letters: str, common: str, least: float) -> Callable[[list[str]], bool]:
+def _alphabet(letters: str, common: str) -> Callable[[list[str]], bool]:
     """Words of ``letters`` only, cased as words are, with a usual share of the ``common`` ones."""
 
     def makes_sense(words: list[str]) -> bool:
@@ -183,7 +179,7 @@ def _alphabet(letters: str, common: str, least: float) -> Callable[[list[str]], 
             and len(set(text)) >= FEWEST_DIFFERENT
             and set(text) <= set(letters)
             and sum(not _cased(word) for word in words) <= MISCASED * len(words)
-            and sum(letter in common for letter in text) >= least * len(text)
+            and sum(letter in common for letter in text) >= COMMON * len(text)
         )
 
     return makes_sense
@@ -227,8 +223,8 @@ def _chinese(encoding: str, first: int, last: int) -> Callable[[list[str]], bool
     return makes_sense
 
 
-_RUSSIAN = _alphabet("абвгдежзийклмнопрстуфхцчшщъыьэюяёіїєґўјљњћђџѓќѕ", "оеаинтсрвлкмдіу", 0.6)
-_GREEK = _alphabet("αβγδεζηθικλμνξοπρσςτυφχψωάέήίόύώϊϋΐΰ", "αοιετσςνηυρπκλάίόέή", 0.6)
+_RUSSIAN = _alphabet("абвгдежзийклмнопрстуфхцчшщъыьэюяёіїєґўјљњћђџѓќѕ", "оеаинтсрвлкмдіу")
+_GREEK = _alphabet("αβγδεζηθικλμνξοπρσςτυφχψωάέήίόύώϊϋΐΰ", "αοιετσςνηυρπκλάίόέή")
 PAGES = (
     CodePage("cp1251", _RUSSIAN),
     CodePage("koi8_r", _RUSSIAN),

@@ -53,6 +53,9 @@ LEAST_BYTES_PER_S = 100
 LONGEST_PACKET_S = 60
 PATIENCE_S = 20.0  # for one file, beside what reading it at a megabyte a second takes
 
+# Files, as (path, size), that one worker identifies in one go.
+Batch = tuple[tuple[str, int], ...]
+
 
 @dataclass(frozen=True)
 class Identified:
@@ -110,7 +113,9 @@ def identify(path: str) -> Identified:
     with contextlib.suppress(OSError):
         if found := _read_by_libsndfile(path):
             return found
-    return _unopened(path)
+    if error := unreadable(path):
+        return Identified(error=error, error_kind=MACHINE)
+    return Identified(error="damaged, or not an audio file: its header cannot be understood")
 
 
 def opened_links(path: str | Path, links: Sequence[tuple[int, int]]) -> Iterator[tuple[Any, int]]:
@@ -130,12 +135,6 @@ def opened_links(path: str | Path, links: Sequence[tuple[int, int]]) -> Iterator
             av.open(part, metadata_errors="surrogateescape", options=OPEN_OPTIONS) as container,
         ):
             yield container, begin
-
-
-def _unopened(path: str) -> Identified:
-    if error := unreadable(path):
-        return Identified(error=error, error_kind=MACHINE)
-    return Identified(error="damaged, or not an audio file: its header cannot be understood")
 
 
 def unreadable(path: str) -> str | None:
@@ -304,21 +303,14 @@ def own_sheet(metadata: Mapping[str, str]) -> str | None:
     return cue.decode(found.encode("utf-8", "surrogateescape"))
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Files, as (path, size), that one worker identifies in one go."""
-
-    files: tuple[tuple[str, int], ...]
-
-    @property
-    def limit_s(self) -> float:
-        """Time after which the worker is stopped: ample even for a slow network drive."""
-        return sum(PATIENCE_S + size / 1e6 for _, size in self.files)
-
-
 def identify_batch(batch: Batch) -> list[Identified]:
     """Identify every file of ``batch``."""
-    return [identify(path) for path, _ in batch.files]
+    return [identify(path) for path, _ in batch]
+
+
+def _limit_s(batch: Batch) -> float:
+    """Time after which a worker is stopped: ample even for a slow network drive."""
+    return sum(PATIENCE_S + size / 1e6 for _, size in batch)
 
 
 class Identifier(Work[Sequence[tuple[str, int]], tuple[str, Identified]]):
@@ -326,7 +318,7 @@ class Identifier(Work[Sequence[tuple[str, int]], tuple[str, Identified]]):
 
     def __init__(self, cores: int | None) -> None:
         self._pool: WorkerPool[Batch, list[Identified]] = WorkerPool(
-            identify_batch, timeout_s=lambda batch: batch.limit_s, workers=cores
+            identify_batch, timeout_s=_limit_s, workers=cores
         )
 
     def __call__(
@@ -338,18 +330,17 @@ class Identifier(Work[Sequence[tuple[str, int]], tuple[str, Identified]]):
         by one, and that file alone is given an error.
         """
         files = itertools.chain.from_iterable(pieces)
-        lots = iter(lambda: tuple(itertools.islice(files, BATCH)), ())
-        batches: Iterator[Batch] = map(Batch, lots)
+        batches: Iterator[Batch] = iter(lambda: tuple(itertools.islice(files, BATCH)), ())
         again: list[Batch] = []
         while True:
             for batch, result in self._pool.map(batches):
                 if not isinstance(result, WorkerFailure):
-                    for (path, _), identified in zip(batch.files, result, strict=True):
+                    for (path, _), identified in zip(batch, result, strict=True):
                         yield path, identified
-                elif len(batch.files) == 1:
-                    yield batch.files[0][0], Identified(error=result.reason, error_kind=result.kind)
+                elif len(batch) == 1:
+                    yield batch[0][0], Identified(error=result.reason, error_kind=result.kind)
                 else:
-                    again += [Batch((file,)) for file in batch.files]
+                    again += [(file,) for file in batch]
             if not again:
                 return
             batches, again = iter(again), []

@@ -80,6 +80,10 @@ LARGEST_BYTES = 100 * 10**9
 # takes for infinity.
 FARTHEST_NS = 2**63 // 10**9 * 10**9
 
+REASSURANCE = (
+    ". Is its disk mounted? Nothing was changed. If the music is gone for good, leave this folder "
+    "out"
+)
 SCHEMA = pl.Schema(
     {
         "path": pl.String(),
@@ -338,12 +342,12 @@ def _refusal(top: str, error: OSError, held: bool) -> str:
         return f"{top} is not a folder: name the folder that the music is in"
     else:
         what = f"cannot read the folder {top}: {error.strerror}"
-    return f"{what}{_reassurance() if held else ': check the name'}"
+    return f"{what}{REASSURANCE if held else ': check the name'}"
 
 
 def _empty(top: str, held: bool, instead: Sequence[str]) -> str:
     if held:
-        return f"{top} held music before and is empty now{_reassurance()}"
+        return f"{top} held music before and is empty now{REASSURANCE}"
     there = "".join(f"; {told}" for told in instead)
     return f"no music files in {top}{there} (looked for {', '.join(SUFFIXES)})"
 
@@ -351,10 +355,3 @@ def _empty(top: str, held: bool, instead: Sequence[str]) -> str:
 def _all_left_out(top: str, held: bool) -> str:
     why = "FASTDINO_EXCLUDE and files .nomedia and .ndignore leave out all that is in"
     return f"{why} {top}: look at them{'. Nothing was changed' * held}"
-
-
-def _reassurance() -> str:
-    return (
-        ". Is its disk mounted? Nothing was changed. If the music is gone for good, "
-        "leave this folder out"
-    )

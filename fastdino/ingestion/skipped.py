@@ -37,11 +37,6 @@ SCHEMA = pl.Schema(
 TOLD = 3
 
 
-def empty() -> pl.DataFrame:
-    """Nothing left out."""
-    return pl.DataFrame(schema=SCHEMA)
-
-
 def read(home: Home) -> pl.DataFrame:
     """What the last ingestion left out, sorted by path; nothing if none has said.
 
@@ -50,9 +45,7 @@ def read(home: Home) -> pl.DataFrame:
         OSError: the disk cannot read it, or it may not be read.
     """
     try:
-        return tables.read(home.skipped, SCHEMA)
-    except FileNotFoundError:
-        return empty()
+        return tables.read(home.skipped, SCHEMA, missing_ok=True)
     except ValueError as error:
         raise UserError(
             f"{home.skipped} is damaged or of another version: run `fastdino ingest`, which "

@@ -57,7 +57,7 @@ def run(
         UserError: a folder is missing, unreadable or empty; the catalogue is left as it was.
     """
     with exclusive_lock(home.catalog.parent):
-        before = catalog.read(home) if home.catalog.exists() else catalog.empty()
+        before = catalog.read(home) if home.catalog.exists() else catalog.SCHEMA.to_frame()
         listing = scan.scan(folders, frozenset(before["path"]), exclude)
         carried = _known(home, aliases.read, aliases.SCHEMA)
         gone = _known(home, departed.read, departed.SCHEMA)

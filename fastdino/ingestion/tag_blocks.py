@@ -14,7 +14,6 @@ more is read than ``LARGEST_BLOCK``, whatever sizes they claim.
 
 import contextlib
 import io
-import itertools
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -76,7 +75,7 @@ def read(file: BinaryIO, *, with_tinytag: bool = True) -> Blocks:
     elif head[4:8] == b"ftyp":
         own.append(_mp4(file, size))
     elif with_tinytag and (_at(file, start, 4) if start else head[:4]) in (b"fLaC", b"OggS"):
-        by_tinytag = _by_tinytag(file, start, LARGEST_BLOCK)
+        by_tinytag = _by_tinytag(file, start)
     # One look at the end: a file on a slow disk is asked as seldom as can be.
     tail = _at(file, max(0, size - TAIL), TAIL)
     is_v1 = tail[-128:].startswith(b"TAG") and len(tail) >= 128
@@ -108,12 +107,10 @@ def _add(block: Block, name: str, text: str) -> None:
 
 
 class _Bounded(io.BufferedIOBase):
-    """A file from ``start`` on, of which no more than ``most`` is read in all."""
+    """A file from ``start`` on, of which no more than ``LARGEST_BLOCK`` is read in all."""
 
-    def __init__(self, file: BinaryIO, start: int, most: int) -> None:
-        self.file = file
-        self.start = start
-        self.left = most
+    def __init__(self, file: BinaryIO, start: int) -> None:
+        self.file, self.start, self.left = file, start, LARGEST_BLOCK
 
     def read(self, size: int | None = -1, /) -> bytes:
         wanted = self.left if size is None or size < 0 else min(size, self.left)
@@ -128,11 +125,11 @@ class _Bounded(io.BufferedIOBase):
         return self.file.tell() - self.start
 
 
-def _by_tinytag(file: BinaryIO, start: int, most: int) -> Block:
+def _by_tinytag(file: BinaryIO, start: int) -> Block:
     from tinytag import TinyTag, TinyTagException
 
     file.seek(start)
-    bounded = cast(BinaryIO, _Bounded(file, start, most))
+    bounded = cast(BinaryIO, _Bounded(file, start))
     try:
         given = TinyTag.get(file_obj=bounded, duration=False, image=False).as_dict()
     except TinyTagException:
@@ -154,8 +151,8 @@ def _id3v2_blocks(file: BinaryIO, head: bytes, size: int) -> Iterator[bytes]:
     if head.startswith(b"ID3"):
         yield _id3v2_at(file, 0)
     elif head.startswith((b"RIFF", b"RF64", b"FORM")):
-        order = ">" if head.startswith(b"FORM") else "<"
-        for start in itertools.islice(_chunks(file, order, size), 1):
+        start = _id3v2_chunk(file, ">" if head.startswith(b"FORM") else "<", size)
+        if start is not None:
             yield _id3v2_at(file, start)
     elif head.startswith(b"DSD ") and len(head) >= 28:
         start = int.from_bytes(head[20:28], "little")
@@ -163,17 +160,18 @@ def _id3v2_blocks(file: BinaryIO, head: bytes, size: int) -> Iterator[bytes]:
             yield _id3v2_at(file, start)
 
 
-def _chunks(file: BinaryIO, order: str, size: int) -> Iterator[int]:
-    """Where chunks with an ID3v2 begin, in a file made of chunks."""
+def _id3v2_chunk(file: BinaryIO, order: str, size: int) -> int | None:
+    """Where the first chunk with an ID3v2 begins, in a file made of chunks."""
     at = 12
     for _ in range(1_000):
         header = _at(file, at, 8)
         if len(header) < 8 or at >= size:
-            return
+            return None
         name, length = struct.unpack(f"{order}4sI", header)
         if name.lower() == b"id3 ":
-            yield at + 8
+            return at + 8
         at += 8 + length + length % 2
+    return None
 
 
 def _id3v2_at(file: BinaryIO, start: int) -> bytes:

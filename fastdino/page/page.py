@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -308,10 +309,7 @@ def _facts(counts: dict[str, Any], published_at: Any) -> str:
 
 def _by_size(values: Iterable[Any]) -> dict[Any, int]:
     """Number each value that is not null, the most frequent first."""
-    sizes: dict[Any, int] = {}
-    for value in values:
-        if value is not None:
-            sizes[value] = sizes.get(value, 0) + 1
+    sizes = Counter(value for value in values if value is not None)
     ordered = sorted(sizes, key=lambda value: (-sizes[value], value))
     return {value: number for number, value in enumerate(ordered)}
 

@@ -15,13 +15,12 @@ EXPORT = re.compile(r"^export (const|function|class) ([\w$]+)", re.M)
 OTHER = re.compile(r"^(?:import|export)\b.*", re.M)
 
 
-def bundle(sources: Mapping[str, str], entry: str = "start") -> str:
-    """All that ``entry`` imports, and it, each once and after what it imports from.
+def bundle(sources: Mapping[str, str]) -> str:
+    """All that the module ``start`` imports, and it, each once and after what it imports from.
 
     Args:
         sources: text of each module by its name; ``import {a, b} from "./name.js";`` at the start
             of a line and ``export const`` before what is exported are all that they may use.
-        entry: name of the module that is wanted.
 
     Raises:
         ValueError: an import of what is not exported, in a circle, or in other words.
@@ -53,5 +52,5 @@ def bundle(sources: Mapping[str, str], entry: str = "start") -> str:
         given = ", ".join(exported[name])
         done[name] = f"modules.{name} = (() => {{\n{text}return {{{given}}};\n}})();\n"
 
-    visit(entry, ())
+    visit("start", ())
     return '"use strict";\nconst modules = {};\n' + "".join(done.values())

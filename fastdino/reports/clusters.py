@@ -11,7 +11,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -437,5 +437,5 @@ def _told_apart(clusters: list[Cluster], titles: Sequence[str], kept: set[str]) 
             name = f"{c.name} ({number})"
             number += 1
         taken.add(name.casefold())
-        result[c.cluster_id] = Cluster(**{**vars(c), "name": name})
+        result[c.cluster_id] = replace(c, name=name)
     return [result[c.cluster_id] for c in clusters]

@@ -97,7 +97,8 @@ def draw_map(home: Home) -> Summary:
         folder = home.maps(model_id) / standing.described["map_id"]
         return Summary("map", shown, False, plots=read_pictures(folder), paths={"map": folder})
 
-    songs = _read_songs(home, model_id, tags)
+    _, vectors = read_songs(home, model_id, set(tags["track_id"]))
+    songs = Songs(vectors, tags)
     drawn = _draw(songs, standing)
     clusters = grouping.describe(
         drawn.labels,
@@ -144,11 +145,6 @@ def _read_tags(home: Home, model_id: str) -> pl.DataFrame:
     order = pl.DataFrame({"track_id": ids})
     columns = ["track_id", *NAMING, "artists", "genres"]
     return order.join(tracks.select(columns), on="track_id", how="left", maintain_order="left")
-
-
-def _read_songs(home: Home, model_id: str, tags: pl.DataFrame) -> Songs:
-    _, vectors = read_songs(home, model_id, set(tags["track_id"]))
-    return Songs(vectors, tags)
 
 
 def _fingerprint(model_id: str, tags: pl.DataFrame) -> str:

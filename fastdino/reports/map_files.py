@@ -171,10 +171,8 @@ def read_table(folder: Path, name: str) -> pl.DataFrame:
         FileNotFoundError: the map has no such file; records are then empty.
         ValueError: it is damaged.
     """
-    path = folder / f"{name}.parquet"
-    if name in RECORDS and not path.exists():
-        return RECORDS[name].to_frame()
-    return tables.read(path, {**SCHEMAS, **RECORDS}[name])
+    schema = {**SCHEMAS, **RECORDS}[name]
+    return tables.read(folder / f"{name}.parquet", schema, missing_ok=name in RECORDS)
 
 
 def write(

@@ -15,7 +15,7 @@ from fastdino.core.home import Home
 from fastdino.core.summary import Scalar, Summary
 from fastdino.embeddings.vectors import read_songs
 from fastdino.reports import map_files
-from fastdino.reports.neighbors import nearest
+from fastdino.reports.neighbors import nearest_to
 from fastdino.spectrograms.settings import SpectrogramSettings
 from fastdino.training import labels, metrics, registry
 
@@ -158,11 +158,12 @@ def compare(
     asked = np.arange(len(both))
     if len(asked) > SAMPLE:
         asked = np.sort(np.random.default_rng(SEED).choice(asked, SAMPLE, replace=False))
-    near = {role: neighbors_of(vectors[role], asked) for role in pair}
+    near = {role: nearest_to(vectors[role], NEIGHBORS, asked)[0] for role in pair}
     clusters = _clusters(home, current["model_id"], both)
     by = [known[track_id].artist for track_id in both[asked]]
     sample = {role: vectors[role][asked] for role in pair}
     shared = overlap(near["current"], near["candidate"])
+    mean = metrics.mean_outcome
 
     def row(measure: str, value: Callable[[str], Scalar]) -> dict[str, Scalar]:
         return {"measure": measure, **{role: _rounded(value(role)) for role in pair}}
@@ -170,8 +171,8 @@ def compare(
     rows = [
         row("songs with vectors", lambda role: len(have[role])),
         row("songs trained on", lambda role: pair[role]["trained_tracks"]),
-        row("artist 1-NN", lambda role: metrics.artist_1nn(sample[role], by)),
-        row("artist mAP", lambda role: metrics.artist_map(sample[role], by)),
+        row("artist 1-NN", lambda role: mean(metrics.artist_hits(sample[role], by))),
+        row("artist mAP", lambda role: mean(metrics.artist_precisions(sample[role], by))),
         row("effective rank", lambda role: metrics.effective_rank(sample[role])),
         row(
             "songs amid their cluster", lambda role: cluster_agreement(near[role], asked, clusters)
@@ -179,23 +180,6 @@ def compare(
         row("nearest songs shared", lambda role: shared if role == "candidate" else None),
     ]
     return Comparison(shared, rows)
-
-
-def neighbors_of(vectors: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """The ten songs nearest to each of ``asked``, or all others if there are fewer.
-
-    Args:
-        vectors: unit vectors, float32 [n, dim].
-        asked: indices of songs, [m].
-
-    Returns:
-        Indices, [m, k]; a song is not its own neighbour.
-    """
-    found, _ = nearest(vectors, NEIGHBORS + 1, vectors[asked])
-    # Among songs of equal vectors it need not be the first, nor even among those found.
-    itself = found == asked[:, None]
-    itself[~itself.any(axis=1), -1] = True
-    return found[~itself].reshape(len(asked), -1)
 
 
 def overlap(ours: np.ndarray, theirs: np.ndarray) -> float:
@@ -227,8 +211,6 @@ def cluster_agreement(near: np.ndarray, asked: np.ndarray, clusters: np.ndarray)
 
 
 def _clusters(home: Home, model_id: str, track_ids: np.ndarray) -> np.ndarray:
-    if not home.maps(model_id).is_dir():
-        return np.full(len(track_ids), NONE)
     standing = map_files.read_standing(home, model_id)
     members = dict(standing.songs.select("track_id", "cluster_id").rows()) if standing else {}
     return np.array([members.get(track_id, NONE) for track_id in track_ids])

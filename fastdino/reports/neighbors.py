@@ -68,6 +68,16 @@ def nearest(vectors: np.ndarray, k: int, queries: np.ndarray | None = None) -> N
     return indices, np.clip(similarities, -1, 1)
 
 
+def nearest_to(vectors: np.ndarray, k: int, asked: np.ndarray) -> Neighbors:
+    """The rows of ``nearest(vectors, k)`` of those ``asked``, int [m]; all others if k is more."""
+    found, similar = nearest(vectors, k + 1, vectors[asked])
+    itself = found == asked[:, None]
+    # One that is the same as more than k others may not be among its own nearest.
+    itself[~itself.any(axis=1), -1] = True
+    shape = (len(asked), found.shape[1] - 1)
+    return found[~itself].reshape(shape), similar[~itself].reshape(shape)
+
+
 def _compared(
     vectors: np.ndarray, k: int, asked: np.ndarray, among_themselves: bool
 ) -> Iterator[Neighbors]:
@@ -193,12 +203,7 @@ def update(
     if not k or asked.mean() > 0.5:
         return nearest(vectors, k)
     indices, similarities = before.copy(), similarities_before.copy()
-    found, similar = nearest(vectors, k + 1, vectors[asked])
-    itself = found == np.flatnonzero(asked)[:, None]
-    # One that is the same as more than k others may not be among its own nearest.
-    itself[~itself.any(axis=1), -1] = True
-    indices[asked] = found[~itself].reshape(-1, k)
-    similarities[asked] = similar[~itself].reshape(-1, k)
+    indices[asked], similarities[asked] = nearest_to(vectors, k, np.flatnonzero(asked))
     new = np.flatnonzero(~known)
     if len(new):
         others = np.flatnonzero(~asked)

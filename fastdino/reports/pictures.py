@@ -67,7 +67,7 @@ def of_map(positions: np.ndarray, labels: np.ndarray, names: dict[int, str]) -> 
             x, y, text, fontsize=8, ha="center", va="center", color=INK, parse_math=False,
             path_effects=[withStroke(linewidth=2.5, foreground=GROUND)],
         )  # fmt: skip
-    return _png(figure)
+    return png(figure)
 
 
 def of_history(history: pl.DataFrame) -> bytes:
@@ -100,10 +100,11 @@ def of_history(history: pl.DataFrame) -> bytes:
     figure.subplots_adjust(left=0.07, right=0.98, bottom=0.1, top=0.95, wspace=0.15, hspace=0.25)
     about = "maps, oldest to newest; grey lines: all songs were laid out"
     figure.text(0.52, 0.02, about, fontsize=8, color=INK, ha="center")
-    return _png(figure)
+    return png(figure)
 
 
-def _png(figure: "Figure") -> bytes:
+def png(figure: "Figure") -> bytes:
+    """The drawn picture as a PNG file."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     picture = io.BytesIO()

@@ -5,7 +5,6 @@ Does not: the figures of the page, which it draws itself (``comparison.html``); 
 (``table``).
 """
 
-import io
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -14,13 +13,13 @@ import numpy as np
 import polars as pl
 
 from fastdino.reports.palette import NONE
+from fastdino.reports.pictures import png
 from fastdino.research.table import ARMS, MEASURES, Arm, Measure, arms, table
 from fastdino.spectrograms import SpectrogramSettings
 from fastdino.training.settings import EncoderSettings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # Of a line, as matplotlib draws what plotly calls by these names.
 DASHES = {
@@ -32,6 +31,8 @@ DASHES = {
 INK, SOFT, LINE = "#1d2129", "#626875", "#dfe1e6"
 # Points of a drawn training curve: a run logs thousands, of which a screen shows hundreds.
 CURVE_POINTS = 120
+# Of the song that a crop is shown in.
+SONG_S = 200.0
 # Draws that the influence on one output position is averaged over.
 DRAWS = 32
 
@@ -52,7 +53,7 @@ def quality_figure(results: pl.DataFrame, subset: str = "all") -> bytes:
     for axes, measure in zip(panels, shown, strict=True):
         _draw_quality(axes, measure, means, single)
     figure.subplots_adjust(left=0.045, right=0.825, bottom=0.13, top=0.91)
-    return _png(figure)
+    return png(figure)
 
 
 def _draw_quality(
@@ -159,7 +160,7 @@ def collapse_figure(curves: Mapping[str, Sequence[Sequence[Mapping[str, float]]]
         loc="lower center",
     )  # fmt: skip
     figure.subplots_adjust(left=0.05, right=0.985, bottom=0.24, top=0.91)
-    return _png(figure)
+    return png(figure)
 
 
 def thinned(rows: Sequence[Mapping[str, float]], figure: str) -> tuple[np.ndarray, np.ndarray]:
@@ -196,9 +197,7 @@ def influence(encoder: EncoderSettings, n_frames: int) -> np.ndarray:
     return np.asarray(strength / strength.max())
 
 
-def receptive_field_figure(
-    encoder: EncoderSettings, crop_s: float = 10.0, song_s: float = 200.0
-) -> bytes:
+def receptive_field_figure(encoder: EncoderSettings, crop_s: float) -> bytes:
     """What one output position sees: within the crop, and beside the song it has to know; PNG.
 
     The curve is measured (``influence``), not drawn from the formula.
@@ -206,7 +205,6 @@ def receptive_field_figure(
     Args:
         encoder: the network's shape.
         crop_s: seconds of a training crop.
-        song_s: seconds of the song that the crop is shown in.
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Polygon
@@ -219,15 +217,15 @@ def receptive_field_figure(
     seconds = (seen + 0.5) / frames_per_s
     # In powers of ten: most of the weight of an untrained network is central.
     powers = np.log10(strength[seen]).clip(-8)
-    ours, start = ARMS[0].color, 0.3 * song_s
+    ours, start = ARMS[0].color, 0.3 * SONG_S
 
     figure = Figure(figsize=(10, 4.2), dpi=160, facecolor="white")
     song, crop = figure.subplots(2, 1, gridspec_kw={"height_ratios": (1, 6.5), "hspace": 0.3})
-    song.barh(0, song_s, color="#eceef2")
+    song.barh(0, SONG_S, color="#eceef2")
     song.barh(0, crop_s, left=start, color=ours, alpha=0.3)
     song.barh(0, last - first, left=start + first, color=ours)
-    song.set(xlim=(0, song_s), ylim=(-0.4, 0.4))
-    song.text(song_s, 0, f"{song_s:g} s  ", ha="right", va="center", fontsize=10, color=SOFT)
+    song.set(xlim=(0, SONG_S), ylim=(-0.4, 0.4))
+    song.text(SONG_S, 0, f"{SONG_S:g} s  ", ha="right", va="center", fontsize=10, color=SOFT)
     song.set_axis_off()
     _head(song, "The song that every position has to find among others", 1.25)
 
@@ -257,7 +255,7 @@ def receptive_field_figure(
     ]
     funnel = figure.transFigure.inverted().transform(corners)
     figure.add_artist(Polygon(funnel, color=ours, alpha=0.08, linewidth=0))
-    return _png(figure)
+    return png(figure)
 
 
 def _head(axes: "Axes", text: str, height: float) -> None:
@@ -273,11 +271,3 @@ def _bare(axes: "Axes") -> None:
     axes.grid(axis="y", color=LINE, linewidth=0.7)
     axes.tick_params(which="both", labelcolor=SOFT, labelsize=9.5, length=0)
     axes.set_axisbelow(True)
-
-
-def _png(figure: "Figure") -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    picture = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(picture)
-    return picture.getvalue()

@@ -11,8 +11,8 @@ from fastdino.spectrograms.settings import SpectrogramSettings
 __all__ = ["SpectrogramSettings", "run"]
 
 
-def run(home: Home, settings: SpectrogramSettings | None = None, *, retry: bool = False) -> Summary:
+def run(home: Home, *, retry: bool = False) -> Summary:
     """Bring the shards up to date with the catalogue, see ``spectrograms.stage.run``."""
     from fastdino.spectrograms import stage
 
-    return stage.run(home, settings or SpectrogramSettings(), retry=retry)
+    return stage.run(home, SpectrogramSettings(), retry=retry)

@@ -152,14 +152,13 @@ def _extract(task: Task) -> Extracted | WorkerFailure:
     tried: list[tuple[tuple[bool, bool, float], Extracted]] = []
     reasons: dict[str, str] = {}
     for attempt, (name, decoder) in enumerate(decoders(task.path, task.codec), start=1):
-        spool = _spool(task, attempt)
         try:
             part = (task.path, decoder, task.start_s, task.end_s)
             sound = cut(*part)
-            result, loudest = _attempt(task, sound, spool, attempt)
+            result, loudest = _attempt(task, sound, attempt)
             if sound.cancelled:  # one channel is the opposite of another: the loudest one, then
                 alone = cut(*part, channel=sound.loudest)
-                result, loudest = _attempt(task, alone, spool, attempt)
+                result, loudest = _attempt(task, alone, attempt)
         except DecodeError as error:
             reasons[name] = str(error)
             continue
@@ -188,8 +187,8 @@ def _spool(task: Task, attempt: int) -> Path:
     return task.spool.with_suffix(f".{attempt}")
 
 
-def _attempt(task: Task, sound: Sound, spool: Path, attempt: int) -> tuple[Extracted, int]:
-    """Decode a file to a spool; returns what came out and the loudest level in it."""
+def _attempt(task: Task, sound: Sound, attempt: int) -> tuple[Extracted, int]:
+    """Decode a file to this attempt's spool; returns what came out and the loudest level in it."""
     from fastdino.spectrograms.mel import LogMel, Resampler
 
     resampler = Resampler(sound.rate, task.settings.sample_rate)
@@ -212,7 +211,7 @@ def _attempt(task: Task, sound: Sound, spool: Path, attempt: int) -> tuple[Extra
         yield log_mel.push(resampler.finish())
         yield log_mel.finish()
 
-    n_frames = loudest = 0
+    n_frames, loudest, spool = 0, 0, _spool(task, attempt)
     # No song can be decoded where its frames cannot be written: this is no failure of it.
     with readable_errors(spool.parent), spool.open("wb", buffering=SPOOL_BUFFER) as spooled:
         for block in frames():

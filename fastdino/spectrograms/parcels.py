@@ -76,14 +76,12 @@ def parcels(
 
 def read_plan(folder: Path) -> dict[str, str]:
     """The shard that each track of an interrupted run was to go to, in order; empty without one."""
-    path = _path(folder)
     try:
-        return dict(tables.read(path, PLAN).select("track_id", "shard").iter_rows())
-    except FileNotFoundError:
-        return {}
+        plan = tables.read(_path(folder), PLAN, missing_ok=True)
     except ValueError as error:
         log.warning("%s; its songs are divided among shards anew", error)
         return {}
+    return dict(plan.select("track_id", "shard").iter_rows())
 
 
 def write_plan(folder: Path, plan: Sequence[Parcel]) -> None:

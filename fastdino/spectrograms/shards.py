@@ -64,11 +64,7 @@ class Piece:
     """
 
     track_id: str
-    piece: int
-    start_frame: int
     frames: np.ndarray
-    min_db: float
-    step_db: float
 
 
 @dataclass(frozen=True)
@@ -201,17 +197,10 @@ def iter_pieces(shard: Path, track_ids: Iterable[str] | None = None) -> Iterator
             table = file.read_row_group(group)
             spectrograms = table.column("spectrogram")
             for row, about in enumerate(table.drop_columns("spectrogram").to_pylist()):
-                if wanted is not None and about["track_id"] not in wanted:
-                    continue
-                frames = np.frombuffer(spectrograms[row].as_buffer(), np.uint8)
-                yield Piece(
-                    track_id=about["track_id"],
-                    piece=about["piece"],
-                    start_frame=about["start_frame"],
-                    frames=frames.reshape(about["n_frames"], about["n_mels"]),
-                    min_db=about["min_db"],
-                    step_db=about["step_db"],
-                )
+                if wanted is None or about["track_id"] in wanted:
+                    frames = np.frombuffer(spectrograms[row].as_buffer(), np.uint8)
+                    shape = about["n_frames"], about["n_mels"]
+                    yield Piece(about["track_id"], frames.reshape(shape))
 
 
 @contextlib.contextmanager
@@ -225,6 +214,12 @@ def _naming(shard: Path) -> Iterator[None]:
         raise UserError(
             f"{shard} cannot be read ({error}): run 'fastdino verify --repair', then 'fastdino run'"
         ) from error
+
+
+def of_tracks(table: pa.Table, track_ids: Collection[str]) -> pa.Table:
+    """The rows of a table, of a shard or of vectors, that are of these tracks."""
+    wanted = pa.array(list(track_ids), pa.string())
+    return table.filter(pc.is_in(table["track_id"], wanted))
 
 
 def _row_groups(shard: Path) -> Iterator[pa.Table]:
@@ -242,7 +237,6 @@ def rewrite(shard: Path, keep: Collection[str]) -> None:
     if not keep:
         unlink(shard)
         return
-    kept = pa.array(list(keep), pa.string())
     with (
         atomic_replace(shard) as part,
         _new_file(part) as file,
@@ -253,7 +247,7 @@ def rewrite(shard: Path, keep: Collection[str]) -> None:
                 table = old.read_row_group(group)
             except UNREADABLE:
                 continue
-            table = table.filter(pc.is_in(table["track_id"], kept))
+            table = of_tracks(table, keep)
             if len(table):
                 file.write_table(table, row_group_size=len(table))
 
@@ -273,9 +267,8 @@ def merge(shards: Mapping[Path, Collection[str]]) -> None:
     with atomic_replace(target) as part, _new_file(part) as file:
         waiting: list[pa.Table] = []
         for shard, keep in shards.items():
-            kept = pa.array(list(keep), pa.string())
             for table in _row_groups(shard):
-                waiting.append(table.filter(pc.is_in(table["track_id"], kept)))
+                waiting.append(of_tracks(table, keep))
                 if sum(each.nbytes for each in waiting) >= ROW_GROUP_BYTES:
                     _write_row_group(file, waiting)
                     waiting = []

@@ -60,6 +60,10 @@ FAILURES = pl.Schema(
 )
 # A row of the index for each track.
 FIRST = pl.col("piece") == 0
+# Of a row of the index: whether less was decoded than the header says.
+IS_SHORT = pl.struct("decoded_s", "header_s").map_elements(
+    lambda row: shards.is_short(row["decoded_s"], row["header_s"]), pl.Boolean
+)
 # Columns that files of older versions lack.
 ADDED = ("kind", "attempts", "next_try_at", "tried_by")
 
@@ -111,7 +115,7 @@ def run(
         known = pl.concat([known, pl.DataFrame(failed, FAILURES, orient="row")])
         # A damaged list would be told of each night until a file fails.
         if is_news := not (are_sound and known.equals(failures)):
-            tables.write(_failures_path(folder), known)
+            tables.write(folder / FAILED, known)
     new = index.filter(FIRST).filter(~pl.col("track_id").is_in(list(had)))
     did_work = len(new) > 0 or is_news
     return _summary(folder, files, index, new, known, done, did_work=did_work)
@@ -139,10 +143,7 @@ def sound_failures(folder: Path) -> pl.DataFrame:
     Raises:
         ValueError: the file is damaged.
     """
-    try:
-        failures = tables.read(_failures_path(folder), FAILURES, ADDED)
-    except FileNotFoundError:
-        return FAILURES.to_frame()
+    failures = tables.read(folder / FAILED, FAILURES, ADDED, missing_ok=True)
     return failures.with_columns(pl.col("kind").fill_null(FILE), pl.col("attempts").fill_null(1))
 
 
@@ -249,10 +250,6 @@ def _scratch(folder: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _failures_path(folder: Path) -> Path:
-    return folder / FAILED
-
-
 def _failure(
     candidate: Candidate, failure: WorkerFailure, tried: Mapping[tuple[object, ...], int]
 ) -> tuple[object, ...]:
@@ -293,11 +290,7 @@ def _summary(
 ) -> Summary:
     tracks = index.filter(FIRST)
     # Of those that may be, as each is looked at by itself.
-    short = tracks.filter(pl.col("decoded_s") < pl.col("header_s")).filter(
-        pl.struct("decoded_s", "header_s").map_elements(
-            lambda t: shards.is_short(t["decoded_s"], t["header_s"]), pl.Boolean
-        )
-    )
+    short = tracks.filter(pl.col("decoded_s") < pl.col("header_s")).filter(IS_SHORT)
     paths = (
         files.join(short, on="track_id", how="semi")
         .group_by("track_id")

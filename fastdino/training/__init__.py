@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 from fastdino.core.home import Home
 from fastdino.core.summary import Summary
-from fastdino.training.settings import PRESETS, TrainingSettings, settings_for
+from fastdino.training.settings import TrainingSettings, settings_for
 
-__all__ = ["PRESETS", "TrainingSettings", "run", "settings_for"]
+__all__ = ["run", "run_on_cluster", "settings_for"]
 
 
 def run(

@@ -313,7 +313,7 @@ def evaluate(
     found["effective_rank"] = metrics.effective_rank(songs)
     found["uniformity"] = metrics.uniformity(songs)
     if own.means is not None:
-        found["target_entropy"] = metrics.target_entropy(own.means.numpy()).mean
+        found["target_entropy"] = metrics.target_entropy(own.means.numpy())
     if own.segments is not None and own.owners is not None:
         found["alignment"] = metrics.alignment(own.segments.numpy(), own.owners.tolist())
     if own.excerpts is not None and own.louder is not None and own.tilted is not None:

@@ -12,7 +12,6 @@ two ways of making vectors are compared song by song, has functions of its own.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -39,37 +38,6 @@ def centred_unit(vectors: np.ndarray) -> np.ndarray:
     return _unit(vectors.astype(np.float64) - vectors.mean(0, dtype=np.float64))
 
 
-def artist_1nn(
-    vectors: np.ndarray,
-    artists: Sequence[str | None],
-    albums: Sequence[str | None] | None = None,
-    asked: np.ndarray | None = None,
-) -> float | None:
-    """Share of songs whose nearest other song is by the same artist: ``artist_hits``' mean.
-
-    Returns:
-        0 to 1, or None if nobody can be asked.
-    """
-    return mean_outcome(artist_hits(vectors, artists, albums), asked)
-
-
-def artist_map(
-    vectors: np.ndarray,
-    artists: Sequence[str | None],
-    albums: Sequence[str | None] | None = None,
-    asked: np.ndarray | None = None,
-) -> float | None:
-    """Mean average precision of "by the same artist": the mean of ``artist_precisions``.
-
-    Where ``artist_1nn`` hangs on one neighbour a song, this weighs the places of all the artist's
-    songs, and so varies far less from run to run.
-
-    Returns:
-        0 to 1, about the artists' mean share of the songs by chance; None if no artist has two.
-    """
-    return mean_outcome(artist_precisions(vectors, artists, albums), asked)
-
-
 def mean_outcome(outcomes: np.ndarray, asked: np.ndarray | None = None) -> float | None:
     """Mean of what songs scored, ``[n]``, over those that could be asked and are; None of none.
 
@@ -86,7 +54,7 @@ def artist_hits(
     artists: Sequence[str | None],
     albums: Sequence[str | None] | None = None,
 ) -> np.ndarray:
-    """Of each song, whether its nearest other song is by the same artist.
+    """Of each song, whether its nearest other song is by the same artist; the mean is "1-NN".
 
     Only songs whose artist has another song that can be found are asked about; all songs can be
     the answer. Songs of one album share a studio and a mix, and are found by that. With ``albums``
@@ -118,8 +86,10 @@ def artist_precisions(
 ) -> np.ndarray:
     """Of each song, the average precision of its artist's songs when all other songs are ranked.
 
-    Who is asked and what is left out is as in ``artist_hits``. Songs equally similar share the
-    last of their places.
+    Where ``artist_hits`` hangs on one neighbour a song, this weighs the places of all the artist's
+    songs, and so its mean, "mAP", varies far less from run to run; by chance it is about the
+    artists' mean share of the songs. Who is asked and what is left out is as in ``artist_hits``.
+    Songs equally similar share the last of their places.
 
     Args:
         vectors: ``[n, dim]``.
@@ -218,25 +188,13 @@ def label_knn(
     return right / total if total else None
 
 
-class TargetEntropy(NamedTuple):
-    """Entropies of the published method's targets, each as a share of ``log(dim)``, 0 to 1.
+def target_entropy(means: np.ndarray, temperature: float = 0.04) -> float:
+    """Entropy of the published method's mean target, as a share of ``log(dim)``, 0 to 1.
 
-    Healthy are targets that are sharp one by one and even together: ``single`` well below 1,
-    ``mean`` near it. There are two ways to collapse. All songs alike: both are 1. A few clusters:
-    ``single`` falls towards 0 and ``mean`` with it, down to ``log(clusters) / log(dim)``.
-
-    Attributes:
-        single: mean entropy of the targets of single songs.
-        mean: entropy of the mean target. Targets so sharp that each is one channel cannot
-            reach more than ``log(n) / log(dim)``: judge it on many more songs than channels.
-    """
-
-    single: float
-    mean: float
-
-
-def target_entropy(means: np.ndarray, temperature: float = 0.04) -> TargetEntropy:
-    """Entropies of the published method's targets, which tell of both kinds of collapse.
+    Healthy are targets that are even together: it is near 1. With a collapse into a few clusters it
+    falls, down to ``log(clusters) / log(dim)``; where all songs are alike it is 1, too. Targets so
+    sharp that each is one channel cannot reach more than ``log(n) / log(dim)``: judge it on many
+    more songs than channels.
 
     Args:
         means: ``[n, dim]``, at least two channels: what the encoder gives a song, averaged over
@@ -246,7 +204,8 @@ def target_entropy(means: np.ndarray, temperature: float = 0.04) -> TargetEntrop
     logits = (means.astype(np.float64) - means.mean(0, dtype=np.float64)) / temperature
     targets = np.exp(logits - logits.max(1, keepdims=True))
     targets /= targets.sum(1, keepdims=True)
-    return TargetEntropy(float(_entropy(targets).mean()), float(_entropy(targets.mean(0))))
+    mean = targets.mean(0)
+    return float(-(mean * np.log(np.maximum(mean, 1e-300))).sum() / np.log(len(mean)))
 
 
 def alignment(segments: np.ndarray, owners: Sequence[str] | Sequence[int]) -> float | None:
@@ -386,9 +345,3 @@ def _similarities(unit: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         block = unit[rows] @ unit.T
         block[np.arange(len(block)), np.arange(rows.start, rows.stop)] = -np.inf
         yield rows, block
-
-
-def _entropy(shares: np.ndarray) -> np.ndarray:
-    """Entropy over the last axis, as a share of the most there can be."""
-    terms = shares * np.log(np.maximum(shares, 1e-300))
-    return np.asarray(-terms.sum(-1) / np.log(shares.shape[-1]))

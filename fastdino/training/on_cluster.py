@@ -19,7 +19,7 @@ import torch.distributed as dist
 
 from fastdino import __version__
 from fastdino.core import environment, storage
-from fastdino.core.cluster import connect
+from fastdino.core.cluster import connect, room_for
 from fastdino.core.errors import UserError, readable_errors
 from fastdino.core.home import Home
 from fastdino.core.summary import Summary
@@ -111,25 +111,17 @@ def resources(nodes: Sequence[Mapping[str, Any]], n_ranks: int) -> dict[str, flo
     Raises:
         UserError: there is not enough for so many.
     """
-    there = [node["Resources"] for node in nodes if node["Alive"]]
-    with_gpus = any(each.get("GPU") for each in there)
-
-    def room(cores: int) -> int:
-        """How many ranks with so many cores each there is room for."""
-        by_cores = [int(each.get("CPU", 0)) // cores for each in there]
-        gpus = [int(each.get("GPU", 0)) for each in there]
-        return sum(map(min, by_cores, gpus)) if with_gpus else sum(by_cores)
-
-    if room(1) < n_ranks:
-        what = "with a GPU" if with_gpus else "with a core"
+    gpus = int(any(node["Resources"].get("GPU") for node in nodes if node["Alive"]))
+    if (room := room_for(nodes, 1, gpus)) < n_ranks:
+        what = "with a GPU" if gpus else "with a core"
         raise UserError(
-            f"the cluster has room for {room(1)} ranks, each {what} of its own: give --ranks "
-            f"{max(1, room(1))} at most, or add computers to it"
+            f"the cluster has room for {room} ranks, each {what} of its own: give --ranks "
+            f"{max(1, room)} at most, or add computers to it"
         )
     cores = 1
-    while room(cores + 1) >= n_ranks:
+    while room_for(nodes, cores + 1, gpus) >= n_ranks:
         cores += 1
-    return {"CPU": cores, "GPU": 1} if with_gpus else {"CPU": cores}
+    return {"CPU": cores, "GPU": 1} if gpus else {"CPU": cores}
 
 
 def _listed(asked: Mapping[str, float]) -> str:

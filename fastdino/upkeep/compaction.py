@@ -136,7 +136,7 @@ def _merge_vectors(folder: Path, group: Group, known: set[str]) -> None:
     for path in paths:
         table = read_vectors(path)
         fresh = known.intersection(table["track_id"].to_pylist()) - seen
-        tables.append(table.filter(pc.is_in(table["track_id"], pa.array(list(fresh), pa.string()))))
+        tables.append(shards.of_tracks(table, fresh))
         seen |= fresh
     target = folder / next(iter(group)).name
     if seen:
@@ -160,8 +160,7 @@ def _drop_left_over_vectors(home: Home, model_id: str, folder: Path, known: set[
         if not keep:
             unlink(path)
         elif len(keep) < pc.count_distinct(table["track_id"]).as_py():
-            kept = pa.array(list(keep), pa.string())
-            write_vectors(path, table.filter(pc.is_in(table["track_id"], kept)))
+            write_vectors(path, shards.of_tracks(table, keep))
         held |= keep
 
 

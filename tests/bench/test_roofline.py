@@ -49,7 +49,6 @@ def test_twice_the_songs_are_twice_the_encoder_s_work_and_the_same_optimiser_s()
     one = step_cost(PRESETS["gpu"], FRAMES_PER_S)
     two = step_cost(dataclasses.replace(PRESETS["gpu"], songs=512), FRAMES_PER_S)
     assert two.flops == 2 * one.flops
-    assert two.drawn_bytes == 2 * one.drawn_bytes
     assert one.moved_bytes < two.moved_bytes < 2 * one.moved_bytes
     for card in CARDS:
         assert all(a < b for a, b in zip(one.seconds(card), two.seconds(card), strict=True))

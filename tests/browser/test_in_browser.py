@@ -3,13 +3,13 @@
 import os
 from pathlib import Path
 
-import duckdb
 import pytest
 import stages
 import synthetic
 from cue_album import SHEET, write
 from opening import draw_loop, opened, serve, watched
 from playwright.sync_api import Browser, BrowserContext, Page, expect
+from published import rows
 
 from fastdino import reports
 from fastdino.core.home import Home
@@ -21,11 +21,6 @@ pytestmark = pytest.mark.browser
 
 HOSTILE = "</script><script>document.title='owned'</script><b>&amp;\u2028\u2029{{data}}"
 PLAYS = "() => !audio.paused && audio.currentTime > 0.3"
-
-
-def ask(home: Home, query: str, *values: object) -> list[tuple]:
-    with duckdb.connect(str(home.database), read_only=True) as db:
-        return db.execute(query, values).fetchall()
 
 
 def make_page(home: Home) -> None:
@@ -62,10 +57,10 @@ def hear_song(page: Page, row: int) -> None:
 
 
 def test_every_song_is_on_the_map_in_the_colour_of_its_cluster(page: Page, collection: Home):
-    songs = ask(collection, "SELECT count(*) FROM songs WHERE x IS NOT NULL")[0][0]
+    songs = rows(collection, "SELECT count(*) FROM songs WHERE x IS NOT NULL")[0][0]
     assert page.locator("html").get_attribute("data-ready") == str(songs)
     assert page.locator("h1").inner_text() == f"{songs} songs, laid out by sound"
-    clusters = ask(collection, "SELECT count(*) FROM clusters")[0][0]
+    clusters = rows(collection, "SELECT count(*) FROM clusters")[0][0]
     expect(page.locator(".groups li")).to_have_count(
         clusters + (page.evaluate("ways.Cluster.rest.length") > 0)
     )
@@ -78,7 +73,7 @@ def test_every_song_is_on_the_map_in_the_colour_of_its_cluster(page: Page, colle
 
 
 def test_a_song_is_found_by_part_of_its_name_with_a_slip(page: Page, collection: Home):
-    title, artist = ask(
+    title, artist = rows(
         collection,
         "SELECT title, artist FROM songs WHERE length(title) > 11 ORDER BY title LIMIT 1",
     )[0]
@@ -99,7 +94,7 @@ def test_a_song_that_is_clicked_twice_plays_and_its_nearest_are_listed(
     page.wait_for_function(PLAYS)
     assert page.title() == page.evaluate("spoken(3)")
     track_id = page.evaluate("songs.id[3]")
-    near = ask(
+    near = rows(
         collection,
         "SELECT title FROM neighbors JOIN tracks ON neighbor_id = tracks.track_id "
         "WHERE neighbors.track_id = ? ORDER BY rank",
@@ -125,7 +120,7 @@ def test_a_song_that_is_clicked_twice_plays_and_its_nearest_are_listed(
 
 @pytest.mark.parametrize("codec", ["flac", "mp3", "opus", "vorbis", "aac", "pcm_s16le", "wmav2"])
 def test_every_format_is_heard(page: Page, collection: Home, codec: str):
-    track_id = ask(collection, "SELECT min(track_id) FROM files WHERE codec = ?", codec)[0][0]
+    track_id = rows(collection, "SELECT min(track_id) FROM files WHERE codec = ?", codec)[0][0]
     page.evaluate(f"likeSong(rowOf.get('{track_id}'))")
     page.wait_for_function(PLAYS)
     assert page.evaluate("audio.currentSrc").endswith(".wav") == (codec == "wmav2")
@@ -147,7 +142,7 @@ def test_a_moment_of_a_song_leads_to_moments_like_it(page: Page, collection: Hom
     expect(page.locator(".songs li").first).to_be_visible()
     at_s = page.evaluate("state.moments.at")
     assert at_s == pytest.approx(page.evaluate("audio.duration") / 2, abs=3)
-    found = ask(
+    found = rows(
         collection,
         "SELECT title, from_s FROM similar_segments(?, ?, 20) ORDER BY similarity DESC, track_id",
         page.evaluate("songs.id[5]"),

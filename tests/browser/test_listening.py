@@ -2,11 +2,11 @@
 
 import itertools
 
-import duckdb
 import pytest
 import synthetic
 from opening import draw_loop, opened, watched
 from playwright.sync_api import Browser, BrowserContext, Page, expect
+from published import rows
 
 from fastdino import reports
 from fastdino.core.home import Home
@@ -106,11 +106,9 @@ def test_the_queue_is_added_to_reordered_cleared_and_brought_back(page: Page):
 
 
 def test_what_is_paused_stays_so_until_someone_asks_for_sound(page: Page, collection: Home):
-    with duckdb.connect(str(collection.database), read_only=True) as db:
-        found = db.execute("SELECT track_id FROM files WHERE codec = 'wmav2'").fetchone()
-    assert found
+    wma = rows(collection, "SELECT track_id FROM files WHERE codec = 'wmav2'")[0][0]
     # A format that the browser does not know is asked for a second time, decoded.
-    decoded = page.evaluate(f"rowOf.get('{found[0]}')")
+    decoded = page.evaluate(f"rowOf.get('{wma}')")
     first, last = [row for row in range(3) if row != decoded][:2]
     page.evaluate(f"play([{first}, {decoded}, {last}])")
     page.wait_for_function(PLAYS)
@@ -336,9 +334,8 @@ def test_without_webgl_it_says_so_and_works(chromium: Browser, large: str):
 def test_where_sound_is_forbidden_it_says_so_and_a_press_starts_it(
     chromium: Browser, chromium_path: str, url: str, collection: Home, codec: str
 ):
-    with duckdb.connect(str(collection.database), read_only=True) as db:
-        found = db.execute("SELECT min(track_id) FROM files WHERE codec = ?", [codec]).fetchone()
-    assert found
+    query = "SELECT min(track_id) FROM files WHERE codec = ?"
+    ((song,),) = rows(collection, query, codec)
     options = ["--autoplay-policy=document-user-activation-required", "--disable-audio-output"]
     strict = chromium.browser_type.launch(
         executable_path=chromium_path, args=[*options, "--no-sandbox"]
@@ -347,7 +344,7 @@ def test_where_sound_is_forbidden_it_says_so_and_a_press_starts_it(
     # Not by a test's own hand, which the browser would take for someone's.
     context.add_init_script(
         "addEventListener('load', () => setTimeout(() => "
-        f"modules.player.play([modules.collection.rowOf.get('{found[0]}')])));"
+        f"modules.player.play([modules.collection.rowOf.get('{song}')])));"
     )
     page = context.new_page()
     page.goto(url)

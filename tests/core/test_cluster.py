@@ -114,6 +114,6 @@ def test_a_computer_is_asked_for_what_the_smallest_has_and_for_a_gpu_where_there
     assert cluster._share([HEAD, NODE, DEAD], 4, 1) == (4, 0)
     assert cluster._share([NODE, {"Alive": True, "Resources": {"CPU": 2.0}}], 4, 1) == (2, 0)
     assert cluster._share([NODE, GPU], 4, 1) == (4, 1)
-    assert cluster._slots([HEAD, NODE, DEAD, GPU], 4, 0) == 6
-    assert cluster._slots([HEAD, NODE, DEAD, GPU], 4, 1) == 2
-    assert cluster._slots([DEAD], 4, 0) == 0
+    assert cluster.room_for([HEAD, NODE, DEAD, GPU], 4, 0) == 6
+    assert cluster.room_for([HEAD, NODE, DEAD, GPU], 4, 1) == 2
+    assert cluster.room_for([DEAD], 4, 0) == 0

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import synthetic
+from published import rows
 from safetensors.numpy import save_file
 
 from fastdino import ingestion, reports
@@ -212,5 +213,4 @@ def test_of_two_runs_at_once_both_end_well_and_train_one_model(home: Home, libra
     assert [each.wait(600) for each in both] == [0, 0]
     assert len(list(home.models.glob("*/model.json"))) == 1
     assert list(verify.check(home)) == []
-    with duckdb.connect(str(home.database), read_only=True) as db:
-        assert db.execute("SELECT count(*) FROM songs WHERE x IS NOT NULL").fetchone() == (12,)
+    assert rows(home, "SELECT count(*) FROM songs WHERE x IS NOT NULL") == [(12,)]

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import pytest
 from fastdino.core import workers
 from fastdino.core.errors import UserError
 from fastdino.core.failures import MACHINE
-from fastdino.core.workers import MEMORY_BYTES, WorkerFailure, WorkerPool, map_in_workers
+from fastdino.core.workers import MEMORY_BYTES, WorkerFailure, WorkerPool
 
 
 @pytest.fixture(autouse=True)
@@ -54,10 +54,17 @@ def misbehave(task: str) -> int:
     return os.getpid()
 
 
+def outcomes(
+    tasks: Iterable[str], limit_s: float = 60, workers: int | None = None
+) -> Generator[tuple[str, int | WorkerFailure], None, None]:
+    with WorkerPool(misbehave, timeout_s=lambda _: limit_s, workers=workers) as pool:
+        yield from pool.map(tasks)
+
+
 def test_bad_tasks_fail_with_a_reason_and_the_rest_are_done() -> None:
     tasks = ["fine", "hang", "segfault", "killed", "leave", "raise", "eat"]
     tasks += ["fine"] * 20
-    found = list(map_in_workers(misbehave, tasks, timeout_s=lambda _: 1.0, workers=2))
+    found = list(outcomes(tasks, limit_s=1, workers=2))
     failures = {task: result for task, result in found if isinstance(result, WorkerFailure)}
     machine_s = {task for task, failure in failures.items() if failure.kind == MACHINE}
     assert machine_s == {"hang", "killed", "eat"}
@@ -84,7 +91,7 @@ def test_tasks_are_taken_as_they_are_needed() -> None:
             taken += 1
             yield "fine"
 
-    results = map_in_workers(misbehave, tasks(), timeout_s=lambda _: 60, workers=1)
+    results = outcomes(tasks(), workers=1)
     for _ in range(3):
         next(results)
     results.close()
@@ -93,11 +100,11 @@ def test_tasks_are_taken_as_they_are_needed() -> None:
 
 def test_what_hinders_every_task_is_raised() -> None:
     with pytest.raises(UserError, match="no space left"):
-        list(map_in_workers(misbehave, ["disk full"], timeout_s=lambda _: 60, workers=1))
+        list(outcomes(["disk full"], workers=1))
 
 
 def test_no_process_is_started_for_nothing() -> None:
-    assert list(map_in_workers(misbehave, [], timeout_s=lambda _: 60)) == []
+    assert list(outcomes([])) == []
 
 
 def test_workers_that_cannot_start_are_an_error_not_a_failure_of_every_task(
@@ -106,8 +113,9 @@ def test_workers_that_cannot_start_are_an_error_not_a_failure_of_every_task(
     script = tmp_path / "unguarded.py"
     script.write_text(
         "import math\n"
-        "from fastdino.core.workers import map_in_workers\n"
-        "print(list(map_in_workers(math.sqrt, [4.0], timeout_s=lambda _: 9, workers=1)))\n"
+        "from fastdino.core.workers import WorkerPool\n"
+        "with WorkerPool(math.sqrt, timeout_s=lambda _: 9, workers=1) as pool:\n"
+        "    print(list(pool.map([4.0])))\n"
     )
     run = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
     assert run.returncode != 0
@@ -137,7 +145,7 @@ def test_a_worker_that_is_killed_as_it_starts_costs_no_task(
 ) -> None:
     monkeypatch.setattr(workers, "CONTEXT", KillsWhatStarts(workers.MOST_FAILED_STARTS - 1))
     tasks = ["fine"] * 5 + ["raise"]
-    found = list(map_in_workers(misbehave, tasks, timeout_s=lambda _: 60, workers=cores))
+    found = list(outcomes(tasks, workers=cores))
     failures = [result for _, result in found if isinstance(result, WorkerFailure)]
     assert sorted(task for task, _ in found) == tasks
     assert failures == [WorkerFailure("ValueError: no good")]
@@ -148,7 +156,7 @@ def test_where_every_worker_is_killed_as_it_starts_a_person_is_told_what_to_do(
 ) -> None:
     monkeypatch.setattr(workers, "CONTEXT", KillsWhatStarts(1000))
     with pytest.raises(UserError, match=r"do not start \(SIGKILL, 5 times in a row\): memory is"):
-        list(map_in_workers(misbehave, ["fine"] * 9, timeout_s=lambda _: 60, workers=2))
+        list(outcomes(["fine"] * 9, workers=2))
 
 
 def test_a_worker_that_is_killed_between_two_tasks_costs_no_more_than_the_next() -> None:
@@ -166,13 +174,14 @@ def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(
         "import os, time\n"
-        "from fastdino.core.workers import map_in_workers\n"
+        "from fastdino.core.workers import WorkerPool\n"
         "def tell(task):\n"
         "    open(task, 'w').write(str(os.getpid()))\n"
         "    os.rename(task, task + '.pid')\n"
         "    time.sleep(1000)\n"
         "if __name__ == '__main__':\n"
-        f"    list(map_in_workers(tell, [{str(tmp_path / 'w')!r}], timeout_s=lambda _: 999))\n"
+        "    with WorkerPool(tell, timeout_s=lambda _: 999) as pool:\n"
+        f"        list(pool.map([{str(tmp_path / 'w')!r}]))\n"
     )
     parent = subprocess.Popen([sys.executable, script])
     told = tmp_path / "w.pid"
@@ -203,7 +212,7 @@ def test_what_libraries_say_is_told_with_the_task_and_never_bare(
 ) -> None:
     caplog.set_level(logging.DEBUG, "fastdino.core.workers")
     tasks = ["talk", "fine", "babble", "fine", "talk"]
-    found = list(map_in_workers(misbehave, tasks, timeout_s=lambda _: 60.0, workers=1))
+    found = list(outcomes(tasks, workers=1))
     assert not [result for _, result in found if isinstance(result, WorkerFailure)]
     assert capfd.readouterr().err.splitlines() == ["logged", "printed"] * 2
     talk, babble, again = (record.getMessage() for record in caplog.records)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import duckdb
 import pytest
 import synthetic
+from published import rows
 
 from fastdino import reports
 from fastdino.core.home import Home
@@ -88,11 +89,8 @@ def test_a_guest_is_not_heard_twice_in_a_row(tmp_path) -> None:
     synthetic.write_catalog(home, [{**s, **who} for s, who in zip(songs, several, strict=True)])
     reports.draw_map(home)
     publish(home)
-    with duckdb.connect(str(home.database), read_only=True) as db:
-        query = (
-            "SELECT artists FROM playlist_like(?, 4) JOIN tracks USING (track_id) ORDER BY place"
-        )
-        played = [who for (who,) in db.execute(query, [synthetic.track_id(0)]).fetchall()]
+    query = "SELECT artists FROM playlist_like(?, 4) JOIN tracks USING (track_id) ORDER BY place"
+    played = [who for (who,) in rows(home, query, synthetic.track_id(0))]
     assert played[0] == ["A"]
     assert len(played) == 4
     assert sum("A" in who for who in played) == 1

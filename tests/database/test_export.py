@@ -18,6 +18,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 import synthetic
+from published import rows
 from safetensors.numpy import load_file
 
 from fastdino import reports
@@ -39,11 +40,6 @@ def made(demo_home, tmp_path: Path) -> Callable[[str], Path]:
         return target
 
     return make
-
-
-def rows(home: Home, query: str) -> list[tuple]:
-    with duckdb.connect(str(home.database), read_only=True) as db:
-        return db.execute(query).fetchall()
 
 
 def test_the_command_offers_the_formats_there_are() -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 import synthetic
+from published import rows
 
 from fastdino import reports
 from fastdino.core.errors import UserError
@@ -40,11 +41,6 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Home:
 def db(published: Home) -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect(str(published.database), read_only=True) as connection:
         yield connection
-
-
-def rows(home: Home, query: str) -> list[tuple]:
-    with duckdb.connect(str(home.database), read_only=True) as db:
-        return db.execute(query).fetchall()
 
 
 def test_every_song_of_the_catalogue_is_a_row_with_tags_cluster_and_place(db):
@@ -524,9 +520,7 @@ def test_a_song_is_as_long_as_its_sound_and_what_is_cut_is_told(home):
             info = TrackInfo(synthetic.track_id(i), -90.0, 0.375, header_s, decoded_s, False)
             writer.append(info, np.ones((1_000, 80), np.uint8))
     publish(home)
-    query = "SELECT duration_s, stated_s, is_incomplete FROM tracks ORDER BY track_id"
-    with duckdb.connect(str(home.database), read_only=True) as db:
-        found = db.execute(query).fetchall()
+    found = rows(home, "SELECT duration_s, stated_s, is_incomplete FROM tracks ORDER BY track_id")
     undecoded = synthetic.song(3)["duration_s"]
     assert found[:3] == [(10.0, 10.0, False), (10.0, 20.0, True), (10.0, None, False)]
     assert found[3] == (undecoded, None, False)

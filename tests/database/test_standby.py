@@ -20,6 +20,7 @@ import pytest
 import synthetic
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from published import rows
 
 from fastdino.bench import collection
 from fastdino.core.home import Home
@@ -85,11 +86,6 @@ def draw(home: Home, model_id: str, number: int) -> None:
     }  # fmt: skip
     map_files.write(home.maps(model_id) / described["map_id"], described, frames, {})
     write_json(home.maps(model_id) / "current.json", {"map_id": described["map_id"]})
-
-
-def rows(home: Home, query: str) -> list[tuple]:
-    with duckdb.connect(str(home.database), read_only=True) as db:
-        return db.execute(query).fetchall()
 
 
 def retagged(home: Home, genre: str) -> None:
@@ -501,8 +497,7 @@ def assert_kills_do_not_matter(home: Home, moments: Iterable[tuple[int, float]])
         found = published_fingerprint(life.database)
         assert found == before or (found and is_what_would_be_published(life)), nth
         assert publishing.unreadable(life.database) is None, nth
-        with duckdb.connect(str(life.database), read_only=True) as db:
-            count = db.execute("SELECT count(*) FROM segments WHERE vec IS NOT NULL").fetchall()
+        count = rows(life, "SELECT count(*) FROM segments WHERE vec IS NOT NULL")
         assert count == ([(2 * SONGS,)] if found == before else [(2 * SONGS - 2,)])
         publish(life)
         assert is_what_would_be_published(life), nth

@@ -153,7 +153,7 @@ def test_songs_in_a_file_read_back_as_they_were_written(home: Home) -> None:
 
 
 def test_no_files_are_no_tracks() -> None:
-    assert catalog.tracks(catalog.empty()).is_empty()
+    assert catalog.tracks(catalog.SCHEMA.to_frame()).is_empty()
 
 
 def test_a_catalogue_of_before_a_column_was_added_is_read_with_nothing_in_it(home: Home) -> None:

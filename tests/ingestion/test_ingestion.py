@@ -239,7 +239,7 @@ def test_a_folder_that_was_renamed_or_is_given_by_another_name_does_not_count_as
 
 def test_what_a_locked_folder_holds_is_kept(music: Path, home: Home) -> None:
     others = (aliases.SCHEMA.to_frame(), SoFar(home, rescan=False))
-    before = stage.look(catalog.empty(), scan.scan([music]), *others)
+    before = stage.look(catalog.SCHEMA.to_frame(), scan.scan([music]), *others)
     locked = str(music / demo.ARTISTS[0].name)
     listing = scan.scan([music])
     hidden = pl.col("path").str.starts_with(locked)

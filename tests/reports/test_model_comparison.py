@@ -15,35 +15,11 @@ from fastdino.reports.model_comparison import (
     compare,
     compare_candidate,
     list_models,
-    neighbors_of,
     overlap,
 )
 from fastdino.training import registry
 
 NEWER = "2026-01-01T00:00:00+00:00"
-
-
-@pytest.fixture
-def vectors() -> np.ndarray:
-    found = np.random.default_rng(0).standard_normal((60, 8)).astype(np.float32)
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
-
-
-def test_neighbours_are_those_of_the_highest_similarity_without_the_song_itself(
-    vectors: np.ndarray,
-) -> None:
-    asked = np.array([5, 40])
-    similarity = vectors[asked] @ vectors.T
-    similarity[[0, 1], asked] = -2
-    expected = np.argsort(-similarity, axis=1)[:, :10]
-    assert neighbors_of(vectors, asked).tolist() == expected.tolist()
-
-
-@pytest.mark.parametrize("n", [2, 5, 11, 30])
-def test_songs_all_alike_have_neighbours_too_and_none_is_its_own(n: int) -> None:
-    near = neighbors_of(np.ones((n, 1), np.float32), np.arange(n))
-    assert near.shape == (n, min(10, n - 1))
-    assert not (near == np.arange(n)[:, None]).any()
 
 
 def test_overlap_does_not_care_for_the_order() -> None:

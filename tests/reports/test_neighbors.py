@@ -8,12 +8,27 @@ from fastdino import reports
 from fastdino.core.home import Home
 from fastdino.embeddings.vectors import read_songs
 from fastdino.reports import neighbors
-from fastdino.reports.neighbors import nearest, update
+from fastdino.reports.neighbors import nearest, nearest_to, update
 from tests.reports.test_map import records
 
 
 def songs(n: int) -> np.ndarray:
     return np.stack([synthetic.vector(i) for i in range(n)])
+
+
+def test_neighbours_are_those_of_the_highest_similarity_without_the_song_itself() -> None:
+    vectors, asked = songs(60), np.array([5, 40])
+    similarity = vectors[asked] @ vectors.T
+    similarity[[0, 1], asked] = -2
+    expected = np.argsort(-similarity, axis=1)[:, :10]
+    assert nearest_to(vectors, 10, asked)[0].tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("n", [2, 5, 11, 30])
+def test_songs_all_alike_have_neighbours_too_and_none_is_its_own(n: int) -> None:
+    near, _ = nearest_to(np.ones((n, 1), np.float32), 10, np.arange(n))
+    assert near.shape == (n, min(10, n - 1))
+    assert not (near == np.arange(n)[:, None]).any()
 
 
 @pytest.mark.parametrize(

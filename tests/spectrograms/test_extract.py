@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from fastdino.core.failures import MACHINE, MISSING
-from fastdino.core.workers import WorkerFailure, map_in_workers
+from fastdino.core.workers import WorkerFailure, WorkerPool
 from fastdino.spectrograms import decode, extract
 from fastdino.spectrograms.extract import Extracted, is_short
 from fastdino.spectrograms.settings import SpectrogramSettings
@@ -163,9 +163,10 @@ def test_what_libraries_say_of_a_damaged_file_does_not_reach_the_terminal(
         extract.extract(task)
     # Here, where nothing catches it.
     assert "error" in capfd.readouterr().err
-    for _, result in map_in_workers(extract.in_worker, tasks, timeout_s=lambda _: 60.0):
-        assert isinstance(result, Extracted)
-        assert result.salvaged
+    with WorkerPool(extract.in_worker, timeout_s=lambda _: 60.0) as pool:
+        for _, result in pool.map(tasks):
+            assert isinstance(result, Extracted)
+            assert result.salvaged
     assert capfd.readouterr().err == ""
 
 

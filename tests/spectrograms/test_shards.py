@@ -27,14 +27,16 @@ def frames(count: int, seed: int = 0) -> np.ndarray:
 
 
 def contents(folder: Path) -> dict[str, np.ndarray]:
-    parts: dict[str, list[shards.Piece]] = {}
+    parts: dict[str, list[np.ndarray]] = {}
     for shard in shards.list_shards(folder):
         for piece in shards.iter_pieces(shard):
-            parts.setdefault(piece.track_id, []).append(piece)
-    for pieces in parts.values():
-        assert [p.piece for p in pieces] == list(range(len(pieces)))
-        assert [p.start_frame for p in pieces] == [6000 * p.piece for p in pieces]
-    return {name: np.concatenate([p.frames for p in pieces]) for name, pieces in parts.items()}
+            parts.setdefault(piece.track_id, []).append(piece.frames)
+    index = shards.read_index(folder).to_pylist()
+    for name, pieces in parts.items():
+        rows = [row for row in index if row["track_id"] == name]
+        assert [row["piece"] for row in rows] == list(range(len(pieces)))
+        assert [row["start_frame"] for row in rows] == [6000 * row["piece"] for row in rows]
+    return {name: np.concatenate(pieces) for name, pieces in parts.items()}
 
 
 @given(runs=st.lists(st.lists(st.integers(1, 13_000), max_size=3), max_size=3))

@@ -74,6 +74,10 @@ class Finding:
         return one_line(text)
 
 
+# What a check finds, one by one.
+Findings = Generator[Finding, None, None]
+
+
 def reason(path: Path, error: BaseException) -> str:
     """What is wrong with a file, from what reading it raised.
 

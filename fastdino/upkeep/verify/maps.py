@@ -7,7 +7,7 @@ A map that was drawn again from nothing would have songs elsewhere and clusters 
 a damaged one is given back from what was published, or else the map before it stands again.
 """
 
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import polars as pl
@@ -18,9 +18,7 @@ from fastdino.core.storage import read_json, write_json
 from fastdino.reports import map_files
 from fastdino.training import registry
 from fastdino.upkeep.verify import recovery
-from fastdino.upkeep.verify.finding import Finding, Mender, noting, reason, songs
-
-Findings = Generator[Finding, None, None]
+from fastdino.upkeep.verify.finding import Finding, Findings, Mender, noting, reason, songs
 
 
 def check(home: Home, expected: set[str] | None, *, repair: bool) -> Findings:

@@ -17,9 +17,7 @@ from fastdino.core.storage import exists, folders, rename, unlink
 from fastdino.training import registry
 from fastdino.training.promotion import GOING
 from fastdino.upkeep.verify import recovery
-from fastdino.upkeep.verify.finding import DAMAGE, Finding, Mender, reason
-
-Findings = Generator[Finding, None, None]
+from fastdino.upkeep.verify.finding import DAMAGE, Finding, Findings, Mender, reason
 
 
 def check(home: Home, *, repair: bool) -> Generator[Finding, None, set[str]]:
@@ -127,14 +125,6 @@ def _check_current(home: Home, working: set[str], *, repair: bool) -> Findings:
 def _check_checkpoint(path: Path, repair: bool) -> Findings:
     if not path.exists():
         return
-    wrong = _wrong_checkpoint(path)
-    if wrong is None:
-        return
-    found = Finding(path, wrong, "deleted; the training that was interrupted begins anew")
-    yield found.settled(path.unlink, repair=repair)
-
-
-def _wrong_checkpoint(path: Path) -> str | None:
     from safetensors import SafetensorError
 
     from fastdino.training.loop import read_checkpoint
@@ -142,8 +132,9 @@ def _wrong_checkpoint(path: Path) -> str | None:
     try:
         read_checkpoint(path)
     except (*DAMAGE, SafetensorError) as error:
-        return reason(path, error)
-    return None
+        mend = "deleted; the training that was interrupted begins anew"
+        found = Finding(path, reason(path, error), mend)
+        yield found.settled(path.unlink, repair=repair)
 
 
 def _check_tracks(path: Path, *, repair: bool) -> Findings:

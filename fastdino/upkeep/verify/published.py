@@ -4,13 +4,13 @@ Belongs here: reading it to the last block, and beside the files it is published
 repair but deleting it, as it is made from those files alone.
 """
 
-from collections.abc import Generator
 from pathlib import Path
 
 import duckdb
 
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
+from fastdino.database.connection import count_rows
 from fastdino.database.publishing import (
     fingerprint_of,
     is_what_would_be_published,
@@ -19,9 +19,7 @@ from fastdino.database.publishing import (
 )
 from fastdino.ingestion import catalog, skipped
 from fastdino.training import registry
-from fastdino.upkeep.verify.finding import Finding, Mender
-
-Findings = Generator[Finding, None, None]
+from fastdino.upkeep.verify.finding import Finding, Findings, Mender
 
 
 def check(home: Home, expected: set[str] | None, *, repair: bool) -> Findings:
@@ -85,11 +83,7 @@ def check(home: Home, expected: set[str] | None, *, repair: bool) -> Findings:
 def _counts(database: Path, model_id: str) -> dict[str, int]:
     """Rows of its tables; embeddings are of one model."""
     with duckdb.connect(str(database), read_only=True) as db:
-        counts = {
-            name: db.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]
-            for name in ("tracks", "files", "skipped")
-        }
-        counts["embeddings"] = db.execute(
-            "SELECT count(*) FROM embeddings WHERE model_id = ?", [model_id]
-        ).fetchall()[0][0]
+        counts = {name: count_rows(db, name) for name in ("tracks", "files", "skipped")}
+        query = "SELECT count(*) FROM embeddings WHERE model_id = ?"
+        ((counts["embeddings"],),) = db.execute(query, [model_id]).fetchall()
     return counts

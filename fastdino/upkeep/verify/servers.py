@@ -4,15 +4,13 @@ Belongs here: whether it can be read. Does not: whether it is still so, which th
 say.
 """
 
-from collections.abc import Generator
-
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.servers import matching
-from fastdino.upkeep.verify.finding import Finding, reason
+from fastdino.upkeep.verify.finding import Finding, Findings, reason
 
 
-def check(home: Home, *, repair: bool) -> Generator[Finding, None, None]:
+def check(home: Home, *, repair: bool) -> Findings:
     """Check the music server's ids; a repair deletes them if they are damaged."""
     if not home.server_ids.exists():
         return

@@ -20,9 +20,8 @@ from fastdino.core.storage import fetched, folders, read_json, write_json
 from fastdino.spectrograms import SpectrogramSettings
 from fastdino.spectrograms import shards as shard_files
 from fastdino.spectrograms.stage import FAILED, read_failures, sound_failures
-from fastdino.upkeep.verify.finding import DAMAGE, Finding, Mender, noting, reason, songs
+from fastdino.upkeep.verify.finding import DAMAGE, Finding, Findings, Mender, noting, reason, songs
 
-Findings = Generator[Finding, None, None]
 # The tracks of each shard, as it is after the check; None where they cannot be told.
 Held = dict[Path, set[str] | None]
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fastdino.core.errors import UserError
@@ -18,8 +17,9 @@ from fastdino.core.home import Home
 from fastdino.core.progress import Progress
 from fastdino.core.storage import fetched, folders, rename, unlink
 from fastdino.embeddings.vectors import COLUMNS, read_vectors, vector_files, write_vectors
+from fastdino.spectrograms.shards import of_tracks
 from fastdino.training import registry
-from fastdino.upkeep.verify.finding import DAMAGE, Finding, Mender, reason, songs
+from fastdino.upkeep.verify.finding import DAMAGE, Finding, Findings, Mender, reason, songs
 from fastdino.upkeep.verify.models import describe
 from fastdino.upkeep.verify.spectrograms import Held
 
@@ -115,7 +115,7 @@ def check(
 
 def _check_file(
     path: Path, vectors: Vectors, spare: set[str], *, again: bool, repair: bool
-) -> Generator[Finding, None, None]:
+) -> Findings:
     found = []
     afterwards = (
         "the next run computes them again"
@@ -155,8 +155,7 @@ def _rewrite(path: Path, vectors: Vectors, keep: set[str], *, again: bool) -> No
     elif vectors.unreadable or not keep:
         unlink(path)
     else:
-        table = read_vectors(path)
-        write_vectors(path, table.filter(pc.is_in(table["track_id"], pa.array(list(keep)))))
+        write_vectors(path, of_tracks(read_vectors(path), keep))
 
 
 def inspect(path: Path, dim: int) -> Vectors:
