@@ -206,6 +206,8 @@ def _figure(value: Scalar) -> dict[str, Any]:
             return _typed("int", value)
         case float() if math.isfinite(value):
             return _typed("float", _rounded(value))
+        case str():
+            return _typed("text", one_line(runnable(value)))
         case _:
             return _typed("text", "–" if value is None else str(value))
 

@@ -18,7 +18,7 @@ from assets.spectrograms import (
     told_of,
     wanted_tracks,
 )
-from assets.stage import DUCKDB_POOL, HomeFolder, Pipes, failed, run_steps, stage_asset
+from assets.stage import DUCKDB_POOL, HomeFolder, Pipes, run_steps, stage_asset, stage_check
 from fastdino.core import outcomes
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
@@ -61,7 +61,7 @@ def music_duckdb(
     return made._replace(metadata=shown)
 
 
-@dg.asset_check(
+@stage_check(
     asset=music_duckdb,
     blocking=True,
     description="The database holds the tracks of the catalogue and a vector of each decoded one.",
@@ -69,26 +69,24 @@ def music_duckdb(
 def database_matches_the_files(home: HomeFolder) -> dg.AssetCheckResult:
     """Catch a database that was published from something else than the files say."""
     if not home.open().database.exists():
-        return failed(UserError("there is no database yet: materialise music_duckdb"))
+        raise UserError("there is no database yet: materialise music_duckdb")
     path = home.open().database
+    tracks = files_catalog.track_ids(files_catalog.read(home.open()))
+    wanted = wanted_tracks(home.open())
+    expected = {"tracks": tracks, "songs": tracks, "current_embeddings": wanted}
     try:
-        tracks = files_catalog.track_ids(files_catalog.read(home.open()))
-        wanted = wanted_tracks(home.open())
-        expected = {"tracks": tracks, "songs": tracks, "current_embeddings": wanted}
         with duckdb.connect(str(path), read_only=True) as database:
             found = {name: _track_ids(database, name) for name in expected}
-        # Other runs may bring and take songs, decode and embed while this one publishes.
-        moved: set[str] = set()
-        if catalogue_changed_since(home.open(), Publish):
-            moved = tracks.symmetric_difference(found["tracks"])
-        heard = moved | later_tracks(
-            home.open(),
-            shards_since(home.open(), Embed) | _vector_files_since(home.open(), Publish),
-        )
-    except UserError as error:
-        return failed(error)
     except duckdb.Error as error:
-        return failed(UserError(f"{path} cannot be read ({error}): materialise music_duckdb"))
+        raise UserError(f"{path} cannot be read ({error}): materialise music_duckdb") from error
+    # Other runs may bring and take songs, decode and embed while this one publishes.
+    moved: set[str] = set()
+    if catalogue_changed_since(home.open(), Publish):
+        moved = tracks.symmetric_difference(found["tracks"])
+    heard = moved | later_tracks(
+        home.open(),
+        shards_since(home.open(), Embed) | _vector_files_since(home.open(), Publish),
+    )
     later = {"tracks": moved, "songs": moved, "current_embeddings": heard}
     off = {name: expected[name].symmetric_difference(found[name]) for name in expected}
     excused = {track for name in expected for track in off[name] & later[name]}

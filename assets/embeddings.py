@@ -13,9 +13,8 @@ from assets.spectrograms import (
     told_of,
     wanted_tracks,
 )
-from assets.stage import GPU_POOL, HomeFolder, Pipes, failed, run_steps, stage_asset
+from assets.stage import GPU_POOL, HomeFolder, Pipes, run_steps, stage_asset, stage_check
 from assets.training import fastdino_model
-from fastdino.core.errors import UserError
 from fastdino.core.storage import exists
 from fastdino.embeddings.vectors import song_ids, vector_files
 from fastdino.steps import CompareCandidate, Embed
@@ -47,7 +46,7 @@ def embedding_vectors(
     return run_steps(context, pipes, home, Embed(), CompareCandidate())
 
 
-@dg.asset_check(
+@stage_check(
     asset=embedding_vectors,
     blocking=True,
     description="Vectors are finite, of unit length, and of the model's dimension.",
@@ -56,15 +55,12 @@ def vectors_are_sound(home: HomeFolder) -> dg.AssetCheckResult:
     """Keep numbers that no distance can be computed from out of the database."""
     songs = 0
     wrong: list[str] = []
-    try:
-        model = registry.current(home.open())
-        for file in vector_files(home.open(), model["model_id"]):
-            found = inspect(file, model["dim"])
-            songs += len(found.tracks)
-            # One that is gone by now was joined with another, which has its songs.
-            wrong += [f"{file}: {why}" for why in found.reasons[:1] if exists(file)]
-    except UserError as error:
-        return failed(error)
+    model = registry.current(home.open())
+    for file in vector_files(home.open(), model["model_id"]):
+        found = inspect(file, model["dim"])
+        songs += len(found.tracks)
+        # One that is gone by now was joined with another, which has its songs.
+        wrong += [f"{file}: {why}" for why in found.reasons[:1] if exists(file)]
     then = f"; {wrong[0]}: run `fastdino verify --repair`, then `fastdino run`" if wrong else ""
     return dg.AssetCheckResult(
         passed=songs > 0 and not wrong,
@@ -73,21 +69,18 @@ def vectors_are_sound(home: HomeFolder) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(
+@stage_check(
     asset=embedding_vectors,
     blocking=True,
     description="Every decoded track of the catalogue has a vector of the whole song.",
 )
 def every_track_has_a_vector(home: HomeFolder) -> dg.AssetCheckResult:
     """Catch vectors that were lost or made for other shards."""
-    try:
-        wanted = wanted_tracks(home.open())
-        model_id = registry.current(home.open())["model_id"]
-        lost = wanted.difference(song_ids(home.open(), model_id, wanted))
-        # Another run may decode songs while this one embeds.
-        later = lost & later_tracks(home.open(), shards_since(home.open(), Embed))
-    except UserError as error:
-        return failed(error)
+    wanted = wanted_tracks(home.open())
+    model_id = registry.current(home.open())["model_id"]
+    lost = wanted.difference(song_ids(home.open(), model_id, wanted))
+    # Another run may decode songs while this one embeds.
+    later = lost & later_tracks(home.open(), shards_since(home.open(), Embed))
     lost -= later
     return dg.AssetCheckResult(
         passed=not lost,

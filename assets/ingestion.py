@@ -11,11 +11,10 @@ from assets.stage import (
     HomeFolder,
     Pipes,
     config_of,
-    failed,
     run_steps,
     stage_asset,
+    stage_check,
 )
-from fastdino.core.errors import UserError
 from fastdino.ingestion import catalog as files_catalog
 from fastdino.steps import Ingest
 
@@ -50,17 +49,14 @@ def catalog(
     return run_steps(context, pipes, home, step)
 
 
-@dg.asset_check(
+@stage_check(
     asset=catalog,
     blocking=True,
     description="The music folders hold at least one song that can be used.",
 )
 def catalog_has_songs(home: HomeFolder) -> dg.AssetCheckResult:
     """Stop the run before every later stage reports that there is nothing to do."""
-    try:
-        files = files_catalog.read(home.open())
-    except UserError as error:
-        return failed(error)
+    files = files_catalog.read(home.open())
     songs = len(files_catalog.track_ids(files))
     return dg.AssetCheckResult(
         passed=songs > 0,

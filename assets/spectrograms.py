@@ -17,12 +17,11 @@ from assets.stage import (
     HomeFolder,
     Pipes,
     config_of,
-    failed,
     run_steps,
     stage_asset,
+    stage_check,
 )
 from fastdino.core import outcomes
-from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.storage import written_since
 from fastdino.ingestion import catalog as files_catalog
@@ -119,18 +118,15 @@ def told_of(later: Collection[str]) -> str:
     return f"; {len(later)} that came or went meanwhile are left to the next run" if later else ""
 
 
-@dg.asset_check(
+@stage_check(
     asset=spectrogram_shards,
     blocking=True,
     description="Every track of the catalogue has a spectrogram, or a reason why not.",
 )
 def every_track_is_accounted_for(home: HomeFolder) -> dg.AssetCheckResult:
     """Catch shards that were deleted, cut short or written for other settings."""
-    try:
-        wanted = files_catalog.track_ids(files_catalog.read(home.open()))
-        decoded = set(decoded_tracks(home.open()))
-    except UserError as error:
-        return failed(error)
+    wanted = files_catalog.track_ids(files_catalog.read(home.open()))
+    decoded = set(decoded_tracks(home.open()))
     lost = wanted - decoded - failed_tracks(home.open())
     # Which of them came since then is not known: what is lost as well, the next run's check finds.
     later = lost if catalogue_changed_since(home.open(), Spectrograms) else set()
@@ -143,18 +139,13 @@ def every_track_is_accounted_for(home: HomeFolder) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(
+@stage_check(
     asset=spectrogram_shards,
     description=f"At most {FAILED_SHARE:.0%} of the files cannot be read or decoded.",
 )
 def few_files_failed(home: HomeFolder) -> dg.AssetCheckResult:
     """Warn when so much fails that the disk or a decoder is the likelier culprit."""
-    try:
-        files = files_catalog.songs(files_catalog.read(home.open()))
-    except UserError as error:
-        return dg.AssetCheckResult(
-            passed=False, severity=dg.AssetCheckSeverity.WARN, description=str(error)
-        )
+    files = files_catalog.songs(files_catalog.read(home.open()))
     unusable = pl.col("error").is_not_null() | pl.col("track_id").is_in(
         list(failed_tracks(home.open()))
     )
@@ -162,7 +153,6 @@ def few_files_failed(home: HomeFolder) -> dg.AssetCheckResult:
     share = lost / max(files.height, 1)
     return dg.AssetCheckResult(
         passed=lost <= max(ALWAYS_ALLOWED, FAILED_SHARE * files.height),
-        severity=dg.AssetCheckSeverity.WARN,
         description=f"{lost} of {files.height} files ({share:.1%}); reasons: table failures",
         metadata={"failed files": lost, "share": share},
     )

@@ -7,6 +7,7 @@ Does not: anything that one stage needs and the others don't.
 import contextlib
 import dataclasses
 import enum
+import functools
 import sys
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -20,8 +21,9 @@ from pydantic import Field, create_model
 import fastdino
 from assets.at_work import at_work
 from fastdino.core import environment, storage
-from fastdino.core.errors import UserError
+from fastdino.core.errors import UserError, readable_errors
 from fastdino.core.home import Home
+from fastdino.core.text import one_line, runnable
 from fastdino.steps import Step
 
 # One for all: Dagster shows several folded up, and in none of them what is made of what.
@@ -54,12 +56,21 @@ def stage_asset(
     """
 
     def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
+        @functools.wraps(function)
+        def make(context: dg.AssetExecutionContext, **given: Any) -> Any:
+            # Also before a step runs: an option of the Launchpad that cannot be, a damaged file.
+            try:
+                with readable_errors(Path(given["home"].path)):
+                    return function(context, **given)
+            except UserError as error:
+                raise dg.Failure(_said(str(error)), allow_retries=False) from error
+
         same: dict[str, Any] = {
             "owners": OWNERS,
             "code_version": fastdino.__version__,
             "metadata": {STEPS: [step.name for step in steps]},
         }
-        return dg.asset(group_name=GROUP, **same, **own)(function)
+        return dg.asset(group_name=GROUP, **same, **own)(make)
 
     return decorate
 
@@ -89,6 +100,44 @@ class HomeFolder(dg.ConfigurableResource):
         home = Home(Path(self.path).expanduser().absolute())
         storage.mount(home.root)
         return home
+
+
+def stage_check(
+    *, asset: dg.AssetsDefinition, blocking: bool = False, **own: Any
+) -> Callable[[Callable[[HomeFolder], dg.AssetCheckResult]], dg.AssetChecksDefinition]:
+    """``dagster.asset_check`` with what all checks have in common.
+
+    One that cannot look, for what it is about is not there, is damaged, or its disk is away, fails
+    and says why.
+
+    Args:
+        asset: what is looked at.
+        blocking: whether what comes after it has to wait until the check passes; one that does
+            not block only warns.
+        own: what it has for itself.
+    """
+    severity = dg.AssetCheckSeverity.ERROR if blocking else dg.AssetCheckSeverity.WARN
+
+    def decorate(
+        function: Callable[[HomeFolder], dg.AssetCheckResult],
+    ) -> dg.AssetChecksDefinition:
+        @functools.wraps(function)
+        def look(home: HomeFolder) -> dg.AssetCheckResult:
+            try:
+                with readable_errors(Path(home.path)):
+                    found = function(home)
+            except UserError as error:
+                found = dg.AssetCheckResult(passed=False, description=str(error))
+            return found._replace(severity=severity, description=_said(found.description or ""))
+
+        return dg.asset_check(asset=asset, blocking=blocking, **own)(look)
+
+    return decorate
+
+
+def _said(text: str) -> str:
+    """``text`` in a line, its commands as one can type them here."""
+    return one_line(runnable(text))
 
 
 def config_of(step: type[Step], *, leave_out: Collection[str] = (), **defaults: Any) -> Any:
@@ -146,6 +195,7 @@ def run_steps(
         steps: what to run, with its options.
 
     Raises:
+        UserError: no step can be started, and only the user can mend that.
         dagster.Failure: a step failed, and only the user can mend it or a retry failed too.
         dagster.RetryRequested: a step failed for the first time.
     """
@@ -160,8 +210,6 @@ def run_steps(
                 "leaves": steps_of(context.assets_def.metadata_by_key[context.asset_key]),
             },
         )
-    except UserError as error:
-        raise dg.Failure(str(error), allow_retries=False) from error
     except DagsterPipesExecutionError as error:
         # The child could not say why: killed, most likely because memory ran out.
         names = ", ".join(step.name for step in steps)
@@ -179,8 +227,3 @@ def _fail(context: dg.AssetExecutionContext, failure: dg.Failure) -> NoReturn:
     if failure.allow_retries and context.retry_number < RETRIES:
         raise dg.RetryRequested(RETRIES, RETRY_AFTER_S) from failure
     raise failure
-
-
-def failed(error: UserError) -> dg.AssetCheckResult:
-    """The result of a check that cannot look: what it is about is not there, or is damaged."""
-    return dg.AssetCheckResult(passed=False, description=str(error))

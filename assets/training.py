@@ -11,8 +11,7 @@ import numpy as np
 import polars as pl
 
 from assets.spectrograms import spectrogram_shards, wanted_tracks
-from assets.stage import GPU_POOL, HomeFolder, Pipes, config_of, run_steps, stage_asset
-from fastdino.core.errors import UserError
+from assets.stage import GPU_POOL, HomeFolder, Pipes, config_of, run_steps, stage_asset, stage_check
 from fastdino.core.home import Home
 from fastdino.embeddings.drift import mostly_new_neighbors
 from fastdino.embeddings.vectors import read_songs
@@ -68,30 +67,22 @@ def _newest(home: Home) -> dict[str, Any]:
     return registry.candidate(home) or registry.current(home)
 
 
-def _warning(passed: bool, description: str, **metadata: float) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        passed=passed,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=description,
-        metadata=metadata,
-    )
+def _result(passed: bool, description: str, **metadata: float) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=passed, description=description, metadata=metadata)
 
 
-@dg.asset_check(
+@stage_check(
     asset=fastdino_model,
     description="The vectors spread over many dimensions (effective rank).",
 )
 def model_has_not_collapsed(home: HomeFolder) -> dg.AssetCheckResult:
     """Warn when training has mapped all songs to nearly the same few directions."""
-    try:
-        model = _newest(home.open())
-    except UserError as error:
-        return _warning(False, str(error))
+    model = _newest(home.open())
     rank = model["metrics"].get("effective_rank")
     if rank is None:
-        return _warning(True, "the effective rank was not measured")
+        return _result(True, "the effective rank was not measured")
     least = min(LEAST_RANK, LEAST_RANK_PER_TRACK * model["trained_tracks"])
-    return _warning(
+    return _result(
         rank >= least,
         f"effective rank {rank:.1f} of {model['dim']}, at least {least:.1f} is sound; "
         "train longer or on more songs if it is lower",
@@ -99,7 +90,7 @@ def model_has_not_collapsed(home: HomeFolder) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(
+@stage_check(
     asset=fastdino_model,
     description="The model finds songs of the same artist better than plain mel statistics do.",
 )
@@ -111,10 +102,7 @@ def model_beats_mel_statistics(home: HomeFolder) -> dg.AssetCheckResult:
     300 of them the nearest neighbours alone could not tell an untrained encoder from mel
     statistics. They are shown beside it, for they are what people hear.
     """
-    try:
-        model = _newest(home.open())
-    except UserError as error:
-        return _warning(False, str(error))
+    model = _newest(home.open())
     metrics = model["metrics"]
     # Models of before there was a table of quality know one measure.
     quality = model.get("quality") or {
@@ -127,7 +115,7 @@ def model_beats_mel_statistics(home: HomeFolder) -> dg.AssetCheckResult:
         if None not in (pair := tuple(quality[of].get(measure) for of in ("model", FLOOR)))
     }
     if not known:
-        return _warning(True, "not known: too few songs have an artist tag")
+        return _result(True, "not known: too few songs have an artist tag")
     ours, mel = next(iter(known.values()))
     found = "; ".join(
         f"{ARTIST_MEASURES[measure]} {of_model:.3f}, mel statistics {of_floor:.3f}"
@@ -136,7 +124,7 @@ def model_beats_mel_statistics(home: HomeFolder) -> dg.AssetCheckResult:
     then = (
         "" if ours >= mel else ": run the job train with more minutes, or when there is more music"
     )
-    return _warning(
+    return _result(
         ours >= mel,
         found + then,
         **{measure: of_model for measure, (of_model, _) in known.items()},
@@ -144,18 +132,15 @@ def model_beats_mel_statistics(home: HomeFolder) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(
+@stage_check(
     asset=fastdino_model,
     additional_deps=[spectrogram_shards, "promotion"],
     description=f"The collection has grown less than {GROWTH:.0%} since training.",
 )
 def model_fits_the_collection(home: HomeFolder) -> dg.AssetCheckResult:
     """Warn when it is time to run the job ``train``."""
-    try:
-        model, candidate = registry.current(home.open()), registry.candidate(home.open())
-        tracks = wanted_tracks(home.open())
-    except UserError as error:
-        return _warning(False, str(error))
+    model, candidate = registry.current(home.open()), registry.candidate(home.open())
+    tracks = wanted_tracks(home.open())
     known, new = staleness.known_and_new(home.open(), model, tracks)
     fits = not staleness.outgrown(known, new)
     growth = new / max(known, 1)
@@ -167,12 +152,12 @@ def model_fits_the_collection(home: HomeFolder) -> dg.AssetCheckResult:
             *staleness.known_and_new(home.open(), candidate, tracks)
         ):
             then = f"candidate {candidate['model_id']} is waiting; run the job promote"
-    return _warning(
+    return _result(
         fits, f"{now}; {then}", tracks=len(tracks), new_songs=new, known_songs=known, growth=growth
     )
 
 
-@dg.asset_check(
+@stage_check(
     asset=fastdino_model,
     # By name: that module imports this one.
     additional_deps=["embedding_vectors", "promotion"],
@@ -184,18 +169,15 @@ def new_songs_are_of_a_known_kind(home: HomeFolder) -> dg.AssetCheckResult:
     That is those of which most of the nearest songs were not trained on either (see
     ``embeddings.drift``).
     """
-    try:
-        model = registry.current(home.open())
-        trained = registry.trained_on(home.open().model(model["model_id"]))
-        tracks = files_catalog.tracks(files_catalog.read(home.open()))
-        ids, vectors = read_songs(home.open(), model["model_id"], set(tracks["track_id"]))
-    except UserError as error:
-        return _warning(False, str(error))
+    model = registry.current(home.open())
+    trained = registry.trained_on(home.open().model(model["model_id"]))
+    tracks = files_catalog.tracks(files_catalog.read(home.open()))
+    ids, vectors = read_songs(home.open(), model["model_id"], set(tracks["track_id"]))
     if trained is None:
-        return _warning(True, "not known: it was not kept which songs the model was trained on")
+        return _result(True, "not known: it was not kept which songs the model was trained on")
     new = np.array([track not in trained for track in ids], bool)
     if not new.any():
-        return _warning(True, "no song is newer than the model", new_songs=0)
+        return _result(True, "no song is newer than the model", new_songs=0)
     folder = pl.col("path").str.replace(r"/[^/]*$", "")
     artists = tracks.select("track_id", artist=pl.coalesce(pl.col("artists").list.first(), folder))
     order = pl.DataFrame({"track_id": ids}).join(artists, on="track_id", maintain_order="left")
@@ -205,7 +187,7 @@ def new_songs_are_of_a_known_kind(home: HomeFolder) -> dg.AssetCheckResult:
     then = f"; from {worth} on a new model is due"
     if unlike >= worth:
         then = ": the model has hardly heard their like; run the job train with afresh: true"
-    return _warning(
+    return _result(
         unlike < worth,
         f"{found}{then}",
         new_songs=int(new.sum()),

@@ -21,14 +21,15 @@ LOCALTIME, TIMEZONE = Path("/etc/localtime"), Path("/etc/timezone")
 def time_zone() -> str:
     """The computer's time zone by its name, such as "Europe/Berlin"; UTC if it has none.
 
-    That is what ``TZ`` says, else what ``/etc/localtime`` leads to, else ``/etc/timezone``.
+    That is what ``TZ`` says, or where a file that it names leads; where it is not set, or names
+    ``/etc/localtime``, what that leads to, else ``/etc/timezone``.
     """
     given = os.environ.get("TZ", "")
-    if name := _named(given.removeprefix(":")):
+    # TZ=:/etc/localtime is set to spare programs the look at whether the file has changed.
+    file = given.removeprefix(":") or str(LOCALTIME)
+    if name := _named(file) or _named(os.path.realpath(file)):
         return name
-    if not given:
-        if name := _named(os.path.realpath(LOCALTIME)):
-            return name
+    if file == str(LOCALTIME):
         try:
             if name := _named(TIMEZONE.read_text(encoding="utf-8").strip()):
                 return name

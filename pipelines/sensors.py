@@ -19,6 +19,7 @@ import polars as pl
 from assets.stage import HomeFolder
 from fastdino.core import environment
 from fastdino.core.errors import UserError, readable_errors
+from fastdino.core.text import one_line, runnable
 from fastdino.ingestion import catalog as files_catalog
 from fastdino.ingestion import scan
 from fastdino.steps import music_folders
@@ -170,7 +171,7 @@ def refresh_when_music_changes(
             exclude = environment.EXCLUDE.value()
             listing = scan.scan(folders, frozenset(known["path"]), exclude)
     except UserError as error:
-        return dg.SkipReason(str(error))
+        return dg.SkipReason(one_line(runnable(str(error))))
     now_s = time.time()
     found = fingerprint(listing.files, listing.unlisted)
     watch = look(Watch.parse(context.cursor), found, now_s)

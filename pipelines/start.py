@@ -18,7 +18,7 @@ from assets.at_work import is_at_work
 from assets.stage import HomeFolder
 from fastdino.core.errors import UserError, readable_errors
 from fastdino.core.files import try_lock
-from fastdino.core.text import one_line
+from fastdino.core.text import one_line, runnable
 from pipelines.catch_up import catch_up
 
 # Beside Dagster's history: locked by the one that runs, and what that is.
@@ -80,7 +80,7 @@ def main() -> int:
             dead = end_dead_runs(instance)
             told = catch_up(home, instance)
     except UserError as error:
-        print(f"fastdino: {one_line(str(error))}", file=sys.stderr)
+        print(f"fastdino: {one_line(runnable(str(error)))}", file=sys.stderr)
         return 2
     if dead:
         runs = "1 run" if dead == 1 else f"{dead} runs"

@@ -5,6 +5,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import dagster as dg
 import duckdb
@@ -17,7 +18,7 @@ import synthetic
 
 from assets import database, embeddings, ingestion, spectrograms, training
 from assets.stage import HomeFolder
-from fastdino.core import outcomes, tables
+from fastdino.core import outcomes, tables, text
 from fastdino.core.home import Home
 from fastdino.core.outcomes import Outcome
 from fastdino.core.summary import Summary
@@ -99,7 +100,26 @@ def test_a_check_fails_and_says_what_to_do_when_there_is_nothing(
 ) -> None:
     result = look(check, home)
     assert not result.passed
-    assert re.search(r"run .(fastdino|make) \w+|materialise \w+", str(result.description))
+    assert re.search(r"run .(\S*fastdino|make) \w+|materialise \w+", str(result.description))
+
+
+@pytest.mark.parametrize("check", ALL_CHECKS, ids=lambda check: check.check_key.name)
+def test_a_check_fails_and_says_why_where_its_disk_refuses(
+    check: dg.AssetChecksDefinition, tmp_path: Path
+) -> None:
+    result = look(check, Home(tmp_path / ("long" * 100)))
+    assert not result.passed
+    assert "File name too long; choose a shorter name" in str(result.description)
+
+
+@pytest.mark.parametrize("check", ALL_CHECKS, ids=lambda check: check.check_key.name)
+def test_a_check_says_what_to_do_in_a_line_and_as_one_can_type_it_here(
+    check: dg.AssetChecksDefinition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text, "program", lambda: "bin/fastdino")
+    said = str(look(check, Home(tmp_path / "two\nlines")).description)
+    assert "\n" not in said
+    assert re.search(r"run .(bin/fastdino|make) \w+|materialise \w+", said)
 
 
 @pytest.mark.parametrize("check", ALL_CHECKS, ids=lambda check: check.check_key.name)

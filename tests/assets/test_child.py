@@ -8,6 +8,7 @@ from dagster._core.definitions.metadata import metadata_map_from_external
 from PIL import Image
 
 from assets.child import PLOT_WIDTH, metadata, run, together
+from fastdino.core import text
 from fastdino.core.errors import UserError
 from fastdino.core.outcomes import Outcome
 from fastdino.core.summary import Column, Relation, Summary
@@ -32,6 +33,12 @@ def test_figures_keep_their_types_so_that_the_ui_can_plot_them() -> None:
 def test_figures_that_are_not_known_are_shown_as_text() -> None:
     values = shown(Summary("s", "h", True, counts={"rank": None, "loss": math.nan}))
     assert (values["rank"], values["loss"]) == ("–", "nan")
+
+
+def test_a_command_among_the_figures_can_be_typed_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "program", lambda: "bin/fastdino")
+    values = shown(Summary("s", "h", True, counts={"opens by": "`fastdino serve`"}))
+    assert values["opens by"] == "`bin/fastdino serve`"
 
 
 @pytest.mark.parametrize(

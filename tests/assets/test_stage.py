@@ -13,7 +13,10 @@ from dagster_shared.utils.warnings import PreviewWarning
 from assets import stage
 from assets.ingestion import catalog, catalog_has_songs
 from assets.pipes import pipes_client
+from assets.playlists import playlists
+from assets.research import comparison
 from assets.stage import HomeFolder, run_steps
+from assets.training import fastdino_model
 from fastdino.core.home import Home
 from fastdino.ingestion import catalog as files_catalog
 from fastdino.steps import Embed, Ingest
@@ -88,6 +91,41 @@ def test_what_only_the_user_can_mend_fails_at_once_with_the_plain_message(
     assert str(tmp_path / "unmounted") in failure_of(result, "catalog")
     assert "Traceback" not in failure_of(result, "catalog")
     assert retries(result) == 0
+
+
+@pytest.mark.parametrize(
+    ("asset", "options", "said"),
+    [
+        (fastdino_model, {"minutes": -1}, "-1 minutes are no time to train: give a number above 0"),
+        (fastdino_model, {"seed": -1}, "-1 is no seed: give 0 or more"),
+        (fastdino_model, {"ranks": 0}, "0 ranks are none: give 1 or more"),
+        (comparison, {"minutes": [0.1], "seeds": 0}, "0 runs of each are none: give 1 or more"),
+        (comparison, {"vectors": ["no name"]}, "no name"),
+        (playlists, {"folder": "lists", "songs": 0}, "0 songs are no playlist: give 1 or more"),
+        (playlists, {"folder": "lists", "paths": "odd"}, "'odd' is no way to name songs: give"),
+    ],
+)
+def test_an_option_in_the_launchpad_that_cannot_be_fails_at_once_with_the_plain_message(
+    asset: dg.AssetsDefinition, options: dict[str, object], said: str, home: Home
+) -> None:
+    name = asset.key.to_user_string()
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize(
+            [asset],
+            instance=instance,
+            resources={"home": HomeFolder(path=str(home.root)), "pipes": pipes_client()},
+            run_config={"ops": {name: {"config": options}}},
+            raise_on_error=False,
+        )
+    assert not result.success
+    assert said in failure_of(result, name)
+    assert retries(result) == 0
+
+
+def test_what_a_disk_refuses_before_a_step_begins_is_told_in_plain_words(tmp_path: Path) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = materialize(Home(tmp_path / ("long" * 100)), instance, catalog)
+    assert "File name too long; choose a shorter name" in failure_of(result, "catalog")
 
 
 def test_anything_else_is_tried_once_more_and_then_fails_with_its_message(

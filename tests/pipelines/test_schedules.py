@@ -25,6 +25,20 @@ def test_the_time_zone_is_what_is_set(given: str, monkeypatch: pytest.MonkeyPatc
     assert time_zone() == "Europe/Berlin"
 
 
+@pytest.mark.parametrize("colon", ["", ":"])
+@pytest.mark.parametrize("linked", [True, False])
+def test_where_the_computers_own_file_is_set_the_time_zone_is_the_computers(
+    linked: bool, colon: str, bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", f"{colon}{bare}/localtime")
+    if linked:
+        (bare / "localtime").symlink_to("/usr/share/zoneinfo/Asia/Tokyo")
+    else:
+        (bare / "localtime").write_bytes(b"TZif2")
+        (bare / "timezone").write_text("Asia/Tokyo\n")
+    assert time_zone() == "Asia/Tokyo"
+
+
 # As Debian has it, and macOS.
 @pytest.mark.parametrize("folder", ["/usr/share/zoneinfo", "/var/db/timezone/zoneinfo"])
 def test_the_time_zone_is_where_the_link_leads(bare: Path, folder: str) -> None:
