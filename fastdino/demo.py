@@ -10,6 +10,7 @@ can be told apart by ear, and their songs resemble one another without being cop
 
 import functools
 import logging
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -540,13 +541,17 @@ def synthesise(
         seconds: how long a song is, at least.
 
     Raises:
-        UserError: the library cannot be written there.
+        UserError: the library cannot be written there, or would come among files of others.
     """
     folder = folder.absolute()
     songs = plan(folder, artists, songs_per_artist, seconds)
     missing = [song for song in songs if not song.path.exists()]
     copy, damaged = folder / "Unsorted" / "copy.mp3", folder / "Unsorted" / "broken download.m4a"
     try:
+        ours = {copy.parent.name, *(song.artist.name for song in songs)}
+        # What was added to a demo library since is welcome there.
+        if missing == songs and folder.is_dir() and not ours.issuperset(os.listdir(folder)):
+            raise UserError(f"{folder} is not empty: give the demo library a folder of its own")
         for song in missing:
             song.path.parent.mkdir(parents=True, exist_ok=True)
         if missing:

@@ -78,6 +78,13 @@ def colour(audio: np.ndarray) -> np.ndarray:
     return np.log10([power[a:b].mean() + 1e-9 for a, b in itertools.pairwise(edges)])
 
 
+def test_it_is_not_written_among_the_songs_of_others(tmp_path: Path) -> None:
+    (tmp_path / "Abbey Road").mkdir()
+    with pytest.raises(UserError, match="is not empty"):
+        demo.synthesise(tmp_path, artists=1, songs_per_artist=1, seconds=1.0)
+    assert [path.name for path in tmp_path.iterdir()] == ["Abbey Road"]
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="file"):
