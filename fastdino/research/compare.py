@@ -194,7 +194,8 @@ def run(
     known = arms(base)
     trainable = [arm.name for arm in known.values() if arm.kind != "floor"]
     if unknown := [name for name in names if name not in trainable]:
-        raise UserError(f"no arm is called {unknown[0]!r}: there are {', '.join(trainable)}")
+        there = ", ".join(map(repr, trainable))
+        raise UserError(f"no arm is called {unknown[0]!r}: there are {there}")
     given = vectors or {}
     if taken := [name for name in given if name in known]:
         raise UserError(f"{taken[0]!r} is an arm of its own: give those vectors another name")

@@ -148,7 +148,7 @@ def test_no_budget_means_only_the_table(home_with_shards: Home) -> None:
 
 
 def test_an_unknown_arm_is_named_with_those_there_are(home_with_shards: Home) -> None:
-    with pytest.raises(UserError, match=r"no arm is called 'simclr'.*fastdino, published"):
+    with pytest.raises(UserError, match=r"no arm is called 'simclr'.*'fastdino', 'published'"):
         run(home_with_shards, ["simclr"])
 
 
