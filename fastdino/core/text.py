@@ -37,6 +37,11 @@ def one_line(text: str) -> str:
     return " ".join("".join(" " if steers(c) else c for c in shown(text)).split())
 
 
+def counted(number: int, what: str) -> str:
+    """So many of ``what``, which is said of one alone and takes an s."""
+    return f"{number:,} {what}" + "s" * (number != 1)
+
+
 def steers(character: str) -> bool:
     """Whether a character ends a line, or has a terminal do something else than show it."""
     return unicodedata.category(character) in _UNSEEN or character in _TURNING

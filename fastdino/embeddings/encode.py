@@ -24,6 +24,7 @@ from fastdino.core.home import Home
 from fastdino.core.progress import progress
 from fastdino.core.storage import exclusive_lock, fetched, still_locked
 from fastdino.core.summary import Scalar, Summary
+from fastdino.core.text import counted
 from fastdino.embeddings.vectors import read_vectors, schema, write_vectors
 from fastdino.spectrograms import SpectrogramSettings
 from fastdino.spectrograms import shards as shard_files
@@ -81,7 +82,9 @@ def run(home: Home, *, embedder: "type[Embedder] | None" = None) -> Summary:
     if done.tracks:
         speed = done.tracks / done.took_s
         counts |= {"songs_per_s": round(speed, 2), "dim": about["dim"]}
-        headline = f"{done.tracks} tracks ({done.hours:.1f} h) embedded at {speed:.0f} songs/s"
+        headline = (
+            f"{counted(done.tracks, 'track')} ({done.hours:.1f} h) embedded at {speed:.0f} songs/s"
+        )
     if candidate:
         beside = 0
         try:

@@ -22,6 +22,7 @@ from fastdino.core.home import Home
 from fastdino.core.progress import progress
 from fastdino.core.storage import exclusive_lock
 from fastdino.core.summary import Summary
+from fastdino.core.text import counted
 from fastdino.ingestion import (
     aliases,
     catalog,
@@ -224,7 +225,7 @@ def _summary(
     counts |= {"unchanged": len(still), "unreadable": len(unreadable)}
     songs = len(catalog.track_ids(after))
     told = ", ".join(f"{n:,} {kind}" for kind, n in counts.items() if n)
-    found = f"{songs:,} songs in {len(after):,} files: {told}"
+    found = f"{counted(songs, 'song')} in {counted(len(after), 'file')}: {told}"
     of_others = {"skipped": len(left_out), "companions": listing.companions}
     return Summary(
         stage="ingest",

@@ -24,6 +24,7 @@ from fastdino.core.paths import to_path
 from fastdino.core.progress import progress
 from fastdino.core.storage import exclusive_lock, exists, stamps, still_locked, write_json
 from fastdino.core.summary import Summary
+from fastdino.core.text import counted
 from fastdino.core.workers import WorkerFailure
 from fastdino.ingestion import catalog
 from fastdino.spectrograms import parcels, shards
@@ -319,14 +320,15 @@ def _summary(
     undecoded = done.failed_by(FILE, MACHINE)
     parts = []
     if len(new):
-        parts.append(f"{len(new):,} new songs ({new_s / 3600:.1f} h at {speed:.0f}x real time)")
+        hours = f"{new_s / 3600:.1f} h at {speed:.0f}x real time"
+        parts.append(f"{counted(len(new), 'new song')} ({hours})")
     parts += [f"{len(undecoded):,} could not be decoded"] * bool(undecoded)
-    parts += [f"{len(changed):,} files changed since ingest"] * bool(changed)
-    parts += [f"{len(missing):,} files cannot be read now"] * bool(missing)
+    parts += [f"{counted(len(changed), 'file')} changed since ingest"] * bool(changed)
+    parts += [f"{counted(len(missing), 'file')} cannot be read now"] * bool(missing)
     left = index.join(files, on="track_id", how="anti")
     n_left = left["track_id"].n_unique()
     n_there = tracks["track_id"].n_unique() - n_left
-    headline = ", ".join([*parts, f"{n_there:,} in all"]) if parts else f"{n_there:,} songs"
+    headline = ", ".join([*parts, f"{n_there:,} in all"]) if parts else counted(n_there, "song")
     headline += f" and {n_left:,} that left the collection" * bool(n_left)
     # Those of before; of the others was told.
     waiting = failures.filter(
@@ -341,13 +343,14 @@ def _summary(
     warnings = []
     if missing:
         warnings.append(
-            f"{len(missing):,} files of the catalogue cannot be read now, such as {missing[0]}: "
-            "is a disk not mounted? Otherwise run ingest to bring the catalogue up to date"
+            f"{counted(len(missing), 'file')} of the catalogue cannot be read now, such as "
+            f"{missing[0]}: is a disk not mounted? Otherwise run ingest to bring the catalogue up "
+            "to date"
         )
     if changed:
         warnings.append(
-            f"{len(changed):,} files changed since ingest, such as {changed[0]}: the next run "
-            "takes them in"
+            f"{counted(len(changed), 'file')} changed since ingest, such as {changed[0]}: the next "
+            "run takes them in"
         )
     for kind, told in (
         (FILE, "they are tried again"),
@@ -357,9 +360,10 @@ def _summary(
             first, failure = failed[0]
             then = _next_try(failures.filter(kind=kind))
             is_cut = any(candidate.start_s is not None for candidate, _ in failed)
+            lost = counted(len(failed), "song" if is_cut else "file")
             warnings.append(
-                f"{len(failed):,} {'songs' if is_cut else 'files'} could not be decoded, such as "
-                f"{first.path} ({first.reason(failure.reason)}); {told} {then}, or all at once "
+                f"{lost} could not be decoded, such as {first.path} "
+                f"({first.reason(failure.reason)}); {told} {then}, or all at once "
                 "by `fastdino spectrograms --retry`"
             )
     mb = (pl.col("n_frames").cast(pl.Int64) * pl.col("n_mels")).sum() / 1e6

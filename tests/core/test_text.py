@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fastdino.core import text
-from fastdino.core.text import OneLineFormatter, one_line
+from fastdino.core.text import OneLineFormatter, counted, one_line
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,11 @@ from fastdino.core.text import OneLineFormatter, one_line
 )
 def test_what_would_steer_a_terminal_is_left_out(text: str, shown: str) -> None:
     assert one_line(text) == shown
+
+
+def test_one_is_no_more_than_one() -> None:
+    told = [counted(number, "new song") for number in (0, 1, 2, 15_000)]
+    assert told == ["0 new songs", "1 new song", "2 new songs", "15,000 new songs"]
 
 
 def test_a_log_line_stays_one_whatever_a_file_is_called() -> None:

@@ -198,7 +198,7 @@ def test_a_folder_with_nothing_usable_is_catalogued_with_a_warning(
     (tmp_path / "music").mkdir()
     (tmp_path / "music/empty.mp3").touch()
     summary = ingestion.run(home, [tmp_path / "music"])
-    assert summary.headline == "0 songs in 1 files: 1 unreadable"
+    assert summary.headline == "0 songs in 1 file: 1 unreadable"
     assert any("none of the files" in warning for warning in summary.warnings)
 
 

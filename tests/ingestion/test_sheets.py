@@ -67,7 +67,7 @@ def error(home: Home) -> str | None:
 
 def test_the_tracks_of_a_sheet_are_the_songs(album: Path, home: Home) -> None:
     summary = ingestion.run(home, [album.parent])
-    assert summary.headline == "3 songs in 1 files: 1 new"
+    assert summary.headline == "3 songs in 1 file: 1 new"
     found = songs(home)
     columns = ("track_number", "title", "artist", "start_s", "end_s", "duration_s")
     assert found["start_s"][2] == 8.0
@@ -608,7 +608,7 @@ def test_a_song_that_cannot_be_decoded_is_named(
     assert f"{album / 'album.flac'}: {why}" in caplog.text
     (warning,) = summary.warnings
     assert warning.startswith(
-        f"1 songs could not be decoded, such as {album / 'album.flac'} ({why})"
+        f"1 song could not be decoded, such as {album / 'album.flac'} ({why})"
     )
 
 

@@ -100,7 +100,7 @@ def test_an_album_in_one_file_that_changed_is_one_file(home: Home, tmp_path: Pat
     cue_album.write(album, seed=1)
     summary = spectrograms.run(home)
     assert summary.counts["new_tracks"] == 0
-    assert summary.warnings[0].startswith("1 files changed since ingest")
+    assert summary.warnings[0].startswith("1 file changed since ingest")
 
 
 def test_a_home_whose_catalogue_has_no_times_of_changing_goes_by_the_others(

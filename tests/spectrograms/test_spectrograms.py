@@ -234,7 +234,7 @@ def test_not_all_is_up_to_date_while_songs_could_not_be_decoded(home: Home, tmp_
     first = spectrograms.run(home)
     assert first.headline.endswith("1 could not be decoded, 1 in all")
     assert "they are tried again when they change, or" in first.warnings[0]
-    known = "1 songs; 1 could not be decoded before (tried again "
+    known = "1 song; 1 could not be decoded before (tried again "
     assert spectrograms.run(home).headline == f"{known}when they change)"
 
     path = home.shards(SETTINGS.spec_id) / "failures.parquet"
@@ -247,7 +247,7 @@ def test_not_all_is_up_to_date_while_songs_could_not_be_decoded(home: Home, tmp_
 
     (music / "silence.wav").unlink()
     ingestion.run(home, [music])
-    assert spectrograms.run(home).headline == "1 songs, all up to date"
+    assert spectrograms.run(home).headline == "1 song, all up to date"
 
 
 def test_songs_that_left_the_collection_are_not_counted_among_those_that_are_there(
