@@ -18,7 +18,7 @@ from assets.at_work import is_at_work
 from assets.stage import HomeFolder
 from fastdino.core.errors import UserError, readable_errors
 from fastdino.core.files import try_lock
-from fastdino.core.text import one_line, runnable
+from fastdino.core.text import counted, one_line, runnable
 from pipelines.catch_up import catch_up
 
 # Beside Dagster's history: locked by the one that runs, and what that is.
@@ -83,9 +83,9 @@ def main() -> int:
         print(f"fastdino: {one_line(runnable(str(error)))}", file=sys.stderr)
         return 2
     if dead:
-        runs = "1 run" if dead == 1 else f"{dead} runs"
         print(
-            f"{runs} had not ended when Dagster last did: shown as failed, and can be started again"
+            f"{counted(dead, 'run')} had not ended when Dagster last did: shown as failed, and can "
+            "be started again"
         )
     if told:
         print(f"Dagster is told what was made without it: {', '.join(told)}")

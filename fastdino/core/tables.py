@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fastdino.core.errors import disk_trouble
+from fastdino.core.errors import UserError, disk_trouble
 from fastdino.core.storage import atomic_replace, fetched
 
 # Up to here each text of a column is written once, however often it occurs.
@@ -67,6 +67,26 @@ def read(
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     return frame
+
+
+def read_kept(source: Path, schema: pl.Schema, without: str) -> pl.DataFrame:
+    """Read what can be done without: no rows if there is no file.
+
+    Args:
+        source: the file.
+        schema: its columns.
+        without: what follows if it is lost, for a person.
+
+    Raises:
+        OSError: as ``read`` does.
+        UserError: it is damaged.
+    """
+    try:
+        return read(source, schema, missing_ok=True)
+    except ValueError as error:
+        raise UserError(
+            f"{source} is damaged: run `fastdino verify --repair`; {without}"
+        ) from error
 
 
 def check(source: Path, schema: pl.Schema) -> None:

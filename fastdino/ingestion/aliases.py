@@ -7,10 +7,11 @@ is known by its id of old. Does not: finding them (``diff.with_known_ids``).
 import polars as pl
 
 from fastdino.core import tables
-from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 
 SCHEMA = pl.Schema({"audio_id": pl.String(), "track_id": pl.String()})
+# What follows if it is lost.
+WITHOUT = "files that are there now keep their songs' ids"
 
 
 def read(home: Home) -> pl.DataFrame:
@@ -19,13 +20,7 @@ def read(home: Home) -> pl.DataFrame:
     Raises:
         UserError: the file is damaged.
     """
-    try:
-        return tables.read(home.aliases, SCHEMA, missing_ok=True)
-    except ValueError as error:
-        raise UserError(
-            f"{home.aliases} is damaged: run `fastdino verify --repair`; files that are there now "
-            "keep their songs' ids"
-        ) from error
+    return tables.read_kept(home.aliases, SCHEMA, WITHOUT)
 
 
 def keep(home: Home, known: pl.DataFrame, files: pl.DataFrame) -> None:

@@ -163,6 +163,13 @@ def track_ids(files: pl.DataFrame) -> set[str]:
     return set(songs(files)["track_id"].drop_nulls())
 
 
+def first_seen(files: pl.DataFrame, seen: pl.DataFrame) -> pl.DataFrame:
+    """The catalogue with the paths of ``seen`` added at its times, whatever was said of them."""
+    known = seen.select("path", seen_at="added_at")
+    joined = files.join(known, on="path", how="left", maintain_order="left")
+    return joined.with_columns(added_at=pl.coalesce("seen_at", "added_at")).drop("seen_at")
+
+
 def tracks(files: pl.DataFrame) -> pl.DataFrame:
     """One row per song, sorted by ``track_id``.
 

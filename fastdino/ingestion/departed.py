@@ -8,11 +8,12 @@ which shards, vectors and maps keep.
 import polars as pl
 
 from fastdino.core import tables
-from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.ingestion import catalog
 
 SCHEMA = pl.Schema({name: catalog.SCHEMA[name] for name in ("track_id", "added_at")})
+# What follows if it is lost.
+WITHOUT = "songs that left before count as new when they come back"
 
 
 def read(home: Home) -> pl.DataFrame:
@@ -21,13 +22,7 @@ def read(home: Home) -> pl.DataFrame:
     Raises:
         UserError: the file is damaged.
     """
-    try:
-        return tables.read(home.departed, SCHEMA, missing_ok=True)
-    except ValueError as error:
-        raise UserError(
-            f"{home.departed} is damaged: run `fastdino verify --repair`; songs that left before "
-            "count as new when they come back"
-        ) from error
+    return tables.read_kept(home.departed, SCHEMA, WITHOUT)
 
 
 def keep(home: Home, known: pl.DataFrame, before: pl.DataFrame, after: pl.DataFrame) -> None:
@@ -43,6 +38,4 @@ def first_seen_kept(known: pl.DataFrame, before: pl.DataFrame, after: pl.DataFra
     """The catalogue ``after``, with files of songs that come back as old as these are."""
     arrived = after.join(before, on="path", how="anti")
     seen = arrived.select("path", "track_id").join(known, on="track_id")
-    seen = seen.select("path", seen_at="added_at")
-    joined = after.join(seen, on="path", how="left", maintain_order="left")
-    return joined.with_columns(added_at=pl.coalesce("seen_at", "added_at")).drop("seen_at")
+    return catalog.first_seen(after, seen)

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import polars as pl
 
-from fastdino.ingestion.catalog import SCHEMA
+from fastdino.ingestion.catalog import SCHEMA, first_seen
 from fastdino.ingestion.identify import CANNOT_READ, FAILED_VERSION, VERSION
 
 TAGS = (
@@ -188,13 +188,9 @@ def first_seen_kept(
 
     ``changed`` is what ``changes`` says of the two; it stays true of what is returned.
     """
-    seen = (
-        changed.filter(kind="moved")
-        .select("path", "old_path")
-        .join(before.select(old_path="path", seen_at="added_at"), on="old_path")
-    )
-    joined = after.join(seen.drop("old_path"), on="path", how="left", maintain_order="left")
-    return joined.with_columns(added_at=pl.coalesce("seen_at", "added_at")).drop("seen_at")
+    moved = changed.filter(kind="moved").select("path", "old_path")
+    seen = moved.join(before.select("added_at", old_path="path"), on="old_path")
+    return first_seen(after, seen)
 
 
 def _ranked(rows: pl.DataFrame, *order: str) -> pl.DataFrame:

@@ -13,6 +13,7 @@ import polars as pl
 from fastdino.core import tables
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
+from fastdino.core.text import counted
 
 KINDS = {
     "format": "a file of a kind that is not read",
@@ -73,13 +74,13 @@ def told(rows: pl.DataFrame) -> list[str]:
     if unread := paths.get("format"):
         kinds = Counter(ending(os.path.basename(path)) or "without an ending" for path in unread)
         named = _most((f"{n:,} {kind}" for kind, n in _ranked(kinds)), "kind")
-        parts.append(f"{len(unread):,} file{'s' * (len(unread) != 1)} not looked at: {named}")
+        parts.append(f"{counted(len(unread), 'file')} not looked at: {named}")
     if excluded := paths.get("excluded"):
         parts.append(f"{len(excluded):,} excluded")
     if folders := [path for kind in FOLDERS for path in paths.get(kind, ())]:
         names = Counter(os.path.basename(path) for path in folders)
         named = _most((name for name, _ in _ranked(names)), "name")
-        parts.append(f"{len(folders):,} folder{'s' * (len(folders) != 1)} skipped: {named}")
+        parts.append(f"{counted(len(folders), 'folder')} skipped: {named}")
     return parts
 
 
@@ -90,4 +91,4 @@ def _ranked(counts: Counter[str]) -> list[tuple[str, int]]:
 def _most(named: Iterable[str], what: str) -> str:
     first = list(named)
     left = len(first) - TOLD
-    return ", ".join(first[:TOLD]) + f" and {left:,} more {what}{'s' * (left > 1)}" * (left > 0)
+    return ", ".join(first[:TOLD]) + f" and {counted(left, f'more {what}')}" * (left > 0)

@@ -28,6 +28,7 @@ from fastdino.core.home import Home
 from fastdino.core.paths import shown
 from fastdino.core.storage import atomic_replace
 from fastdino.core.summary import Summary
+from fastdino.core.text import counted
 from fastdino.database.connection import connect, frame, rows
 from fastdino.page.script import bundle
 from fastdino.reports.palette import color, ramp
@@ -296,7 +297,7 @@ def _facts(counts: dict[str, Any], published_at: Any) -> str:
     """The line under the headline."""
     artists, hours = counts["artists"], counts["hours"]
     parts = [
-        f"{artists:,} artist{'s' * (artists != 1)}",
+        counted(artists, "artist"),
         f"{hours:,.0f} hours" if hours >= 10 else f"{hours:.1f} hours",
         f"{published_at.day} {published_at:%B %Y}",
     ]

@@ -445,9 +445,8 @@ class _Experiment:
         if not begun.exists() or read_json(begun) != identity:
             shutil.rmtree(folder, ignore_errors=True)
             write_json(begun, identity)
-        settings = dataclasses.replace(arm.settings, minutes=minutes, seed=seed)
         return Run(
-            settings.with_time(self.data.collection),
+            _recipe(arm, minutes, seed).with_time(self.data.collection),
             self.sampler(seed),
             collection=self.data.collection,
             frames_per_s=self.spec.frames_per_s,
@@ -465,10 +464,9 @@ class _Experiment:
 
     def _identity(self, arm: Arm, minutes: float, seed: int) -> dict[str, str]:
         """What a run depends on; another one is another run."""
-        settings = dataclasses.replace(arm.settings, minutes=minutes, seed=seed)
         return {
             "name": arm.name,
-            "recipe_id": settings.recipe_id,
+            "recipe_id": _recipe(arm, minutes, seed).recipe_id,
             "data": self.data.digest,
             "device": device_name(self.device),
             "code_version": __version__,
@@ -514,6 +512,10 @@ class _Experiment:
         vectors.save(folder / "heard.safetensors")
         # Last: who finds it finds the rest.
         write_json(folder / "result.json", {"identity": identity, "row": row})
+
+
+def _recipe(arm: Arm, minutes: float, seed: int) -> TrainingSettings:
+    return dataclasses.replace(arm.settings, minutes=minutes, seed=seed)
 
 
 def _row(arm: str, kind: str, minutes: float, seed: int, **figures: Any) -> dict[str, Any]:

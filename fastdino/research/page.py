@@ -20,6 +20,7 @@ from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.storage import atomic_replace, exclusive_lock, read_json
 from fastdino.core.summary import Summary
+from fastdino.core.text import counted
 from fastdino.page.page import page_fingerprint, render, sealed
 from fastdino.research.figures import (
     collapse_figure,
@@ -103,7 +104,7 @@ def _facts(about: Mapping[str, Any], seeds: int) -> str:
         parts.append(f"{about['tracks']:,} songs")
     if "hours" in about:
         parts.append(f"{about['hours']:,.1f} hours")
-    return " · ".join([*parts, f"up to {seeds} seed{'s' * (seeds != 1)}"])
+    return " · ".join([*parts, f"up to {counted(seeds, 'seed')}"])
 
 
 def write(

@@ -106,11 +106,12 @@ def run(
         start = _start(home, settings, spec.spec_id, current) if warm and current else None
         log.info("Training on %d tracks: %s", len(decoded), reason)
         collection = Collection.of(index, spec.frames_per_s)
-        recipe = settings.with_time(collection)
         if start:
             recipe = dataclasses.replace(settings.warm(), encoder=start.encoder.settings)
-        elif recipe.encoder != settings.encoder:
-            log.info("There is time for a wider encoder: %d channels", recipe.encoder.dim)
+        else:
+            recipe = settings.with_time(collection)
+            if recipe.encoder != settings.encoder:
+                log.info("There is time for a wider encoder: %d channels", recipe.encoder.dim)
         say(
             warm=start is not None,
             encoder=dataclasses.asdict(recipe.encoder),

@@ -22,6 +22,7 @@ from fastdino.core.home import Home
 from fastdino.core.progress import progress
 from fastdino.core.storage import exclusive_lock, exists, folders, stamps, unlink
 from fastdino.core.summary import Summary
+from fastdino.core.text import counted
 from fastdino.embeddings.vectors import FILES, read_vectors, vector_files, write_vectors
 from fastdino.ingestion import catalog
 from fastdino.spectrograms import SpectrogramSettings, shards
@@ -67,7 +68,7 @@ def run(home: Home) -> Summary:
     headline = "there is nothing to drop or to join"
     if did_work:
         headline = (
-            f"{gone:,} song{'s' * (gone != 1)} dropped that left the collection, "
+            f"{counted(gone, 'song')} dropped that left the collection, "
             f"{freed:,.0f} MB freed, {n_shards:,} shards"
         )
     return Summary(

@@ -25,8 +25,8 @@ def check(home: Home, *, repair: bool) -> Generator[Finding, None, set[str] | No
     known = yield from _check_files(home, repair=repair)
     for path, read, then in (
         (home.skipped, skipped.read, "the next ingestion writes it anew"),
-        (home.aliases, aliases.read, "files that are there now keep their songs' ids"),
-        (home.departed, departed.read, "songs that left before count as new when they come back"),
+        (home.aliases, aliases.read, aliases.WITHOUT),
+        (home.departed, departed.read, departed.WITHOUT),
     ):
         try:
             read(home)

@@ -110,8 +110,3 @@ def noting(
         if finding.is_wrong:
             told.append(finding)
         yield finding
-
-
-def songs(n: int) -> str:
-    """A number of songs in words."""
-    return f"{n:,} song{'s' * (n != 1)}"

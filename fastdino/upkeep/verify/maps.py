@@ -15,10 +15,11 @@ import polars as pl
 from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.storage import read_json, write_json
+from fastdino.core.text import counted
 from fastdino.reports import map_files
 from fastdino.training import registry
 from fastdino.upkeep.verify import recovery
-from fastdino.upkeep.verify.finding import Finding, Findings, Mender, noting, reason, songs
+from fastdino.upkeep.verify.finding import Finding, Findings, Mender, noting, reason
 
 
 def check(home: Home, expected: set[str] | None, *, repair: bool) -> Findings:
@@ -45,7 +46,7 @@ def check(home: Home, expected: set[str] | None, *, repair: bool) -> Findings:
     if new or gone:
         yield Finding(
             home.maps(current),
-            f"the map lacks {songs(new)} and shows {gone:,} that it should not",
+            f"the map lacks {counted(new, 'song')} and shows {gone:,} that it should not",
             "brings it up to date",
             Mender.RUN,
         )

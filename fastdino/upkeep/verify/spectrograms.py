@@ -17,10 +17,11 @@ import pyarrow.parquet as pq
 from fastdino.core.home import Home
 from fastdino.core.progress import Progress
 from fastdino.core.storage import fetched, folders, read_json, write_json
+from fastdino.core.text import counted
 from fastdino.spectrograms import SpectrogramSettings
 from fastdino.spectrograms import shards as shard_files
 from fastdino.spectrograms.stage import FAILED, read_failures, sound_failures
-from fastdino.upkeep.verify.finding import DAMAGE, Finding, Findings, Mender, noting, reason, songs
+from fastdino.upkeep.verify.finding import DAMAGE, Finding, Findings, Mender, noting, reason
 
 # The tracks of each shard, as it is after the check; None where they cannot be told.
 Held = dict[Path, set[str] | None]
@@ -77,7 +78,7 @@ def check(
         if lost:
             yield Finding(
                 current,
-                f"no spectrogram of {songs(len(lost))} is there",
+                f"no spectrogram of {counted(len(lost), 'song')} is there",
                 "decodes them",
                 Mender.RUN,
             )
@@ -120,7 +121,9 @@ def _check_current(
         twice = shard.sound & seen
         found = []
         if shard.reasons:
-            damaged = f"{len(shard.damaged)} of its {songs(len(shard.tracks))} cannot be used: "
+            damaged = (
+                f"{len(shard.damaged)} of its {counted(len(shard.tracks), 'song')} cannot be used: "
+            )
             found.append(
                 Finding(
                     path,
@@ -132,7 +135,7 @@ def _check_current(
             found.append(
                 Finding(
                     path,
-                    f"it holds {songs(len(twice))} that an older shard holds as well",
+                    f"it holds {counted(len(twice), 'song')} that an older shard holds as well",
                     "left out here",
                 )
             )
@@ -148,7 +151,7 @@ def _check_current(
     if left:
         yield Finding(
             folder,
-            f"it holds {songs(len(left))} that left the collection",
+            f"it holds {counted(len(left), 'song')} that left the collection",
             "kept in case they come back; `fastdino compact` drops them",
             Mender.COMPACTION,
         )

@@ -16,10 +16,11 @@ from fastdino.core.errors import UserError
 from fastdino.core.home import Home
 from fastdino.core.progress import Progress
 from fastdino.core.storage import fetched, folders, rename, unlink
+from fastdino.core.text import counted
 from fastdino.embeddings.vectors import COLUMNS, read_vectors, vector_files, write_vectors
 from fastdino.spectrograms.shards import of_tracks
 from fastdino.training import registry
-from fastdino.upkeep.verify.finding import DAMAGE, Finding, Findings, Mender, reason, songs
+from fastdino.upkeep.verify.finding import DAMAGE, Finding, Findings, Mender, reason
 from fastdino.upkeep.verify.models import describe
 from fastdino.upkeep.verify.spectrograms import Held
 
@@ -108,7 +109,10 @@ def check(
         missing += sum(len(tracks or ()) for tracks in of_model.values())
         if again and missing:
             yield Finding(
-                folder, f"no vectors of {songs(missing)} are there", "computes them", Mender.RUN
+                folder,
+                f"no vectors of {counted(missing, 'song')} are there",
+                "computes them",
+                Mender.RUN,
             )
     return have
 
@@ -129,7 +133,7 @@ def _check_file(
         found.append(
             Finding(
                 path,
-                f"the vectors of {songs(len(vectors.damaged))} cannot be used: "
+                f"the vectors of {counted(len(vectors.damaged), 'song')} cannot be used: "
                 f"{vectors.reasons[0]}",
                 f"left out; {afterwards}",
             )
@@ -138,7 +142,7 @@ def _check_file(
         found.append(
             Finding(
                 path,
-                f"it holds {songs(len(spare))} that left the collection or its shard",
+                f"it holds {counted(len(spare), 'song')} that left the collection or its shard",
                 "left out",
                 Mender.NOBODY,
             )
